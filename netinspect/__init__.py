@@ -1,0 +1,3 @@
+"""Inspect Kubernetes cluster networking."""
+
+__version__ = "0.1.0"

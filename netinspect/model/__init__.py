@@ -1,0 +1,1 @@
+"""Frozen values: what was read, and what is said about it."""

@@ -1,0 +1,101 @@
+"""The kinds that can be read, how the API calls them, and what they are decoded into."""
+
+from dataclasses import dataclass
+
+from netinspect.model import wire
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One list that is read whole.
+
+    ``name`` is the field of the Snapshot and the folder in a bundle. Of ``versions`` the first that is served counts.
+    ``optional`` kinds may be missing from a cluster without anything being unknown: what is not installed holds
+    nothing. ``fixed_namespace``, ``selector`` and ``objects`` narrow what is asked for to what is needed, so that a
+    role may be narrow too.
+    """
+
+    name: str
+    plural: str
+    versions: tuple[str, ...]
+    type: type[wire.Wire]
+    namespaced: bool = True
+    optional: bool = False
+    metadata_only: bool = False
+    fixed_namespace: str = ""
+    selector: str = ""
+    objects: tuple[str, ...] = ()
+
+    @property
+    def qualified(self) -> str:
+        """Name the kind as kubectl and RBAC do: ``pods``, ``ingresses.networking.k8s.io``."""
+        group = self.versions[0].rpartition("/")[0]
+        return f"{self.plural}.{group}" if group else self.plural
+
+    def paths(self, namespace: str = "") -> list[str]:
+        """Give the URL path of the list for each version, best first."""
+        inside = self.fixed_namespace or namespace
+        scope = f"namespaces/{inside}/" if inside and self.namespaced else ""
+        return [f"/{'api' if v == 'v1' else 'apis'}/{v}/{scope}{self.plural}" for v in self.versions]
+
+
+_GATEWAY = ("gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1")
+_NETWORKING = ("networking.k8s.io/v1", "networking.k8s.io/v1beta1")
+
+NODES = Resource("nodes", "nodes", ("v1",), wire.Node, namespaced=False)
+PODS = Resource("pods", "pods", ("v1",), wire.Pod)
+SERVICES = Resource("services", "services", ("v1",), wire.Service)
+ENDPOINT_SLICES = Resource("endpoint_slices", "endpointslices", ("discovery.k8s.io/v1",), wire.EndpointSlice)
+NAMESPACES = Resource("namespaces", "namespaces", ("v1",), wire.Namespace, namespaced=False)
+SERVICE_CIDRS = Resource(
+    "service_cidrs", "servicecidrs", _NETWORKING, wire.ServiceCIDR, namespaced=False, optional=True
+)
+IP_ADDRESSES = Resource("ip_addresses", "ipaddresses", _NETWORKING, wire.IPAddress, namespaced=False, optional=True)
+INGRESSES = Resource("ingresses", "ingresses", ("networking.k8s.io/v1",), wire.Ingress, optional=True)
+GATEWAYS = Resource("gateways", "gateways", _GATEWAY, wire.Gateway, optional=True)
+HTTP_ROUTES = Resource("http_routes", "httproutes", _GATEWAY, wire.Named, optional=True)
+NETWORK_POLICIES = Resource("network_policies", "networkpolicies", ("networking.k8s.io/v1",), wire.Named)
+DAEMON_SETS = Resource("daemon_sets", "daemonsets", ("apps/v1",), wire.Named)
+CUSTOM_RESOURCE_DEFINITIONS = Resource(
+    "custom_resource_definitions",
+    "customresourcedefinitions",
+    ("apiextensions.k8s.io/v1",),
+    wire.Named,
+    namespaced=False,
+    metadata_only=True,
+)
+CONTROL_PLANE = Resource(
+    "control_plane",
+    "pods",
+    ("v1",),
+    wire.ControlPlanePod,
+    fixed_namespace="kube-system",
+    selector="component in (kube-apiserver,kube-controller-manager)",
+)
+CONFIG_MAPS = Resource(
+    "config_maps",
+    "configmaps",
+    ("v1",),
+    wire.ConfigMap,
+    fixed_namespace="kube-system",
+    objects=("kubeadm-config", "kube-proxy"),
+)
+
+RESOURCES = (
+    NODES,
+    PODS,
+    SERVICES,
+    ENDPOINT_SLICES,
+    NAMESPACES,
+    SERVICE_CIDRS,
+    IP_ADDRESSES,
+    INGRESSES,
+    GATEWAYS,
+    HTTP_ROUTES,
+    NETWORK_POLICIES,
+    DAEMON_SETS,
+    CUSTOM_RESOURCE_DEFINITIONS,
+    CONTROL_PLANE,
+    CONFIG_MAPS,
+)
+BY_NAME = {resource.name: resource for resource in RESOURCES}

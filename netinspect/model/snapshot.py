@@ -1,0 +1,61 @@
+"""Everything that was read of a cluster at one time, and what could not be read."""
+
+from enum import Enum
+
+import msgspec
+from msgspec import Struct
+
+from netinspect.model import wire
+
+
+class GapReason(str, Enum):
+    """Why something was not read."""
+
+    FORBIDDEN = "forbidden"  # our role does not allow it
+    NOT_SERVED = "not-served"  # the API server does not know the kind
+    FAILED = "failed"  # the server or the way to it failed, again and again
+    PARTIAL = "partial"  # allowed in one namespace only
+
+
+class Gap(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A kind that was asked for and not read, or not whole; what depends on it is unknown."""
+
+    resource: str
+    reason: GapReason
+    message: str
+    hint: str = ""
+
+
+class Snapshot(Struct, frozen=True, kw_only=True):
+    """A cluster, as far as it was read. A kind that is in ``gaps`` is empty without meaning that there is none."""
+
+    taken_at: str = ""
+    server_version: str = ""
+    gaps: tuple[Gap, ...] = ()
+    nodes: tuple[wire.Node, ...] = ()
+    pods: tuple[wire.Pod, ...] = ()
+    services: tuple[wire.Service, ...] = ()
+    endpoint_slices: tuple[wire.EndpointSlice, ...] = ()
+    namespaces: tuple[wire.Namespace, ...] = ()
+    service_cidrs: tuple[wire.ServiceCIDR, ...] = ()
+    ip_addresses: tuple[wire.IPAddress, ...] = ()
+    ingresses: tuple[wire.Ingress, ...] = ()
+    gateways: tuple[wire.Gateway, ...] = ()
+    http_routes: tuple[wire.Named, ...] = ()
+    network_policies: tuple[wire.Named, ...] = ()
+    daemon_sets: tuple[wire.Named, ...] = ()
+    custom_resource_definitions: tuple[wire.Named, ...] = ()
+    control_plane: tuple[wire.ControlPlanePod, ...] = ()
+    config_maps: tuple[wire.ConfigMap, ...] = ()
+
+    def gap(self, resource: str) -> Gap | None:
+        """Give the gap of a kind, or None where it was read whole."""
+        return next((g for g in self.gaps if g.resource == resource), None)
+
+
+class ListMeta(Struct, frozen=True, gc=False, rename="camel"):
+    """Where a page ends: empty ``continue_`` means that it was the last."""
+
+    continue_: str = msgspec.field(default="", name="continue")
+    resource_version: str = ""
+    remaining_item_count: int | None = None

@@ -1,0 +1,353 @@
+"""What ``netinspect map`` says: the four networks of a cluster and who owns each address.
+
+``None`` where a number or a truth value is expected means that it is not known; the gaps say why.
+"""
+
+from enum import Enum
+from typing import Literal
+
+from msgspec import Struct
+
+from netinspect.model.snapshot import Gap
+
+API_VERSION = "netinspect.io/v1"
+
+
+class Document(Struct, frozen=True, kw_only=True, gc=False, rename="camel", omit_defaults=True):
+    """Base of everything that is printed; absent fields are empty, and unknown ones are null."""
+
+
+class Ref(Document, frozen=True, order=True):
+    """The name of an object; prints as ``pod/shop/web``."""
+
+    kind: str
+    namespace: str = ""
+    name: str = ""
+
+    def __str__(self) -> str:
+        """Write it as the command line takes it."""
+        return "/".join(part for part in (self.kind.lower(), self.namespace, self.name) if part)
+
+
+class Evidence(str, Enum):
+    """Where a statement comes from."""
+
+    OBJECT = "object"  # an API object says so
+    FLAG = "flag"  # a control-plane component's command line or configuration says so
+    INFERRED = "inferred"  # it follows from what was seen, and may be wider in truth
+
+
+class Range(Document):
+    """A range of addresses, where that is known from, and how much of it is taken."""
+
+    cidr: str
+    evidence: Evidence
+    source: str
+    used: int | None = None
+    capacity: int | None = None
+
+
+class Truth(str, Enum):
+    """A condition as Kubernetes reports it."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class TypedAddress(Document):
+    """An address or name of a node: InternalIP, ExternalIP, Hostname, InternalDNS, ExternalDNS."""
+
+    type: str
+    address: str
+
+
+class HostPort(Document):
+    """A port of a node that a pod claims: by its host network, or by ``hostPort`` on a pod address."""
+
+    port: int
+    protocol: str
+    container: str
+    via: Literal["hostNetwork", "hostPort"]
+    host_ip: str = ""
+    container_port: int = 0
+    name: str = ""
+
+
+class HostPod(Document):
+    """A pod that lives on the node's own addresses, or that claims ports of the node."""
+
+    namespace: str
+    name: str
+    host_network: bool
+    phase: str
+    ports: tuple[HostPort, ...] = ()
+
+
+class HostPortClash(Document):
+    """A port of a node that several pods claim; at most one of them can have it."""
+
+    port: int
+    protocol: str
+    pods: tuple[str, ...]
+
+
+class NodeEntry(Document):
+    """A node on the host network."""
+
+    name: str
+    ready: Truth
+    known_from: Literal["nodes", "pods"] = "nodes"
+    addresses: tuple[TypedAddress, ...] = ()
+    roles: tuple[str, ...] = ()
+    zone: str = ""
+    region: str = ""
+    pod_cidrs: tuple[str, ...] = ()
+    kubelet_version: str = ""
+    operating_system: str = ""
+    pods: tuple[HostPod, ...] = ()
+    clashes: tuple[HostPortClash, ...] = ()
+
+
+class HostNetwork(Document):
+    """The nodes."""
+
+    nodes: tuple[NodeEntry, ...] = ()
+
+
+class NodePodNetwork(Document):
+    """The part of the pod network that one node hands out."""
+
+    node: str
+    cidr: str
+    used: int | None
+    capacity: int
+
+
+class PodAddress(Document):
+    """An address of a pod. ``released`` ones stand in the status of a finished pod, which no longer holds them."""
+
+    address: str
+    released: bool = False
+    outside_node_range: bool = False
+    shared_with: tuple[str, ...] = ()
+
+
+class PodEntry(Document):
+    """A pod with an address of its own on the cluster network, or one that waits for it."""
+
+    namespace: str
+    name: str
+    node: str
+    phase: str
+    ready: Truth
+    addresses: tuple[PodAddress, ...] = ()
+    terminating: bool = False
+    owner: str = ""
+    reason: str = ""
+
+
+class ClusterNetwork(Document):
+    """The pods, every one reaching every other without address translation."""
+
+    ranges: tuple[Range, ...] = ()
+    nodes: tuple[NodePodNetwork, ...] = ()
+    pods: tuple[PodEntry, ...] = ()
+
+
+class EndpointEntry(Document):
+    """A backend of a Service port. ``pod`` is empty for backends that are not pods."""
+
+    address: str
+    port: int | None
+    ready: bool
+    serving: bool
+    terminating: bool
+    pod: str = ""
+    node: str = ""
+    zone: str = ""
+    stale: str = ""
+
+
+class PortEntry(Document):
+    """A port of a Service, and where it leads."""
+
+    port: int
+    protocol: str
+    target_port: int | str
+    name: str = ""
+    node_port: int = 0
+    app_protocol: str = ""
+    endpoints: tuple[EndpointEntry, ...] | None = ()
+
+
+class LoadBalancer(Document):
+    """A point at which a load balancer takes traffic for a Service; ``ip_mode`` VIP or Proxy."""
+
+    address: str
+    ip_mode: str = ""
+
+
+class Mismatch(Document):
+    """Something about a Service that cannot work as written."""
+
+    kind: Literal["selector-matches-nothing", "no-ready-endpoint", "port-name-unknown", "stale-endpoint"]
+    message: str
+
+
+class ServiceEntry(Document):
+    """A Service: its addresses, its policies, and its ports with their endpoints."""
+
+    namespace: str
+    name: str
+    type: str
+    headless: bool = False
+    cluster_ips: tuple[str, ...] = ()
+    external_ips: tuple[str, ...] = ()
+    load_balancers: tuple[LoadBalancer, ...] = ()
+    load_balancer_pending: bool = False
+    load_balancer_source_ranges: tuple[str, ...] = ()
+    external_name: str = ""
+    selector: dict[str, str] = {}
+    ip_families: tuple[str, ...] = ()
+    session_affinity_seconds: int = 0
+    internal_traffic_policy: str = ""
+    external_traffic_policy: str = ""
+    traffic_distribution: str = ""
+    health_check_node_port: int = 0
+    publish_not_ready_addresses: bool = False
+    ports: tuple[PortEntry, ...] = ()
+    mismatches: tuple[Mismatch, ...] = ()
+
+
+class EntryPoint(Document):
+    """An Ingress or Gateway: where it can be reached, and the Services it leads to."""
+
+    kind: Literal["Ingress", "Gateway"]
+    namespace: str
+    name: str
+    controller_class: str = ""
+    addresses: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
+    services: tuple[str, ...] = ()
+
+
+class ServiceNetwork(Document):
+    """Stable addresses in front of changing pods."""
+
+    ranges: tuple[Range, ...] = ()
+    services: tuple[ServiceEntry, ...] = ()
+    entry_points: tuple[EntryPoint, ...] = ()
+
+
+class ContainerPortEntry(Document):
+    """A port that a container says it listens on."""
+
+    port: int
+    protocol: str
+    name: str = ""
+    host_port: int = 0
+
+
+class ContainerEntry(Document):
+    """A container. A ``sidecar`` is an init container that goes on running beside the others (KEP-753)."""
+
+    name: str
+    role: Literal["init", "sidecar", "container", "ephemeral"]
+    state: str
+    ports: tuple[ContainerPortEntry, ...] = ()
+
+
+class PortClash(Document):
+    """A port that several containers of one pod declare; they share one localhost, so only one can bind it."""
+
+    port: int
+    protocol: str
+    containers: tuple[str, ...]
+
+
+class PodContainers(Document):
+    """The containers of one pod, which share its addresses and localhost."""
+
+    namespace: str
+    name: str
+    node: str
+    host_network: bool = False
+    addresses: tuple[str, ...] = ()
+    containers: tuple[ContainerEntry, ...] = ()
+    clashes: tuple[PortClash, ...] = ()
+
+
+class ContainerNetwork(Document):
+    """What shares an address and a localhost."""
+
+    pods: tuple[PodContainers, ...] = ()
+
+
+class Overlap(Document):
+    """Two ranges that hold common addresses, or a node address inside a range that is not the nodes'."""
+
+    first: str
+    first_network: str
+    second: str
+    second_network: str
+
+
+class Scope(Document):
+    """What was asked for; empty lists mean everything."""
+
+    namespaces: tuple[str, ...] = ()
+    selector: str = ""
+    nodes: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
+
+
+class Topology(Document, tag_field="kind", tag="Topology"):
+    """The map. A network that was not asked for is null."""
+
+    api_version: Literal["netinspect.io/v1"] = "netinspect.io/v1"
+    taken_at: str
+    server_version: str
+    scope: Scope = Scope()
+    host: HostNetwork | None = None
+    cluster: ClusterNetwork | None = None
+    service: ServiceNetwork | None = None
+    container: ContainerNetwork | None = None
+    overlaps: tuple[Overlap, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+
+
+class OwnerNetwork(str, Enum):
+    """The network that an owner belongs to."""
+
+    HOST = "host"
+    CLUSTER = "cluster"
+    SERVICE = "service"
+    OUTSIDE = "outside"
+
+
+class Owner(Document):
+    """Who has an address, and as what: ``pod address``, ``InternalIP``, ``cluster IP``, ``pod range of the node`` …"""
+
+    network: OwnerNetwork
+    role: str
+    owner: str = ""
+    detail: str = ""
+
+
+class AddressOwners(Document):
+    """One address and its owners, the most exact first. ``certain`` is false where a gap may hide another owner."""
+
+    address: str
+    owners: tuple[Owner, ...] = ()
+    certain: bool = True
+
+
+class Ownership(Document, tag_field="kind", tag="Ownership"):
+    """What ``netinspect whois`` says."""
+
+    api_version: Literal["netinspect.io/v1"] = "netinspect.io/v1"
+    taken_at: str
+    server_version: str
+    addresses: tuple[AddressOwners, ...] = ()
+    gaps: tuple[Gap, ...] = ()
