@@ -13,11 +13,20 @@ from netinspect.model.snapshot import Gap
 API_VERSION = "netinspect.io/v1"
 
 
-class Document(Struct, frozen=True, kw_only=True, gc=False, rename="camel", omit_defaults=True):
+def _key(field: str) -> str:
+    """Spell a field as the Kubernetes API would: ``cluster_ips`` is ``clusterIPs``."""
+    first, *rest = field.split("_")
+    return first + "".join(_INITIALISMS.get(word, word.capitalize()) for word in rest)
+
+
+_INITIALISMS = {"ip": "IP", "ips": "IPs", "cidrs": "CIDRs"}
+
+
+class Document(Struct, frozen=True, kw_only=True, gc=False, rename=_key, omit_defaults=True):
     """Base of everything that is printed; absent fields are empty, and unknown ones are null."""
 
 
-class Ref(Document, frozen=True, order=True):
+class Ref(Document, frozen=True, order=True, kw_only=True):
     """The name of an object; prints as ``pod/shop/web``."""
 
     kind: str
@@ -37,7 +46,7 @@ class Evidence(str, Enum):
     INFERRED = "inferred"  # it follows from what was seen, and may be wider in truth
 
 
-class Range(Document):
+class Range(Document, frozen=True, kw_only=True):
     """A range of addresses, where that is known from, and how much of it is taken."""
 
     cidr: str
@@ -55,14 +64,14 @@ class Truth(str, Enum):
     UNKNOWN = "Unknown"
 
 
-class TypedAddress(Document):
+class TypedAddress(Document, frozen=True, kw_only=True):
     """An address or name of a node: InternalIP, ExternalIP, Hostname, InternalDNS, ExternalDNS."""
 
     type: str
     address: str
 
 
-class HostPort(Document):
+class HostPort(Document, frozen=True, kw_only=True):
     """A port of a node that a pod claims: by its host network, or by ``hostPort`` on a pod address."""
 
     port: int
@@ -74,7 +83,7 @@ class HostPort(Document):
     name: str = ""
 
 
-class HostPod(Document):
+class HostPod(Document, frozen=True, kw_only=True):
     """A pod that lives on the node's own addresses, or that claims ports of the node."""
 
     namespace: str
@@ -84,7 +93,7 @@ class HostPod(Document):
     ports: tuple[HostPort, ...] = ()
 
 
-class HostPortClash(Document):
+class HostPortClash(Document, frozen=True, kw_only=True):
     """A port of a node that several pods claim; at most one of them can have it."""
 
     port: int
@@ -92,7 +101,7 @@ class HostPortClash(Document):
     pods: tuple[str, ...]
 
 
-class NodeEntry(Document):
+class NodeEntry(Document, frozen=True, kw_only=True):
     """A node on the host network."""
 
     name: str
@@ -109,22 +118,25 @@ class NodeEntry(Document):
     clashes: tuple[HostPortClash, ...] = ()
 
 
-class HostNetwork(Document):
+class HostNetwork(Document, frozen=True, kw_only=True):
     """The nodes."""
 
     nodes: tuple[NodeEntry, ...] = ()
 
 
-class NodePodNetwork(Document):
-    """The part of the pod network that one node hands out."""
+class NodePodNetwork(Document, frozen=True, kw_only=True):
+    """The part of the pod network that one node hands out.
+
+    ``capacity`` counts the addresses a pod can have: null where they are more than 2^53, as in IPv6.
+    """
 
     node: str
     cidr: str
     used: int | None
-    capacity: int
+    capacity: int | None
 
 
-class PodAddress(Document):
+class PodAddress(Document, frozen=True, kw_only=True):
     """An address of a pod. ``released`` ones stand in the status of a finished pod, which no longer holds them."""
 
     address: str
@@ -133,7 +145,7 @@ class PodAddress(Document):
     shared_with: tuple[str, ...] = ()
 
 
-class PodEntry(Document):
+class PodEntry(Document, frozen=True, kw_only=True):
     """A pod with an address of its own on the cluster network, or one that waits for it."""
 
     namespace: str
@@ -147,7 +159,7 @@ class PodEntry(Document):
     reason: str = ""
 
 
-class ClusterNetwork(Document):
+class ClusterNetwork(Document, frozen=True, kw_only=True):
     """The pods, every one reaching every other without address translation."""
 
     ranges: tuple[Range, ...] = ()
@@ -155,7 +167,7 @@ class ClusterNetwork(Document):
     pods: tuple[PodEntry, ...] = ()
 
 
-class EndpointEntry(Document):
+class EndpointEntry(Document, frozen=True, kw_only=True):
     """A backend of a Service port. ``pod`` is empty for backends that are not pods."""
 
     address: str
@@ -169,7 +181,7 @@ class EndpointEntry(Document):
     stale: str = ""
 
 
-class PortEntry(Document):
+class PortEntry(Document, frozen=True, kw_only=True):
     """A port of a Service, and where it leads."""
 
     port: int
@@ -181,21 +193,21 @@ class PortEntry(Document):
     endpoints: tuple[EndpointEntry, ...] | None = ()
 
 
-class LoadBalancer(Document):
+class LoadBalancer(Document, frozen=True, kw_only=True):
     """A point at which a load balancer takes traffic for a Service; ``ip_mode`` VIP or Proxy."""
 
     address: str
     ip_mode: str = ""
 
 
-class Mismatch(Document):
+class Mismatch(Document, frozen=True, kw_only=True):
     """Something about a Service that cannot work as written."""
 
     kind: Literal["selector-matches-nothing", "no-ready-endpoint", "port-name-unknown", "stale-endpoint"]
     message: str
 
 
-class ServiceEntry(Document):
+class ServiceEntry(Document, frozen=True, kw_only=True):
     """A Service: its addresses, its policies, and its ports with their endpoints."""
 
     namespace: str
@@ -220,7 +232,7 @@ class ServiceEntry(Document):
     mismatches: tuple[Mismatch, ...] = ()
 
 
-class EntryPoint(Document):
+class EntryPoint(Document, frozen=True, kw_only=True):
     """An Ingress or Gateway: where it can be reached, and the Services it leads to."""
 
     kind: Literal["Ingress", "Gateway"]
@@ -232,7 +244,7 @@ class EntryPoint(Document):
     services: tuple[str, ...] = ()
 
 
-class ServiceNetwork(Document):
+class ServiceNetwork(Document, frozen=True, kw_only=True):
     """Stable addresses in front of changing pods."""
 
     ranges: tuple[Range, ...] = ()
@@ -240,7 +252,10 @@ class ServiceNetwork(Document):
     entry_points: tuple[EntryPoint, ...] = ()
 
 
-class ContainerPortEntry(Document):
+Role = Literal["init", "sidecar", "container", "ephemeral"]
+
+
+class ContainerPortEntry(Document, frozen=True, kw_only=True):
     """A port that a container says it listens on."""
 
     port: int
@@ -249,16 +264,16 @@ class ContainerPortEntry(Document):
     host_port: int = 0
 
 
-class ContainerEntry(Document):
+class ContainerEntry(Document, frozen=True, kw_only=True):
     """A container. A ``sidecar`` is an init container that goes on running beside the others (KEP-753)."""
 
     name: str
-    role: Literal["init", "sidecar", "container", "ephemeral"]
+    role: Role
     state: str
     ports: tuple[ContainerPortEntry, ...] = ()
 
 
-class PortClash(Document):
+class PortClash(Document, frozen=True, kw_only=True):
     """A port that several containers of one pod declare; they share one localhost, so only one can bind it."""
 
     port: int
@@ -266,7 +281,7 @@ class PortClash(Document):
     containers: tuple[str, ...]
 
 
-class PodContainers(Document):
+class PodContainers(Document, frozen=True, kw_only=True):
     """The containers of one pod, which share its addresses and localhost."""
 
     namespace: str
@@ -278,13 +293,13 @@ class PodContainers(Document):
     clashes: tuple[PortClash, ...] = ()
 
 
-class ContainerNetwork(Document):
+class ContainerNetwork(Document, frozen=True, kw_only=True):
     """What shares an address and a localhost."""
 
     pods: tuple[PodContainers, ...] = ()
 
 
-class Overlap(Document):
+class Overlap(Document, frozen=True, kw_only=True):
     """Two ranges that hold common addresses, or a node address inside a range that is not the nodes'."""
 
     first: str
@@ -293,7 +308,7 @@ class Overlap(Document):
     second_network: str
 
 
-class Scope(Document):
+class Scope(Document, frozen=True, kw_only=True):
     """What was asked for; empty lists mean everything."""
 
     namespaces: tuple[str, ...] = ()
@@ -302,7 +317,7 @@ class Scope(Document):
     objects: tuple[str, ...] = ()
 
 
-class Topology(Document, tag_field="kind", tag="Topology"):
+class Topology(Document, frozen=True, tag_field="kind", tag="Topology", omit_defaults=False, kw_only=True):
     """The map. A network that was not asked for is null."""
 
     api_version: Literal["netinspect.io/v1"] = "netinspect.io/v1"
@@ -326,8 +341,8 @@ class OwnerNetwork(str, Enum):
     OUTSIDE = "outside"
 
 
-class Owner(Document):
-    """Who has an address, and as what: ``pod address``, ``InternalIP``, ``cluster IP``, ``pod range of the node`` …"""
+class Owner(Document, frozen=True, kw_only=True):
+    """Who has an address, and as what: ``pod address``, ``InternalIP``, ``cluster IP`` and so on."""
 
     network: OwnerNetwork
     role: str
@@ -335,7 +350,7 @@ class Owner(Document):
     detail: str = ""
 
 
-class AddressOwners(Document):
+class AddressOwners(Document, frozen=True, kw_only=True):
     """One address and its owners, the most exact first. ``certain`` is false where a gap may hide another owner."""
 
     address: str
@@ -343,7 +358,7 @@ class AddressOwners(Document):
     certain: bool = True
 
 
-class Ownership(Document, tag_field="kind", tag="Ownership"):
+class Ownership(Document, frozen=True, tag_field="kind", tag="Ownership", omit_defaults=False, kw_only=True):
     """What ``netinspect whois`` says."""
 
     api_version: Literal["netinspect.io/v1"] = "netinspect.io/v1"

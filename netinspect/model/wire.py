@@ -21,7 +21,7 @@ class Wire(Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """Base of what the API server sends."""
 
 
-class OwnerReference(Wire):
+class OwnerReference(Wire, frozen=True):
     """The object that made this one and takes it along when it goes."""
 
     kind: Term = ""
@@ -29,7 +29,7 @@ class OwnerReference(Wire):
     controller: bool = False
 
 
-class Metadata(Wire):
+class Metadata(Wire, frozen=True):
     """What every object carries."""
 
     name: str = ""
@@ -39,7 +39,7 @@ class Metadata(Wire):
     owner_references: tuple[OwnerReference, ...] = ()
 
 
-class Condition(Wire):
+class Condition(Wire, frozen=True):
     """One observed condition; ``status`` is True, False or Unknown."""
 
     type: Term = ""
@@ -47,27 +47,27 @@ class Condition(Wire):
     reason: Term = ""
 
 
-class Namespace(Wire):
+class Namespace(Wire, frozen=True):
     """A namespace."""
 
     metadata: Metadata
 
 
-class NodeSpec(Wire):
+class NodeSpec(Wire, frozen=True):
     """What was given to a node: its pod ranges (one a family)."""
 
     pod_cidr: str = field(default="", name="podCIDR")
     pod_cidrs: tuple[str, ...] = field(default=(), name="podCIDRs")
 
 
-class NodeAddress(Wire):
-    """An address or name of a node and what it is good for: InternalIP, ExternalIP, Hostname …"""
+class NodeAddress(Wire, frozen=True):
+    """An address or name of a node and what it is good for: InternalIP, ExternalIP, Hostname and others."""
 
     type: Term = ""
     address: str = ""
 
 
-class NodeInfo(Wire):
+class NodeInfo(Wire, frozen=True):
     """What the kubelet says of its machine."""
 
     kubelet_version: Term = ""
@@ -76,7 +76,7 @@ class NodeInfo(Wire):
     operating_system: Term = ""
 
 
-class NodeStatus(Wire):
+class NodeStatus(Wire, frozen=True):
     """What the kubelet reports."""
 
     addresses: tuple[NodeAddress, ...] = ()
@@ -84,7 +84,7 @@ class NodeStatus(Wire):
     node_info: NodeInfo = NodeInfo()
 
 
-class Node(Wire):
+class Node(Wire, frozen=True):
     """A machine of the cluster."""
 
     metadata: Metadata
@@ -92,7 +92,7 @@ class Node(Wire):
     status: NodeStatus = NodeStatus()
 
 
-class ContainerPort(Wire):
+class ContainerPort(Wire, frozen=True):
     """A port that a container says it listens on; the list is a hint, not a limit."""
 
     container_port: int = 0
@@ -102,7 +102,7 @@ class ContainerPort(Wire):
     host_ip: str = field(default="", name="hostIP")
 
 
-class Container(Wire):
+class Container(Wire, frozen=True):
     """A container of a pod; an init container with ``restartPolicy: Always`` is a native sidecar (KEP-753)."""
 
     name: str = ""
@@ -110,7 +110,7 @@ class Container(Wire):
     restart_policy: Term = ""
 
 
-class PodSpec(Wire):
+class PodSpec(Wire, frozen=True):
     """What a pod asks for."""
 
     containers: tuple[Container, ...] = ()
@@ -120,13 +120,13 @@ class PodSpec(Wire):
     host_network: bool = False
 
 
-class Reason(Wire):
+class Reason(Wire, frozen=True):
     """Why a container waits or ended."""
 
     reason: Term = ""
 
 
-class ContainerState(Wire):
+class ContainerState(Wire, frozen=True):
     """One of three: waiting, running, terminated."""
 
     waiting: Reason | None = None
@@ -134,7 +134,7 @@ class ContainerState(Wire):
     terminated: Reason | None = None
 
 
-class ContainerStatus(Wire):
+class ContainerStatus(Wire, frozen=True):
     """What the kubelet reports of a container."""
 
     name: str = ""
@@ -142,13 +142,13 @@ class ContainerStatus(Wire):
     state: ContainerState = ContainerState()
 
 
-class PodIP(Wire):
+class PodIP(Wire, frozen=True):
     """One address of a pod."""
 
     ip: str = ""
 
 
-class PodStatus(Wire):
+class PodStatus(Wire, frozen=True):
     """What the kubelet reports of a pod; finished pods keep an address here that they no longer hold."""
 
     phase: Term = ""
@@ -162,7 +162,7 @@ class PodStatus(Wire):
     ephemeral_container_statuses: tuple[ContainerStatus, ...] = ()
 
 
-class Pod(Wire):
+class Pod(Wire, frozen=True):
     """A pod."""
 
     metadata: Metadata
@@ -170,7 +170,7 @@ class Pod(Wire):
     status: PodStatus = PodStatus()
 
 
-class ServicePort(Wire):
+class ServicePort(Wire, frozen=True):
     """A port of a Service; ``target_port`` is a number, or the name of a container port."""
 
     port: int = 0
@@ -181,19 +181,19 @@ class ServicePort(Wire):
     app_protocol: Term = ""
 
 
-class ClientIPConfig(Wire):
+class ClientIPConfig(Wire, frozen=True):
     """How long a client stays with its endpoint, in seconds."""
 
     timeout_seconds: int = 0
 
 
-class SessionAffinityConfig(Wire):
+class SessionAffinityConfig(Wire, frozen=True):
     """How clients stay with their endpoint."""
 
     client_ip: ClientIPConfig | None = field(default=None, name="clientIP")
 
 
-class ServiceSpec(Wire):
+class ServiceSpec(Wire, frozen=True):
     """What a Service promises."""
 
     type: Term = "ClusterIP"
@@ -217,7 +217,7 @@ class ServiceSpec(Wire):
     health_check_node_port: int = 0
 
 
-class LoadBalancerIngress(Wire):
+class LoadBalancerIngress(Wire, frozen=True):
     """A point where traffic enters: an address or a name; ``ip_mode`` VIP or Proxy (KEP-1860)."""
 
     ip: str = ""
@@ -225,19 +225,19 @@ class LoadBalancerIngress(Wire):
     ip_mode: Term = ""
 
 
-class LoadBalancerStatus(Wire):
+class LoadBalancerStatus(Wire, frozen=True):
     """What a load balancer's controller reports."""
 
     ingress: tuple[LoadBalancerIngress, ...] = ()
 
 
-class ServiceStatus(Wire):
+class ServiceStatus(Wire, frozen=True):
     """What is reported of a Service."""
 
     load_balancer: LoadBalancerStatus = LoadBalancerStatus()
 
 
-class Service(Wire):
+class Service(Wire, frozen=True):
     """A stable name and address in front of changing pods."""
 
     metadata: Metadata
@@ -245,7 +245,7 @@ class Service(Wire):
     status: ServiceStatus = ServiceStatus()
 
 
-class ObjectReference(Wire):
+class ObjectReference(Wire, frozen=True):
     """Another object, named."""
 
     kind: Term = ""
@@ -253,7 +253,7 @@ class ObjectReference(Wire):
     namespace: str = ""
 
 
-class EndpointConditions(Wire):
+class EndpointConditions(Wire, frozen=True):
     """Absent means: ready true, serving as ready, terminating false (discovery/v1)."""
 
     ready: bool | None = None
@@ -261,19 +261,19 @@ class EndpointConditions(Wire):
     terminating: bool | None = None
 
 
-class ForZone(Wire):
+class ForZone(Wire, frozen=True):
     """A zone that should use this endpoint."""
 
     name: str = ""
 
 
-class EndpointHints(Wire):
+class EndpointHints(Wire, frozen=True):
     """Who should use this endpoint."""
 
     for_zones: tuple[ForZone, ...] = ()
 
 
-class Endpoint(Wire):
+class Endpoint(Wire, frozen=True):
     """One backend."""
 
     addresses: tuple[str, ...] = ()
@@ -284,7 +284,7 @@ class Endpoint(Wire):
     hints: EndpointHints | None = None
 
 
-class EndpointPort(Wire):
+class EndpointPort(Wire, frozen=True):
     """A port on which every endpoint of the slice answers; no number means all ports."""
 
     name: str = ""
@@ -292,7 +292,7 @@ class EndpointPort(Wire):
     protocol: Term = "TCP"
 
 
-class EndpointSlice(Wire):
+class EndpointSlice(Wire, frozen=True):
     """Some of a Service's backends."""
 
     metadata: Metadata
@@ -301,20 +301,20 @@ class EndpointSlice(Wire):
     ports: tuple[EndpointPort, ...] | None = ()
 
 
-class ServiceCIDRSpec(Wire):
+class ServiceCIDRSpec(Wire, frozen=True):
     """Ranges out of which Services get their addresses."""
 
     cidrs: tuple[str, ...] = ()
 
 
-class ServiceCIDR(Wire):
+class ServiceCIDR(Wire, frozen=True):
     """A service range as an object (KEP-1880)."""
 
     metadata: Metadata
     spec: ServiceCIDRSpec = ServiceCIDRSpec()
 
 
-class ParentReference(Wire):
+class ParentReference(Wire, frozen=True):
     """The object that uses an address."""
 
     group: Term = ""
@@ -323,60 +323,60 @@ class ParentReference(Wire):
     name: str = ""
 
 
-class IPAddressSpec(Wire):
+class IPAddressSpec(Wire, frozen=True):
     """What an IPAddress stands for."""
 
     parent_ref: ParentReference = ParentReference()
 
 
-class IPAddress(Wire):
+class IPAddress(Wire, frozen=True):
     """A taken service address; the object's name is the address (KEP-1880)."""
 
     metadata: Metadata
     spec: IPAddressSpec = IPAddressSpec()
 
 
-class ServiceBackendPort(Wire):
+class ServiceBackendPort(Wire, frozen=True):
     """A Service's port, by name or number."""
 
     name: str = ""
     number: int = 0
 
 
-class IngressServiceBackend(Wire):
+class IngressServiceBackend(Wire, frozen=True):
     """A Service that an Ingress leads to."""
 
     name: str = ""
     port: ServiceBackendPort = ServiceBackendPort()
 
 
-class IngressBackend(Wire):
+class IngressBackend(Wire, frozen=True):
     """Where an Ingress leads."""
 
     service: IngressServiceBackend | None = None
 
 
-class IngressPath(Wire):
+class IngressPath(Wire, frozen=True):
     """One path of a host."""
 
     path: str = ""
     backend: IngressBackend = IngressBackend()
 
 
-class IngressHTTP(Wire):
+class IngressHTTP(Wire, frozen=True):
     """The paths of a host."""
 
     paths: tuple[IngressPath, ...] = ()
 
 
-class IngressRule(Wire):
+class IngressRule(Wire, frozen=True):
     """What a host leads to."""
 
     host: str = ""
     http: IngressHTTP = IngressHTTP()
 
 
-class IngressSpec(Wire):
+class IngressSpec(Wire, frozen=True):
     """What an Ingress asks for."""
 
     ingress_class_name: str = ""
@@ -384,13 +384,13 @@ class IngressSpec(Wire):
     rules: tuple[IngressRule, ...] = ()
 
 
-class IngressStatus(Wire):
+class IngressStatus(Wire, frozen=True):
     """Where an Ingress can be reached."""
 
     load_balancer: LoadBalancerStatus = LoadBalancerStatus()
 
 
-class Ingress(Wire):
+class Ingress(Wire, frozen=True):
     """HTTP from outside, by host and path."""
 
     metadata: Metadata
@@ -398,14 +398,14 @@ class Ingress(Wire):
     status: IngressStatus = IngressStatus()
 
 
-class GatewayAddress(Wire):
+class GatewayAddress(Wire, frozen=True):
     """An address or name at which a Gateway answers."""
 
     type: Term = ""
     value: str = ""
 
 
-class Listener(Wire):
+class Listener(Wire, frozen=True):
     """A port of a Gateway."""
 
     name: str = ""
@@ -414,20 +414,20 @@ class Listener(Wire):
     hostname: str = ""
 
 
-class GatewaySpec(Wire):
+class GatewaySpec(Wire, frozen=True):
     """What a Gateway asks for."""
 
     gateway_class_name: str = ""
     listeners: tuple[Listener, ...] = ()
 
 
-class GatewayStatus(Wire):
+class GatewayStatus(Wire, frozen=True):
     """Where a Gateway can be reached."""
 
     addresses: tuple[GatewayAddress, ...] = ()
 
 
-class Gateway(Wire):
+class Gateway(Wire, frozen=True):
     """A Gateway API entry point."""
 
     metadata: Metadata
@@ -435,20 +435,20 @@ class Gateway(Wire):
     status: GatewayStatus = GatewayStatus()
 
 
-class Named(Wire):
+class Named(Wire, frozen=True):
     """An object of which only its being there is read so far."""
 
     metadata: Metadata
 
 
-class ConfigMap(Wire):
+class ConfigMap(Wire, frozen=True):
     """Settings of the cluster."""
 
     metadata: Metadata
     data: dict[str, Text] = field(default_factory=dict)
 
 
-class CommandContainer(Wire):
+class CommandContainer(Wire, frozen=True):
     """The command line of a control-plane component."""
 
     name: str = ""
@@ -456,13 +456,13 @@ class CommandContainer(Wire):
     args: Flags = ()
 
 
-class ControlPlaneSpec(Wire):
+class ControlPlaneSpec(Wire, frozen=True):
     """The containers of a control-plane pod."""
 
     containers: tuple[CommandContainer, ...] = ()
 
 
-class ControlPlanePod(Wire):
+class ControlPlanePod(Wire, frozen=True):
     """A control-plane component that runs as a static pod, as kubeadm sets it up."""
 
     metadata: Metadata

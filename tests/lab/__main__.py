@@ -23,10 +23,16 @@ def _parser() -> argparse.ArgumentParser:
     up = verbs.add_parser("up", parents=[named], help="start the lab, or finish starting it")
     up.add_argument("--nodes", type=int, default=Settings.nodes, help="the first is the control plane")
     up.add_argument("--cni", type=Cni, choices=list(Cni), default=Settings.cni, metavar="|".join(c.value for c in Cni))
-    up.add_argument("--proxy", type=Proxy, choices=list(Proxy), default=Settings.proxy,
-                    metavar="|".join(p.value for p in Proxy))
-    up.add_argument("--ip-family", type=IpFamily, choices=list(IpFamily), default=Settings.ip_family,
-                    metavar="|".join(f.value for f in IpFamily))
+    up.add_argument(
+        "--proxy", type=Proxy, choices=list(Proxy), default=Settings.proxy, metavar="|".join(p.value for p in Proxy)
+    )
+    up.add_argument(
+        "--ip-family",
+        type=IpFamily,
+        choices=list(IpFamily),
+        default=Settings.ip_family,
+        metavar="|".join(f.value for f in IpFamily),
+    )
     up.add_argument("--no-workloads", dest="workloads", action="store_false", help="a cluster without applications")
     verbs.add_parser("down", parents=[named], help="remove the lab and all it left")
     verbs.add_parser("status", parents=[named], help="say what runs")
@@ -55,8 +61,10 @@ def main() -> None:
 def _run(options: argparse.Namespace) -> None:
     match options.verb:
         case "up":
-            cluster.up(Settings(options.name, options.nodes, options.cni, options.proxy, options.ip_family,
-                                options.workloads), _say)
+            cluster.up(
+                Settings(options.name, options.nodes, options.cni, options.proxy, options.ip_family, options.workloads),
+                _say,
+            )
         case "down":
             cluster.down(options.name, _say)
         case "status":
@@ -65,10 +73,10 @@ def _run(options: argparse.Namespace) -> None:
             sys.stdout.write("".join(f"{name}\n" for name in cluster.names()))
         case "kubeconfig":
             sys.stdout.write(f"{load(options.name).kubeconfig}\n")
-        case "exec":
+        case _:
             words = [w for w in options.command if w != "--"] or ["sh"]
             command = node.enter(load(options.name), options.node, words)
-            os.execvp(command[0], command)
+            os.execvp(command[0], command)  # noqa: S606 - the terminal is handed over
 
 
 def _say(message: str) -> None:

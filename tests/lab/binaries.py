@@ -52,9 +52,7 @@ def _kubernetes(*names: str) -> dict[str, str]:
 MODULE_TABLE = (
     Module(
         "kubernetes",
-        _kubernetes(
-            "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl", "kubelet"
-        ),
+        _kubernetes("kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl", "kubelet"),
         # Without these the version is v0.0.0, and clients and kubelets disagree about what they speak.
         {
             "k8s.io/component-base/version.gitVersion": KUBERNETES,
@@ -83,7 +81,7 @@ MODULE_TABLE = (
 
 
 def cache() -> Path:
-    """The only place where a lab leaves files behind: ``$NETINSPECT_LAB_CACHE``, else below the user's cache."""
+    """Give the only folder that a lab leaves behind: ``$NETINSPECT_LAB_CACHE``, else one below the user's cache."""
     chosen = os.environ.get("NETINSPECT_LAB_CACHE")
     if chosen:
         return Path(chosen)

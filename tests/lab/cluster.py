@@ -37,14 +37,14 @@ def up(settings: Settings, say: Say) -> None:
             raise LabError(f"{settings.name} runs with other settings: take it down first, or choose another --name")
         if all(node.init(settings, n) for n in settings.node_names):
             say(f"{settings.name} runs already")
-            _populate(settings, binaries.build(say), say)
+            _populate(settings, say)
             return
         say(f"{settings.name} is broken: starting afresh")
         down(settings.name, say)
     try:
         programs = binaries.build(say)
         _start(settings, programs, say)
-        _populate(settings, programs, say)
+        _populate(settings, say)
     except BaseException:
         say(f"taking {settings.name} down again")
         down(settings.name, lambda _: None)
@@ -67,8 +67,10 @@ def down(name: str, say: Say) -> None:
 def status(name: str) -> str:
     """Say for each node whether it runs, and what Kubernetes thinks of the nodes and pods."""
     settings = load(name)
-    lines = [f"{name}: {settings.nodes} nodes, {settings.cni.value}, kube-proxy {settings.proxy.value}, "
-             f"{settings.ip_family.value}"]
+    lines = [
+        f"{name}: {settings.nodes} nodes, {settings.cni.value}, kube-proxy {settings.proxy.value}, "
+        f"{settings.ip_family.value}"
+    ]
     lines += [f"  {n} {'runs' if node.init(settings, n) else 'is down'}" for n in settings.node_names]
     return "\n".join(lines) + "\n" + kubectl(settings, "get", "nodes,pods", "--all-namespaces", "-o", "wide")
 
@@ -81,8 +83,13 @@ def names() -> list[str]:
 def kubectl(settings: Settings, *arguments: str, stdin: str | None = None) -> str:
     """Run kubectl as the administrator; ``LabError`` with what it said where it fails."""
     program = next(m for m in binaries.MODULE_TABLE if m.folder == "kubernetes").cached / "kubectl"
-    run = subprocess.run([str(program), f"--kubeconfig={settings.kubeconfig}", *arguments], input=stdin,
-                         capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [str(program), f"--kubeconfig={settings.kubeconfig}", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if run.returncode:
         raise LabError(f"kubectl {' '.join(arguments)}: {run.stderr.strip()}")
     return run.stdout
@@ -119,11 +126,12 @@ def _start(settings: Settings, programs: dict[str, Path], say: Say) -> None:
         node.start(settings, name, programs)
     port = _forward(settings)
     settings.kubeconfig.write_text(
-        pki.kubeconfig(settings.folder / "pki", "admin", f"https://127.0.0.1:{port}", settings=settings))
+        pki.kubeconfig(settings.folder / "pki", "admin", f"https://127.0.0.1:{port}", settings=settings)
+    )
     settings.kubeconfig.chmod(0o600)
 
 
-def _populate(settings: Settings, programs: dict[str, Path], say: Say) -> None:
+def _populate(settings: Settings, say: Say) -> None:
     say("waiting for the API server")
     _wait(settings, lambda: "ok" in kubectl(settings, "get", "--raw=/readyz"), "the API server to answer")
     _apply(settings, "kube-proxy.yaml", "coredns.yaml", *(["flannel.yaml"] if settings.cni is Cni.FLANNEL else []))
@@ -193,8 +201,13 @@ def _bridge(settings: Settings) -> None:
             "cniVersion": "1.0.0",
             "name": "lab",
             "plugins": [
-                {"type": "bridge", "bridge": "cni0", "isDefaultGateway": True, "hairpinMode": True,
-                 "ipam": {"type": "host-local", "ranges": [[{"subnet": c}] for c in cidrs[name]]}},
+                {
+                    "type": "bridge",
+                    "bridge": "cni0",
+                    "isDefaultGateway": True,
+                    "hairpinMode": True,
+                    "ipam": {"type": "host-local", "ranges": [[{"subnet": c}] for c in cidrs[name]]},
+                },
                 {"type": "portmap", "capabilities": {"portMappings": True}},
             ],
         }
@@ -216,21 +229,46 @@ def _workloads(settings: Settings) -> None:
         ("shop", "gateway/shop"): {"addresses": [{"type": "IPAddress", "value": "192.0.2.30"}]},
     }
     for (namespace, target), body in statuses.items():
-        kubectl(settings, "-n", namespace, "patch", target, "--subresource=status", "--type=merge",
-                "-p", json.dumps({"status": body}))
+        kubectl(
+            settings,
+            "-n",
+            namespace,
+            "patch",
+            target,
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            json.dumps({"status": body}),
+        )
 
 
 def _roll_out(settings: Settings) -> None:
     """Wait for everything that can become ready; the workloads hold some pods that never shall."""
     for kind in ("deployment", "daemonset", "statefulset"):
         for item in get(settings, kind, "--all-namespaces", "--selector=lab!=stuck")["items"]:
-            kubectl(settings, "-n", item["metadata"]["namespace"], "rollout", "status",
-                    f"{kind}/{item['metadata']['name']}", f"--timeout={READY_SECONDS}s")
+            kubectl(
+                settings,
+                "-n",
+                item["metadata"]["namespace"],
+                "rollout",
+                "status",
+                f"{kind}/{item['metadata']['name']}",
+                f"--timeout={READY_SECONDS}s",
+            )
     if settings.workloads:
-        kubectl(settings, "-n", "shop", "wait", "--for=condition=Complete", "job/migrate",
-                f"--timeout={READY_SECONDS}s")
-        kubectl(settings, "-n", "shop", "wait", "--for=condition=Ready", "pod", "--selector=lab=leaving",
-                f"--timeout={READY_SECONDS}s")
+        kubectl(
+            settings, "-n", "shop", "wait", "--for=condition=Complete", "job/migrate", f"--timeout={READY_SECONDS}s"
+        )
+        kubectl(
+            settings,
+            "-n",
+            "shop",
+            "wait",
+            "--for=condition=Ready",
+            "pod",
+            "--selector=lab=leaving",
+            f"--timeout={READY_SECONDS}s",
+        )
         kubectl(settings, "-n", "shop", "delete", "pod", "--selector=lab=leaving", "--wait=false")
 
 
@@ -241,12 +279,22 @@ def _forward(settings: Settings) -> int:
         port: int = probe.getsockname()[1]
     path = settings.folder / "api.sock"
     control_plane = network.NETNS / settings.namespace(settings.control_plane)
-    inner = ["nsenter", f"--net={control_plane}", "socat", f"UNIX-LISTEN:{path},fork",
-             f"TCP:{settings.api_address}:{API_PORT}"]
+    inner = [
+        "nsenter",
+        f"--net={control_plane}",
+        "socat",
+        f"UNIX-LISTEN:{path},fork",
+        f"TCP:{settings.api_address}:{API_PORT}",
+    ]
     outer = ["socat", f"TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr", f"UNIX-CONNECT:{path}"]
     for command in (inner, outer):
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                         start_new_session=True)
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
     return port
 
 

@@ -37,10 +37,15 @@ def _pod(name: str, image: str, command: list[str]) -> dict[str, object]:
         "spec": {
             "hostNetwork": True,
             "priorityClassName": "system-node-critical",
-            "containers": [{
-                "name": name, "image": image, "imagePullPolicy": "IfNotPresent", "command": command,
-                "volumeMounts": [{"name": n, "mountPath": p} for n, p in paths.items()],
-            }],
+            "containers": [
+                {
+                    "name": name,
+                    "image": image,
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": command,
+                    "volumeMounts": [{"name": n, "mountPath": p} for n, p in paths.items()],
+                }
+            ],
             "volumes": [{"name": n, "hostPath": {"path": p, "type": "DirectoryOrCreate"}} for n, p in paths.items()],
         },
     }
@@ -49,9 +54,16 @@ def _pod(name: str, image: str, command: list[str]) -> dict[str, object]:
 def _etcd() -> list[str]:
     peer = "http://127.0.0.1:2380"
     # A lab that dies with its machine has no use for a store that survives it.
-    return ["etcd", "--data-dir=/var/lib/etcd", f"--listen-client-urls={_ETCD}", f"--advertise-client-urls={_ETCD}",
-            f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}",
-            f"--initial-cluster=default={peer}", "--unsafe-no-fsync"]
+    return [
+        "etcd",
+        "--data-dir=/var/lib/etcd",
+        f"--listen-client-urls={_ETCD}",
+        f"--advertise-client-urls={_ETCD}",
+        f"--listen-peer-urls={peer}",
+        f"--initial-advertise-peer-urls={peer}",
+        f"--initial-cluster=default={peer}",
+        "--unsafe-no-fsync",
+    ]
 
 
 def _apiserver(settings: Settings) -> list[str]:
@@ -105,5 +117,9 @@ def _controller_manager(settings: Settings) -> list[str]:
 
 
 def _scheduler() -> list[str]:
-    return ["kube-scheduler", "--kubeconfig=/etc/kubernetes/scheduler.conf", "--bind-address=127.0.0.1",
-            "--leader-elect=false"]
+    return [
+        "kube-scheduler",
+        "--kubeconfig=/etc/kubernetes/scheduler.conf",
+        "--bind-address=127.0.0.1",
+        "--leader-elect=false",
+    ]

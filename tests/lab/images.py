@@ -28,15 +28,42 @@ ETCD = "registry.k8s.io/etcd:3.7.3-0"
 COREDNS = f"registry.k8s.io/coredns/coredns:{binaries.COREDNS}"
 FLANNEL = f"ghcr.io/flannel-io/flannel:{binaries.FLANNEL}"
 
-_FOLDERS = ("bin", "dev", "etc", "lib", "lib64", "opt", "proc", "root", "run", "sbin", "sys", "tmp", "usr/bin",
-            "usr/sbin", "var/run")
+_FOLDERS = (
+    "bin",
+    "dev",
+    "etc",
+    "lib",
+    "lib64",
+    "opt",
+    "proc",
+    "root",
+    "run",
+    "sbin",
+    "sys",
+    "tmp",
+    "usr/bin",
+    "usr/sbin",
+    "var/run",
+)
 _ETC = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
     "etc/group": "root:x:0:\n",
     "etc/nsswitch.conf": "hosts: files dns\n",
 }
-_TOOLS = ("bridge", "conntrack", "curl", "ethtool", "ip", "ipset", "nft", "ss", "tc", "tcpdump", "xtables-legacy-multi",
-          "xtables-nft-multi")
+_TOOLS = (
+    "bridge",
+    "conntrack",
+    "curl",
+    "ethtool",
+    "ip",
+    "ipset",
+    "nft",
+    "ss",
+    "tc",
+    "tcpdump",
+    "xtables-legacy-multi",
+    "xtables-nft-multi",
+)
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 # A shell as process 1 ignores TERM unless it traps it, and would then cost every pod its whole grace period.
 _WAIT_FOREVER = ["/bin/sh", "-c", "trap exit TERM INT; while :; do sleep 3600 & wait; done"]
@@ -54,8 +81,15 @@ class Layer:
         """Give the same bytes for the same files, so that layers are recognised by their digest."""
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as archive:
-            folders = {*_FOLDERS, *(str(p) for path in (*self.files, *self.links, *self.texts)
-                                    for p in Path(path).parents if str(p) != ".")}
+            folders = {
+                *_FOLDERS,
+                *(
+                    str(p)
+                    for path in (*self.files, *self.links, *self.texts)
+                    for p in Path(path).parents
+                    if str(p) != "."
+                ),
+            }
             for folder in sorted(folders):
                 archive.addfile(_member(folder, tarfile.DIRTYPE))
             for target, source in sorted(self.files.items()):
@@ -95,15 +129,22 @@ def archive(programs: dict[str, Path], *, control_plane: bool) -> Path:
 
 def _images(programs: dict[str, Path], *, control_plane: bool) -> list[Image]:
     applets = subprocess.run([_find("busybox"), "--list"], capture_output=True, text=True, check=True).stdout.split()
-    base = _layer({"bin/busybox": _find("busybox")}, _ETC,
-                  {f"bin/{a}": "/bin/busybox" for a in applets if a not in ("busybox", *_TOOLS)})
+    base = _layer(
+        {"bin/busybox": _find("busybox")},
+        _ETC,
+        {f"bin/{a}": "/bin/busybox" for a in applets if a not in ("busybox", *_TOOLS)},
+    )
     plain_ip = Layer(links={"bin/ip": "/bin/busybox"})
     extensions = [p for folder in Path("/usr/lib").glob("*/xtables") for p in sorted(folder.glob("*.so"))]
-    xtables = {f"usr/sbin/{family}{variant}{suffix}": f"/usr/sbin/xtables-{variant[1:] or 'nft'}-multi"
-               for family in ("iptables", "ip6tables") for variant in ("", "-nft", "-legacy")
-               for suffix in ("", "-save", "-restore")}
-    tools = _layer({**{f"usr/sbin/{t}": _find(t) for t in _TOOLS}, **{str(p)[1:]: str(p) for p in extensions}},
-                   links=xtables)
+    xtables = {
+        f"usr/sbin/{family}{variant}{suffix}": f"/usr/sbin/xtables-{variant[1:] or 'nft'}-multi"
+        for family in ("iptables", "ip6tables")
+        for variant in ("", "-nft", "-legacy")
+        for suffix in ("", "-save", "-restore")
+    }
+    tools = _layer(
+        {**{f"usr/sbin/{t}": _find(t) for t in _TOOLS}, **{str(p)[1:]: str(p) for p in extensions}}, links=xtables
+    )
 
     def program(name: str, target: str) -> Layer:
         return _layer({target: str(programs[name])})
@@ -118,8 +159,10 @@ def _images(programs: dict[str, Path], *, control_plane: bool) -> list[Image]:
     ]
     if control_plane:
         images.append(Image(ETCD, (base, program("etcd", "usr/local/bin/etcd"))))
-        images += [Image(kubernetes_image(name), (program(name, f"usr/local/bin/{name}"),))
-                   for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")]
+        images += [
+            Image(kubernetes_image(name), (program(name, f"usr/local/bin/{name}"),))
+            for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+        ]
     return images
 
 
@@ -171,21 +214,45 @@ def _write(path: Path, images: list[Image]) -> None:
         stack = [layers[id(layer)] for layer in image.layers]
         environment = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
         entrypoint = {"Entrypoint": list(image.entrypoint)} if image.entrypoint else {}
-        configuration, size = blob(json.dumps({
-            "architecture": _ARCHITECTURES[platform.machine()], "os": "linux", "config": {"Env": environment, **entrypoint},
-            "rootfs": {"type": "layers", "diff_ids": [digest for digest, _ in stack]}}).encode())
+        configuration, size = blob(
+            json.dumps(
+                {
+                    "architecture": _ARCHITECTURES[platform.machine()],
+                    "os": "linux",
+                    "config": {"Env": environment, **entrypoint},
+                    "rootfs": {"type": "layers", "diff_ids": [digest for digest, _ in stack]},
+                }
+            ).encode()
+        )
         prefix = "application/vnd.oci.image"
-        manifest, manifest_size = blob(json.dumps({
-            "schemaVersion": 2, "mediaType": f"{prefix}.manifest.v1+json",
-            "config": {"mediaType": f"{prefix}.config.v1+json", "digest": configuration, "size": size},
-            "layers": [{"mediaType": f"{prefix}.layer.v1.tar", "digest": digest, "size": length}
-                       for digest, length in stack]}).encode())
-        manifests.append({
-            "mediaType": f"{prefix}.manifest.v1+json", "digest": manifest, "size": manifest_size,
-            "annotations": {"io.containerd.image.name": image.name,
-                            "org.opencontainers.image.ref.name": image.name.rsplit(":", 1)[1]}})
+        manifest, manifest_size = blob(
+            json.dumps(
+                {
+                    "schemaVersion": 2,
+                    "mediaType": f"{prefix}.manifest.v1+json",
+                    "config": {"mediaType": f"{prefix}.config.v1+json", "digest": configuration, "size": size},
+                    "layers": [
+                        {"mediaType": f"{prefix}.layer.v1.tar", "digest": digest, "size": length}
+                        for digest, length in stack
+                    ],
+                }
+            ).encode()
+        )
+        manifests.append(
+            {
+                "mediaType": f"{prefix}.manifest.v1+json",
+                "digest": manifest,
+                "size": manifest_size,
+                "annotations": {
+                    "io.containerd.image.name": image.name,
+                    "org.opencontainers.image.ref.name": image.name.rsplit(":", 1)[1],
+                },
+            }
+        )
     with tarfile.open(path, "w") as out:
-        texts = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
-                 "index.json": json.dumps({"schemaVersion": 2, "manifests": manifests}).encode()}
+        texts = {
+            "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
+            "index.json": json.dumps({"schemaVersion": 2, "manifests": manifests}).encode(),
+        }
         for name, content in (*texts.items(), *((f"blobs/sha256/{d}", c) for d, c in blobs.items())):
             out.addfile(_member(name, size=len(content)), io.BytesIO(content))

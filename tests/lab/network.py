@@ -57,8 +57,7 @@ def processes(namespace: str) -> list[int]:
 def _plug(settings: Settings, node: str) -> None:
     namespace = settings.namespace(node)
     run("ip", "netns", "add", namespace)
-    run("ip", "link", "add", "eth0", "netns", namespace, "type", "veth", "peer", "name", node,
-        "netns", settings.switch)
+    run("ip", "link", "add", "eth0", "netns", namespace, "type", "veth", "peer", "name", node, "netns", settings.switch)
     run("ip", "-n", settings.switch, "link", "set", node, "master", "br0", "up")
     run("ip", "-n", namespace, "link", "set", "lo", "up")
     run("ip", "-n", namespace, "link", "set", "eth0", "up")

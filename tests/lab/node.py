@@ -45,11 +45,30 @@ def start(settings: Settings, node: str, programs: dict[str, Path]) -> None:
     folders = dict.fromkeys(str(p.parent) for p in programs.values())
     with (folder / "node.log").open("wb") as log:
         subprocess.Popen(
-            ["nsenter", f"--net={network.NETNS / settings.namespace(node)}", "unshare", "--pid", "--fork",
-             "--kill-child", "--mount", "--propagation", "private", "--uts",
-             "sh", str(Path(__file__).with_name("node.sh")), node, str(folder), str(archive), *kubelet],
+            [
+                "nsenter",
+                f"--net={network.NETNS / settings.namespace(node)}",
+                "unshare",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount",
+                "--propagation",
+                "private",
+                "--uts",
+                "sh",
+                str(Path(__file__).with_name("node.sh")),
+                node,
+                str(folder),
+                str(archive),
+                *kubelet,
+            ],
             env={**os.environ, "PATH": ":".join([*folders, os.environ["PATH"]])},
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
 
 
 def init(settings: Settings, node: str) -> int | None:
@@ -104,8 +123,9 @@ def _hierarchies() -> list[Path]:
 def check_cgroups() -> None:
     """Refuse a machine whose cgroups are not laid out as the nodes need them."""
     if not (CGROUPS / "memory").is_dir():
-        raise LabError("the lab needs cgroup v1 hierarchies in /sys/fs/cgroup: boot with "
-                       "systemd.unified_cgroup_hierarchy=0")
+        raise LabError(
+            "the lab needs cgroup v1 hierarchies in /sys/fs/cgroup: boot with systemd.unified_cgroup_hierarchy=0"
+        )
 
 
 def _make_cgroups(path: str) -> None:
@@ -164,8 +184,11 @@ def _kubelet(settings: Settings, node: str) -> dict[str, object]:
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
-        "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": True},
-                           "x509": {"clientCAFile": "/etc/kubernetes/pki/ca.crt"}},
+        "authentication": {
+            "anonymous": {"enabled": False},
+            "webhook": {"enabled": True},
+            "x509": {"clientCAFile": "/etc/kubernetes/pki/ca.crt"},
+        },
         "authorization": {"mode": "Webhook"},
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": settings.cgroup(node),

@@ -25,8 +25,11 @@ def issue(settings: Settings, folder: Path) -> None:
     authority = Authority.new(folder)
     first_services = [str(ipaddress.ip_network(r.services)[1]) for r in settings.ranges]
     kubernetes = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"]
-    authority.sign("apiserver", "kube-apiserver",
-                   [*kubernetes, *settings.node_addresses(settings.control_plane), *first_services, "127.0.0.1"])
+    authority.sign(
+        "apiserver",
+        "kube-apiserver",
+        [*kubernetes, *settings.node_addresses(settings.control_plane), *first_services, "127.0.0.1"],
+    )
     authority.sign("admin", "kubernetes-admin", organisation="system:masters")
     authority.sign("kubelet-client", "kube-apiserver-kubelet-client", organisation="system:masters")
     authority.sign("front-proxy", "front-proxy-client")
@@ -36,8 +39,11 @@ def issue(settings: Settings, folder: Path) -> None:
         authority.sign(node, f"system:node:{node}", [node, *settings.node_addresses(node)], "system:nodes")
     service_accounts = ec.generate_private_key(ec.SECP256R1())
     _write_key(folder / "sa.key", service_accounts)
-    (folder / "sa.pub").write_bytes(service_accounts.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+    (folder / "sa.pub").write_bytes(
+        service_accounts.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
 
 
 def kubeconfig(pki: Path, user: str, server: str | None = None, *, settings: Settings) -> str:
@@ -46,17 +52,33 @@ def kubeconfig(pki: Path, user: str, server: str | None = None, *, settings: Set
     def inline(name: str) -> str:
         return base64.b64encode((pki / name).read_bytes()).decode()
 
-    return json.dumps({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": settings.name, "cluster": {
-            "server": server or f"https://{settings.api_address}:{API_PORT}",
-            "certificate-authority-data": inline("ca.crt")}}],
-        "users": [{"name": user, "user": {
-            "client-certificate-data": inline(f"{user}.crt"), "client-key-data": inline(f"{user}.key")}}],
-        "contexts": [{"name": settings.name, "context": {"cluster": settings.name, "user": user}}],
-        "current-context": settings.name,
-    }, indent=1)
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [
+                {
+                    "name": settings.name,
+                    "cluster": {
+                        "server": server or f"https://{settings.api_address}:{API_PORT}",
+                        "certificate-authority-data": inline("ca.crt"),
+                    },
+                }
+            ],
+            "users": [
+                {
+                    "name": user,
+                    "user": {
+                        "client-certificate-data": inline(f"{user}.crt"),
+                        "client-key-data": inline(f"{user}.key"),
+                    },
+                }
+            ],
+            "contexts": [{"name": settings.name, "context": {"cluster": settings.name, "user": user}}],
+            "current-context": settings.name,
+        },
+        indent=1,
+    )
 
 
 @dataclass(frozen=True)
@@ -85,10 +107,12 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         usage = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
         builder = _builder(_name(common_name, organisation), self.certificate.subject, key).add_extension(
-            x509.ExtendedKeyUsage(usage), critical=False)
+            x509.ExtendedKeyUsage(usage), critical=False
+        )
         if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(n) for n in names]),
-                                            critical=False)
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([_alternative(n) for n in names]), critical=False
+            )
         certificate = builder.sign(self.key, hashes.SHA256())
         (self.folder / f"{file}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         _write_key(self.folder / f"{file}.key", key)
@@ -120,6 +144,9 @@ def _alternative(name: str) -> x509.GeneralName:
 
 
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
-    path.write_bytes(key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()))
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+        )
+    )
     path.chmod(0o600)

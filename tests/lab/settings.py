@@ -83,10 +83,11 @@ class Settings:
         return self.node_names[0]
 
     def node_addresses(self, node: str) -> tuple[str, ...]:
-        """Give the node's own address in each family: .11 for n1, .12 for n2 …"""
+        """Give the node's own address in each family: .11 for n1, .12 for n2 and so on."""
         index = self.node_names.index(node)
-        return tuple(str(ip_network(r.nodes)[int("0x11", 16) + index if ":" in r.nodes else 11 + index])
-                     for r in self.ranges)
+        return tuple(
+            str(ip_network(r.nodes)[int("0x11", 16) + index if ":" in r.nodes else 11 + index]) for r in self.ranges
+        )
 
     @property
     def api_address(self) -> str:
@@ -127,8 +128,14 @@ def load(name: str) -> Settings:
         stored = json.loads(path.read_text())
     except FileNotFoundError:
         raise LabError(f"there is no lab called {name}: start it with `python -m tests.lab up --name {name}`") from None
-    return Settings(**{**stored, "cni": Cni(stored["cni"]), "proxy": Proxy(stored["proxy"]),
-                       "ip_family": IpFamily(stored["ip_family"])})
+    return Settings(
+        **{
+            **stored,
+            "cni": Cni(stored["cni"]),
+            "proxy": Proxy(stored["proxy"]),
+            "ip_family": IpFamily(stored["ip_family"]),
+        }
+    )
 
 
 def gateway(cidr: str) -> str:

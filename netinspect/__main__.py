@@ -1,0 +1,6 @@
+"""``python -m netinspect``."""
+
+from netinspect.cli import main
+
+if __name__ == "__main__":
+    main()

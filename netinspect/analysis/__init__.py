@@ -1,0 +1,1 @@
+"""The engine: pure functions from a Snapshot to a document."""

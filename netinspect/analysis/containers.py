@@ -1,0 +1,84 @@
+"""The container network: what shares one address and one localhost."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from netinspect.analysis.pods import addresses, finished
+from netinspect.analysis.selection import Selected
+from netinspect.model import wire
+from netinspect.model.topology import (
+    ContainerEntry,
+    ContainerNetwork,
+    ContainerPortEntry,
+    PodContainers,
+    PortClash,
+    Role,
+)
+
+
+def container_network(selected: Selected) -> ContainerNetwork:
+    """Lay out each pod's containers with the ports they declare."""
+    return ContainerNetwork(
+        pods=tuple(_pod(pod) for pod in sorted(selected.pods, key=lambda p: (p.metadata.namespace, p.metadata.name)))
+    )
+
+
+def _pod(pod: wire.Pod) -> PodContainers:
+    status = pod.status
+    listed = (*status.init_container_statuses, *status.container_statuses, *status.ephemeral_container_statuses)
+    states = {s.name: s for s in listed}
+    entries = (
+        *(_entry(c, "sidecar" if c.restart_policy == "Always" else "init", states) for c in pod.spec.init_containers),
+        *(_entry(c, "container", states) for c in pod.spec.containers),
+        *(_entry(c, "ephemeral", states) for c in pod.spec.ephemeral_containers),
+    )
+    return PodContainers(
+        namespace=pod.metadata.namespace,
+        name=pod.metadata.name,
+        node=pod.spec.node_name,
+        host_network=pod.spec.host_network,
+        addresses=() if finished(pod) else addresses(pod),
+        containers=entries,
+        clashes=_clashes(entries),
+    )
+
+
+def _entry(container: wire.Container, role: Role, states: dict[str, wire.ContainerStatus]) -> ContainerEntry:
+    return ContainerEntry(
+        name=container.name,
+        role=role,
+        state=_state(states.get(container.name)),
+        ports=tuple(
+            ContainerPortEntry(port=p.container_port, protocol=p.protocol, name=p.name, host_port=p.host_port)
+            for p in container.ports
+        ),
+    )
+
+
+def _state(status: wire.ContainerStatus | None) -> str:
+    """Say in a word how a container is: ready, running, or the reason why it is neither."""
+    if status is None:
+        return "unknown"
+    state = status.state
+    if state.running is not None:
+        return "ready" if status.ready else "running"
+    if state.waiting is not None:
+        return state.waiting.reason or "waiting"
+    if state.terminated is not None:
+        return state.terminated.reason or "terminated"
+    return "unknown"
+
+
+def _clashes(containers: tuple[ContainerEntry, ...]) -> tuple[PortClash, ...]:
+    """Find ports declared by several containers that run at the same time; init containers have ended by then."""
+    claims: dict[tuple[int, str], list[str]] = defaultdict(list)
+    for container in containers:
+        if container.role != "init":
+            for number, protocol in {(p.port, p.protocol) for p in container.ports}:
+                claims[number, protocol].append(container.name)
+    return tuple(
+        PortClash(port=port, protocol=protocol, containers=tuple(names))
+        for (port, protocol), names in sorted(claims.items())
+        if len(names) > 1
+    )

@@ -1,0 +1,152 @@
+"""The cluster network: pods, their addresses, and the ranges of the nodes that handed them out."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import defaultdict
+from collections.abc import Iterable
+
+from netinspect.analysis.ranges import Address, Network, capacity, parse_address, parse_network, pod_ranges
+from netinspect.analysis.selection import Selected
+from netinspect.model import wire
+from netinspect.model.snapshot import Snapshot
+from netinspect.model.topology import ClusterNetwork, NodePodNetwork, PodAddress, PodEntry, Truth
+
+FINISHED = ("Succeeded", "Failed")
+
+
+def addresses(pod: wire.Pod) -> tuple[str, ...]:
+    """Give a pod's addresses as its status has them, each family once."""
+    listed = tuple(a.ip for a in pod.status.pod_ips if a.ip)
+    return listed or ((pod.status.pod_ip,) if pod.status.pod_ip else ())
+
+
+def finished(pod: wire.Pod) -> bool:
+    """Say whether all containers have ended for good, so that the pod's addresses are free for others."""
+    return pod.status.phase in FINISHED
+
+
+def full_name(meta: wire.Metadata) -> str:
+    """Write ``namespace/name``."""
+    return f"{meta.namespace}/{meta.name}"
+
+
+def holders(snapshot: Snapshot) -> dict[str, tuple[str, ...]]:
+    """Map each address on the pod network to the live pods that claim it; more than one is a conflict."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for pod in snapshot.pods:
+        if not pod.spec.host_network and not finished(pod):
+            for address in addresses(pod):
+                found[address].append(full_name(pod.metadata))
+    return {address: tuple(sorted(names)) for address, names in found.items()}
+
+
+def node_ranges(snapshot: Snapshot) -> dict[str, tuple[Network, ...]]:
+    """Map each node to the ranges that the control plane gave it."""
+    return {
+        node.metadata.name: tuple(
+            n for c in (node.spec.pod_cidrs or (node.spec.pod_cidr,)) if (n := parse_network(c)) is not None
+        )
+        for node in snapshot.nodes
+    }
+
+
+def cluster_network(snapshot: Snapshot, selected: Selected) -> ClusterNetwork:
+    """Lay out the pod network."""
+    claims = holders(snapshot)
+    held = [a for text in claims if (a := parse_address(text)) is not None]
+    ranges = node_ranges(snapshot)
+    return ClusterNetwork(
+        ranges=pod_ranges(snapshot, held),
+        nodes=_node_networks(snapshot, ranges, held, selected),
+        pods=tuple(
+            _entry(pod, claims, ranges.get(pod.spec.node_name, ()))
+            for pod in sorted(selected.pods, key=lambda p: (p.metadata.namespace, p.metadata.name))
+            if not pod.spec.host_network
+        ),
+    )
+
+
+def _node_networks(
+    snapshot: Snapshot, ranges: dict[str, tuple[Network, ...]], held: Iterable[Address], selected: Selected
+) -> tuple[NodePodNetwork, ...]:
+    # Addresses are counted by the range that holds them, with one look-up per distinct prefix length, not by asking
+    # every range about every address: a cluster of 5,000 nodes has 150,000 addresses.
+    prefixes = {(n.version, n.prefixlen) for networks in ranges.values() for n in networks}
+    used: dict[tuple[int, int, int], int] = defaultdict(int)
+    for address in held:
+        for version, length in prefixes:
+            if version == address.version:
+                used[version, length, int(address) >> (address.max_prefixlen - length)] += 1
+    unknown = snapshot.gap("pods") is not None
+    return tuple(
+        NodePodNetwork(
+            node=node,
+            cidr=str(n),
+            used=None
+            if unknown
+            else used[n.version, n.prefixlen, int(n.network_address) >> (n.max_prefixlen - n.prefixlen)],
+            capacity=capacity(n),
+        )
+        for node, networks in sorted(ranges.items())
+        if selected.node(node)
+        for n in networks
+    )
+
+
+def _entry(pod: wire.Pod, claims: dict[str, tuple[str, ...]], ranges: tuple[Network, ...]) -> PodEntry:
+    ended = finished(pod)
+    me = full_name(pod.metadata)
+    return PodEntry(
+        namespace=pod.metadata.namespace,
+        name=pod.metadata.name,
+        node=pod.spec.node_name,
+        phase=pod.status.phase,
+        ready=readiness(pod.status.conditions),
+        addresses=tuple(
+            PodAddress(
+                address=a,
+                released=ended,
+                outside_node_range=not ended and _outside(a, ranges),
+                shared_with=() if ended else tuple(o for o in claims.get(a, ()) if o != me),
+            )
+            for a in addresses(pod)
+        ),
+        terminating=bool(pod.metadata.deletion_timestamp),
+        owner=_owner(pod.metadata),
+        reason=_reason(pod),
+    )
+
+
+def _outside(text: str, ranges: tuple[Network, ...]) -> bool:
+    """Say whether a node that has ranges of this family has none that holds the address."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    same = [n for n in ranges if n.version == address.version]
+    return bool(same) and not any(address in n for n in same)
+
+
+def readiness(conditions: tuple[wire.Condition, ...]) -> Truth:
+    """Read the condition Ready; a status that is not there is unknown."""
+    status = next((c.status for c in conditions if c.type == "Ready"), "Unknown")
+    return {"True": Truth.TRUE, "False": Truth.FALSE}.get(status, Truth.UNKNOWN)
+
+
+def _owner(meta: wire.Metadata) -> str:
+    return next((f"{o.kind.lower()}/{o.name}" for o in meta.owner_references if o.controller), "")
+
+
+def _reason(pod: wire.Pod) -> str:
+    """Give the word by which kubectl would say why a pod does not run as it should."""
+    unscheduled = next(
+        (c.reason for c in pod.status.conditions if c.type == "PodScheduled" and c.status == "False"), ""
+    )
+    if unscheduled:
+        return unscheduled
+    for status in (*pod.status.init_container_statuses, *pod.status.container_statuses):
+        for state in (status.state.waiting, status.state.terminated):
+            if state is not None and state.reason not in ("", "Completed"):
+                return state.reason
+    return ""

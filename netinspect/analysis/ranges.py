@@ -1,0 +1,140 @@
+"""The ranges that a cluster takes its addresses from, by the best evidence there is."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from netinspect.model.snapshot import Snapshot
+from netinspect.model.topology import Evidence, Range
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+# The largest integer that JSON numbers carry exactly (RFC 8259, section 6).
+_EXACT = 2**53
+
+
+def parse_address(text: str) -> Address | None:
+    """Read an address, or None where it is none: what the cluster says is not to be trusted to be one."""
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def parse_network(text: str) -> Network | None:
+    """Read a range, host bits allowed, or None where it is none."""
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def capacity(network: Network) -> int | None:
+    """Count the addresses that can be handed out; None where there are more than 2^53 of them."""
+    reserved = 2 if network.version == 4 and network.prefixlen < 31 else 0
+    count = network.num_addresses - reserved
+    return count if count <= _EXACT else None
+
+
+def service_ranges(snapshot: Snapshot) -> tuple[Range, ...]:
+    """Find the service ranges: ServiceCIDR objects, else a flag of the control plane, else what Services have."""
+    found = [
+        (cidr, Evidence.OBJECT, f"ServiceCIDR {o.metadata.name}")
+        for o in snapshot.service_cidrs
+        for cidr in o.spec.cidrs
+    ]
+    found = found or _declared(snapshot, "--service-cluster-ip-range", "serviceSubnet")
+    taken = [a for a in _cluster_ips(snapshot) if a is not None]
+    found = found or [
+        (str(n), Evidence.INFERRED, "the Services' addresses; the range may be wider")
+        for n in _smallest_cover(snapshot, taken)
+    ]
+    known = snapshot.gap("services") is None
+    return tuple(_range(cidr, evidence, source, taken if known else None) for cidr, evidence, source in found)
+
+
+def pod_ranges(snapshot: Snapshot, held: Iterable[Address]) -> tuple[Range, ...]:
+    """Find the ranges of the pod network: a flag of the control plane, else the nodes' own ranges taken together."""
+    found = _declared(snapshot, "--cluster-cidr", "podSubnet", "clusterCIDR")
+    if not found:
+        cidrs = [
+            n
+            for node in snapshot.nodes
+            for c in (node.spec.pod_cidrs or (node.spec.pod_cidr,))
+            if (n := parse_network(c)) is not None
+        ]
+        found = [(str(n), Evidence.INFERRED, "the nodes' pod CIDRs; the range may be wider") for n in _collapse(cidrs)]
+    taken = list(held) if snapshot.gap("pods") is None else None
+    return tuple(_range(cidr, evidence, source, taken) for cidr, evidence, source in found)
+
+
+def _range(cidr: str, evidence: Evidence, source: str, taken: list[Address] | None) -> Range:
+    network = parse_network(cidr)
+    if network is None:
+        return Range(cidr=cidr, evidence=evidence, source=f"{source} (not a range)")
+    used = None if taken is None else sum(1 for a in taken if a.version == network.version and a in network)
+    return Range(cidr=str(network), evidence=evidence, source=source, used=used, capacity=capacity(network))
+
+
+def _declared(snapshot: Snapshot, flag: str, *keys: str) -> list[tuple[str, Evidence, str]]:
+    """Find a range in a control-plane command line, else under a key of kubeadm's or kube-proxy's configuration."""
+    for pod in snapshot.control_plane:
+        for value in _flag_values(
+            pod.spec.containers[0].command + pod.spec.containers[0].args if pod.spec.containers else (), flag
+        ):
+            component = pod.metadata.labels.get("component", pod.metadata.name)
+            return [(c, Evidence.FLAG, f"{component} {flag}") for c in value.split(",") if c]
+    for key in keys:
+        for configuration in snapshot.config_maps:
+            for text in configuration.data.values():
+                if match := re.search(rf"^\s*{key}:\s*[\"']?([0-9a-fA-F:./,]+)", text, re.MULTILINE):
+                    source = f"ConfigMap {configuration.metadata.name} {key}"
+                    return [(c, Evidence.FLAG, source) for c in match.group(1).split(",") if c]
+    return []
+
+
+def _flag_values(words: tuple[str, ...], flag: str) -> Iterator[str]:
+    # A command may also be one string for a shell.
+    flat = [w.strip("\"'") for word in words for w in word.split()]
+    for word, following in zip(flat, [*flat[1:], ""], strict=True):
+        if word.startswith(f"{flag}="):
+            yield word[len(flag) + 1 :].strip("\"'")
+        elif word == flag and following:
+            yield following
+
+
+def _cluster_ips(snapshot: Snapshot) -> Iterator[Address | None]:
+    for service in snapshot.services:
+        for text in service.spec.cluster_ips or (service.spec.cluster_ip,):
+            yield parse_address(text)
+
+
+def _smallest_cover(snapshot: Snapshot, taken: list[Address]) -> Iterator[Network]:
+    """Cover the Services' addresses by the smallest range that could be theirs.
+
+    The API server gives the first address of the range to the Service ``kubernetes``
+    (pkg/controlplane/controller/kubernetesservice), so the range begins just before it.
+    """
+    first = next(
+        (s for s in snapshot.services if (s.metadata.namespace, s.metadata.name) == ("default", "kubernetes")), None
+    )
+    starts = {
+        a.version: a - 1
+        for t in (first.spec.cluster_ips or (first.spec.cluster_ip,) if first else ())
+        if (a := parse_address(t)) is not None
+    }
+    for version in (4, 6):
+        own = [a for a in taken if a.version == version]
+        if own:
+            low, high = min([*own, *([starts[version]] if version in starts else [])]), max(own)
+            bits = (int(low) ^ int(high)).bit_length()
+            yield ipaddress.ip_network((int(low) >> bits << bits, low.max_prefixlen - bits))
+
+
+def _collapse(networks: list[Network]) -> Iterator[Network]:
+    yield from ipaddress.collapse_addresses([n for n in networks if isinstance(n, IPv4Network)])
+    yield from ipaddress.collapse_addresses([n for n in networks if isinstance(n, IPv6Network)])

@@ -1,0 +1,86 @@
+"""Put the map together: the networks that were asked for, of the objects that were asked for."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from netinspect.analysis.containers import container_network
+from netinspect.analysis.host import host_network
+from netinspect.analysis.overlaps import overlaps
+from netinspect.analysis.pods import cluster_network
+from netinspect.analysis.selection import select
+from netinspect.analysis.services import service_network
+from netinspect.model import resources
+from netinspect.model.resources import Resource
+from netinspect.model.snapshot import Snapshot
+from netinspect.model.topology import Scope, Topology
+
+
+class View(str, Enum):
+    """One of the four networks."""
+
+    HOST = "host"
+    CLUSTER = "cluster"
+    SERVICE = "service"
+    CONTAINER = "container"
+
+
+_RANGES = (resources.SERVICE_CIDRS, resources.CONTROL_PLANE, resources.CONFIG_MAPS)
+_NEEDS: dict[View, tuple[Resource, ...]] = {
+    View.HOST: (resources.NODES, resources.PODS),
+    View.CLUSTER: (resources.NODES, resources.PODS, *_RANGES),
+    View.SERVICE: (
+        resources.SERVICES,
+        resources.ENDPOINT_SLICES,
+        resources.PODS,
+        resources.INGRESSES,
+        resources.GATEWAYS,
+        *_RANGES,
+    ),
+    View.CONTAINER: (resources.PODS,),
+}
+# Kinds without which a network is not known; the others only make the evidence better.
+_DECISIVE = (
+    resources.NODES,
+    resources.PODS,
+    resources.SERVICES,
+    resources.ENDPOINT_SLICES,
+    resources.INGRESSES,
+    resources.GATEWAYS,
+)
+
+
+def needs(views: frozenset[View], scope: Scope) -> tuple[Resource, ...]:
+    """List the kinds that a map of these networks has to read."""
+    wanted = [r for v in View if v in views for r in _NEEDS[v]]
+    if scope.selector or scope.nodes or scope.objects:
+        wanted += [resources.SERVICES, resources.ENDPOINT_SLICES, resources.NODES, resources.PODS]
+    if scope.namespaces or scope.objects:
+        wanted.append(resources.NAMESPACES)
+    return tuple(dict.fromkeys(wanted))
+
+
+def build(snapshot: Snapshot, views: frozenset[View], scope: Scope) -> Topology:
+    """Lay out the networks; ``UsageError`` where the scope names what does not exist."""
+    selected = select(snapshot, scope)
+    host = host_network(snapshot, selected) if View.HOST in views else None
+    cluster = cluster_network(snapshot, selected) if View.CLUSTER in views else None
+    service = service_network(snapshot, selected) if View.SERVICE in views else None
+    relevant = {r.name for r in needs(views, scope)}
+    return Topology(
+        taken_at=snapshot.taken_at,
+        server_version=snapshot.server_version,
+        scope=scope,
+        host=host,
+        cluster=cluster,
+        service=service,
+        container=container_network(selected) if View.CONTAINER in views else None,
+        overlaps=overlaps(snapshot, cluster.ranges if cluster else (), service.ranges if service else ()),
+        gaps=tuple(g for g in snapshot.gaps if g.resource in relevant),
+    )
+
+
+def settled(topology: Topology) -> bool:
+    """Say whether every network of the map was seen whole, as far as the API server can show it."""
+    decisive = {r.name for r in _DECISIVE}
+    return not any(g.resource in decisive for g in topology.gaps)

@@ -1,0 +1,202 @@
+"""Recordings: a Snapshot in one zip file, as raw as it was read.
+
+``manifest.json`` names, for each kind, the pages that make up its list; ``api/KIND/NNNN.json`` are the API server's
+answers unchanged, so that a later version of this program sees more in an old file. A recording may come from anyone:
+nothing in it is trusted.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import zipfile
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import msgspec
+from msgspec import Struct
+
+from netinspect import __version__
+from netinspect.errors import BundleError, ClusterError, UsageError
+from netinspect.model.decode import decode_page
+from netinspect.model.resources import BY_NAME, Resource
+from netinspect.model.snapshot import Gap, GapReason, Snapshot
+
+API_VERSION = "netinspect.io/v1"
+_MANIFEST = "manifest.json"
+_PAGE_NAME = re.compile(r"api/[a-z_]{1,64}/[0-9]{4,8}\.json", re.ASCII)
+_MEBIBYTE = 1 << 20
+_LARGEST_PAGE = 64 * _MEBIBYTE
+_LARGEST_MANIFEST = 16 * _MEBIBYTE
+_MOST_PAGES = 100_000
+# What the API server says shrinks to a twentieth; a file that claims far more is a bomb.
+_SMALL = 64 * _MEBIBYTE
+_MOST_EXPANSION = 200
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class Manifest(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a recording holds."""
+
+    api_version: str
+    kind: str
+    netinspect_version: str = ""
+    taken_at: str = ""
+    server_version: str = ""
+    redacted: bool = False
+    gaps: tuple[Gap, ...] = ()
+    pages: dict[str, tuple[str, ...]] = {}
+
+
+class Writer:
+    """A recording in the making. Leaves nothing behind unless ``finish`` was reached.
+
+    ``transform`` is given every page before it is stored; redaction is one.
+    """
+
+    def __init__(
+        self, path: Path, transform: Callable[[Resource, bytes], bytes] | None = None, *, replace: bool = False
+    ) -> None:
+        if path.exists() and not replace:
+            raise UsageError(f"{path} exists", hint="--force replaces it")
+        if not path.parent.is_dir():
+            raise UsageError(f"there is no folder {path.parent}")
+        self._path = path
+        self._partial = path.with_name(f".{path.name}.partial")
+        self._transform = transform
+        self._lock = threading.Lock()
+        self._count = 0
+
+    def __enter__(self) -> Writer:
+        try:
+            self._zip = zipfile.ZipFile(self._partial, "w", zipfile.ZIP_DEFLATED)
+        except OSError as error:
+            raise UsageError(f"cannot write {self._path}: {error.strerror}") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(ValueError):
+            self._zip.close()
+        self._partial.unlink(missing_ok=True)
+
+    def keep(self, resource: str, page: bytes) -> str:
+        """Store one page and give its name; called from several threads."""
+        if self._transform is not None:
+            page = self._transform(BY_NAME[resource], page)
+        with self._lock:
+            self._count += 1
+            name = f"api/{resource}/{self._count:04}.json"
+            self._store(name, page)
+        return name
+
+    def finish(self, snapshot: Snapshot, pages: dict[str, tuple[str, ...]]) -> None:
+        """Write the manifest and put the file in its place."""
+        manifest = Manifest(
+            api_version=API_VERSION,
+            kind="Recording",
+            netinspect_version=__version__,
+            taken_at=snapshot.taken_at,
+            server_version=snapshot.server_version,
+            redacted=self._transform is not None,
+            gaps=snapshot.gaps,
+            pages={resource: names for resource, names in pages.items() if names or not BY_NAME[resource].optional},
+        )
+        self._store(_MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
+        self._zip.close()
+        self._partial.replace(self._path)
+
+    def _store(self, name: str, content: bytes) -> None:
+        entry = zipfile.ZipInfo(name, _EPOCH)
+        entry.compress_type = zipfile.ZIP_DEFLATED
+        entry.external_attr = 0o600 << 16
+        self._zip.writestr(entry, content, compresslevel=9)
+
+
+def load(path: Path, resources: tuple[Resource, ...]) -> Snapshot:
+    """Read the kinds out of a recording; kinds that it does not hold are gaps.
+
+    Raises ``UsageError`` where there is no such file, ``BundleError`` where it is not one of ours, damaged or hostile.
+    """
+    try:
+        with path.open("rb") as file:
+            return _read(file, path.stat().st_size, str(path), resources)
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {path}", hint="`netinspect snapshot FILE` makes one") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _read(file: BinaryIO, size: int, name: str, resources: tuple[Resource, ...]) -> Snapshot:
+    budget = max(_SMALL, size * _MOST_EXPANSION)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            manifest = _manifest(archive, name)
+            budget -= sum(archive.getinfo(page).file_size for pages in manifest.pages.values() for page in pages)
+            if budget < 0:
+                raise BundleError(f"{name} unpacks to far more than a recording would: it is not read")
+            found: dict[str, Any] = {}
+            gaps = list(manifest.gaps)
+            for resource in resources:
+                if resource.name in manifest.pages or any(g.resource == resource.name for g in gaps):
+                    found[resource.name] = _objects(archive, manifest.pages.get(resource.name, ()), resource, name)
+                elif not resource.optional:
+                    gaps.append(
+                        Gap(
+                            resource=resource.name,
+                            reason=GapReason.NOT_SERVED,
+                            message="the recording does not hold this kind",
+                            hint="record the cluster again",
+                        )
+                    )
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise BundleError(
+            f"{name} is not a recording, or is damaged: {error}",
+            hint="record the cluster again with `netinspect snapshot FILE`",
+        ) from error
+    return Snapshot(taken_at=manifest.taken_at, server_version=manifest.server_version, gaps=tuple(gaps), **found)
+
+
+def _manifest(archive: zipfile.ZipFile, name: str) -> Manifest:
+    if _MANIFEST not in archive.namelist():
+        raise BundleError(f"{name} is a zip file, but not a recording: it has no {_MANIFEST}")
+    try:
+        manifest = msgspec.json.decode(_content(archive, _MANIFEST, _LARGEST_MANIFEST, name), type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError(f"the manifest of {name} cannot be read: {error}") from error
+    if (manifest.api_version, manifest.kind) != (API_VERSION, "Recording"):
+        raise BundleError(
+            f"{name} is a {manifest.kind} of {manifest.api_version}, not a Recording of {API_VERSION}",
+            hint="read it with the version of netinspect that wrote it, or a newer one",
+        )
+    pages = [page for names in manifest.pages.values() for page in names]
+    if len(pages) > _MOST_PAGES:
+        raise BundleError(f"{name} claims to hold {len(pages)} pages: it is not read")
+    for page in pages:
+        if not _PAGE_NAME.fullmatch(page):
+            raise BundleError(f"{name} names a page {page[:80]!r}, as no recording does: it is not read")
+    return manifest
+
+
+def _objects(archive: zipfile.ZipFile, pages: tuple[str, ...], resource: Resource, name: str) -> tuple[Any, ...]:
+    objects: list[Any] = []
+    for page in pages:
+        try:
+            objects += decode_page(resource, _content(archive, page, _LARGEST_PAGE, name)).items or ()
+        except ClusterError as error:
+            raise BundleError(f"{page} of {name} cannot be read: {error}") from error
+    return tuple(objects)
+
+
+def _content(archive: zipfile.ZipFile, entry: str, most: int, name: str) -> bytes:
+    """Read one entry, and never more than it may have: what the directory says of its size may be a lie."""
+    with archive.open(entry) as content:
+        data = content.read(most + 1)
+    if len(data) > most:
+        raise BundleError(f"{entry} of {name} is larger than {most // _MEBIBYTE} MiB: it is not read")
+    return data

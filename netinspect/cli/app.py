@@ -1,0 +1,89 @@
+"""The program: its commands, its flags before the command, and the one place where it ends."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import PurePath
+from typing import Annotated
+
+import typer
+
+from netinspect import __version__
+from netinspect.cli import console, schema, snapshot, whois
+from netinspect.cli.map import map_
+from netinspect.cli.options import Target, flatten
+from netinspect.errors import NetinspectError
+
+_BUG = 70
+_INTERRUPTED = 130
+_ISSUES = "https://github.com/netinspect/netinspect/issues"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.write([f"netinspect {__version__}\n"])
+        raise typer.Exit
+
+
+app = typer.Typer(
+    name="netinspect",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+@flatten
+def _root(
+    ctx: typer.Context,
+    version: Annotated[  # noqa: ARG001 - the callback has answered it
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version")
+    ] = False,
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Namespace")] = "",  # noqa: ARG001
+    *,
+    target: Target,  # noqa: ARG001
+) -> None:
+    """Inspect Kubernetes cluster networking. Read-only."""
+    # kubectl takes its flags on either side of the verb; so do we: what is given before it is the default after it.
+    sources = ((name, ctx.get_parameter_source(name)) for name in ctx.params)
+    given = {name: ctx.params[name] for name, source in sources if source is not None and source.name == "COMMANDLINE"}
+    ctx.default_map = dict.fromkeys(_COMMANDS, given)
+
+
+_COMMANDS = {
+    "map": flatten(map_),
+    "whois": flatten(whois.whois),
+    "snapshot": flatten(snapshot.snapshot),
+    "schema": schema.schema,
+}
+for _name, _command in _COMMANDS.items():
+    app.command(_name)(_command)
+
+
+def main() -> None:
+    """Run the command line and exit: see README for the exit codes."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    called = PurePath(sys.argv[0]).stem
+    name = "kubectl netinspect" if called.startswith("kubectl-") else "netinspect"
+    try:
+        app(prog_name=name)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            console.say("interrupted")
+        return end.code if isinstance(end.code, int) else 0
+    except NetinspectError as failure:
+        console.error(failure)
+        return failure.exit_code
+    except Exception as failure:
+        if {"-v", "--verbose"} & set(sys.argv):
+            traceback.print_exc()
+        console.say(f"bug: {type(failure).__name__}: {failure}\nhint: run it again with -v, and report it at {_ISSUES}")
+        return _BUG
+    return 0

@@ -1,0 +1,94 @@
+"""Two streams: the document goes to stdout and everything else to stderr."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, TextIO
+
+from netinspect.errors import NetinspectError
+
+if TYPE_CHECKING:
+    from netinspect.cluster.collect import Progress
+    from netinspect.output.base import Style
+
+_PATIENCE = 1.0
+
+
+def error(failure: NetinspectError) -> None:
+    """Say what went wrong and what to do about it."""
+    from netinspect.output.base import safe  # noqa: PLC0415
+
+    say(f"error: {safe(str(failure))}")
+    if failure.hint:
+        say(f"hint: {safe(failure.hint)}")
+
+
+def say(message: str) -> None:
+    """Write a line to stderr."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"{message}\n")
+        sys.stderr.flush()
+
+
+def style(*, no_color: bool = False) -> Style:
+    """Find out what stdout can show."""
+    from netinspect.output.base import Style  # noqa: PLC0415
+
+    terminal = sys.stdout.isatty()
+    plain = no_color or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    return Style(width=shutil.get_terminal_size().columns if terminal else None, colour=terminal and not plain)
+
+
+def write(pieces: Iterable[str], stream: TextIO | None = None) -> None:
+    """Write the document; a reader that has seen enough (``| head``) ends it quietly."""
+    out = stream or sys.stdout
+    try:
+        for piece in pieces:
+            out.write(piece)
+        out.flush()
+    except BrokenPipeError:
+        # Python would complain once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def progress(*, verbose: bool) -> Iterator[Progress]:
+    """Show how far the reading is, on a terminal, when it takes longer than a second; nothing in a pipe."""
+    counts: dict[str, int] = {}
+    started = time.monotonic()
+
+    def text() -> str:
+        return "reading " + ", ".join(f"{n:,} {kind}" for kind, n in sorted(counts.items()) if n)
+
+    def report(resource: str, objects: int) -> None:
+        counts[resource] = objects
+        if verbose:
+            say(f"{time.monotonic() - started:6.2f} s  {objects:7,} {resource}")
+
+    if verbose or not sys.stderr.isatty():
+        yield report
+        return
+    done = threading.Event()
+
+    def show() -> None:
+        if done.wait(_PATIENCE):
+            return
+        from rich.console import Console  # noqa: PLC0415
+
+        with Console(stderr=True, markup=False, highlight=False, emoji=False).status("reading") as status:
+            while not done.wait(0.1):
+                status.update(text())
+
+    painter = threading.Thread(target=show, daemon=True)
+    painter.start()
+    try:
+        yield report
+    finally:
+        done.set()
+        painter.join(1.0)

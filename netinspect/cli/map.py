@@ -1,0 +1,93 @@
+"""``netinspect map``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from netinspect.cli import complete, console, source
+from netinspect.cli.options import Narrowing, Output, Target
+from netinspect.errors import UsageError
+from netinspect.model.topology import Scope
+
+_NETWORKS = ("host", "cluster", "service", "container")
+
+
+def map_(
+    objects: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[pod/X svc/Y node/Z ns/W]...",
+            help="Only these, with what belongs to them",
+            autocompletion=complete.objects,
+        ),
+    ] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Only this network, repeatable: {', '.join(_NETWORKS)}",
+            autocompletion=lambda incomplete: [n for n in _NETWORKS if n.startswith(incomplete)],
+        ),
+    ] = None,
+    *,
+    target: Target,
+    narrowing: Narrowing,
+    output: Output,
+) -> None:
+    """Lay out the four networks of a cluster and who owns each address.
+
+    \b
+    Examples:
+      # the recorded cluster that comes with netinspect
+      netinspect map --demo
+      # everything in the current context, every endpoint in its own line
+      netinspect map -A -o wide
+      # one Service, its pods and their nodes
+      netinspect map svc/shop/web
+    """  # noqa: D301 - \b is Click's mark for text that is not to be wrapped
+    from netinspect.analysis import topology  # noqa: PLC0415
+    from netinspect.output import BY_NAME  # noqa: PLC0415
+
+    views = frozenset(_view(n) for n in network or _NETWORKS)
+    scope = _scope(target, narrowing, objects or [])
+    where = scope.namespaces or tuple({o.split("/")[1] for o in scope.objects if o.count("/") == 2})
+    snapshot = source.read(target, topology.needs(views, scope), where)
+    document = topology.build(snapshot, views, scope)
+    console.write(BY_NAME[output.output.value].render(document, console.style(no_color=output.no_color)))
+    if scope.namespaces and not (narrowing.namespace or (document.container and document.container.pods)):
+        console.say(f"no pods in namespace {scope.namespaces[0]}; -A shows every namespace")
+    raise typer.Exit(0 if topology.settled(document) else 3)
+
+
+def _view(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    from netinspect.analysis.topology import View  # noqa: PLC0415
+
+    if name not in _NETWORKS:
+        raise UsageError(f"there is no network {name!r}", hint=f"the networks are {', '.join(_NETWORKS)}")
+    return View(name)
+
+
+def _scope(target: Target, narrowing: Narrowing, objects: list[str]) -> Scope:
+    from netinspect.analysis.selection import parse_object  # noqa: PLC0415
+
+    if narrowing.namespace and narrowing.all_namespaces:
+        raise UsageError("-n and -A exclude each other")
+    default = "" if narrowing.all_namespaces else narrowing.namespace or source.default_namespace(target)
+    refs = [parse_object(text) for text in objects]
+    named = []
+    for ref in refs:
+        if ref.kind in ("Pod", "Service") and not ref.namespace:
+            if not default:
+                raise UsageError(
+                    f"{ref} could be in any namespace", hint=f"write {ref.kind.lower()}/NAMESPACE/{ref.name}"
+                )
+            named.append(f"{ref.kind.lower()}/{default}/{ref.name}")
+        else:
+            named.append(str(ref))
+    return Scope(
+        namespaces=() if objects or not default else (default,),
+        selector=narrowing.selector,
+        nodes=tuple(narrowing.node or ()),
+        objects=tuple(named),
+    )

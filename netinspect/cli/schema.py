@@ -1,0 +1,34 @@
+"""``netinspect schema``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from netinspect.cli import console
+
+
+class DocumentName(str, Enum):
+    """The commands whose JSON has a schema."""
+
+    MAP = "map"
+    WHOIS = "whois"
+
+
+def schema(
+    document: Annotated[DocumentName, typer.Argument(help="The command whose JSON it describes")],
+) -> None:
+    """Print the JSON Schema of what a command writes with -o json. Within v1 fields are only ever added."""
+    import msgspec  # noqa: PLC0415
+
+    from netinspect.model.topology import Ownership, Topology  # noqa: PLC0415
+
+    kind = {DocumentName.MAP: Topology, DocumentName.WHOIS: Ownership}[document]
+    described = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"https://netinspect.io/schemas/v1/{document.value}.json",
+        **msgspec.json.schema(kind),
+    }
+    console.write([msgspec.json.format(msgspec.json.encode(described), indent=2).decode() + "\n"])

@@ -1,0 +1,55 @@
+"""``netinspect snapshot``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from netinspect.cli import console, source
+from netinspect.cli.options import Target, duration
+from netinspect.errors import UsageError
+
+
+def snapshot(
+    file: Annotated[Path, typer.Argument(help="The zip file to write")],
+    redact: Annotated[bool, typer.Option("--redact", help="Replace names and addresses, consistently")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists")] = False,
+    *,
+    target: Target,
+) -> None:
+    """Record what netinspect reads of a cluster, for --from. Secrets are never read.
+
+    \b
+    Examples:
+      netinspect snapshot cluster.zip && netinspect map --from cluster.zip
+      # to show to others
+      netinspect snapshot --redact cluster.zip
+    """  # noqa: D301 - \b is Click's mark for text that is not to be wrapped
+    from netinspect.analysis.redaction import Redactor  # noqa: PLC0415
+    from netinspect.bundle import Writer  # noqa: PLC0415
+    from netinspect.cluster.collect import collect  # noqa: PLC0415
+    from netinspect.cluster.connect import connect  # noqa: PLC0415
+    from netinspect.model.resources import RESOURCES  # noqa: PLC0415
+
+    if target.from_ or target.demo:
+        raise UsageError("a recording is already recorded", hint="copy the file")
+    duration(target.request_timeout)
+    transport = connect(source.access(target))
+    redactor = Redactor() if redact else None
+    with (
+        Writer(file, redactor.page if redactor else None, replace=force) as writer,
+        console.progress(verbose=target.verbose) as progress,
+    ):
+        namespace = source.default_namespace(target)
+        collected = collect(transport, RESOURCES, namespaces=(namespace,), progress=progress, keep=writer.keep)
+        taken = redactor.snapshot(collected.snapshot) if redactor else collected.snapshot
+        writer.finish(taken, collected.pages)
+    gaps = collected.snapshot.gaps
+    missing = f"; not seen: {', '.join(g.resource for g in gaps)}" if gaps else ""
+    console.say(
+        f"recorded {len(collected.snapshot.nodes)} nodes, {len(collected.snapshot.pods)} pods and "
+        f"{len(collected.snapshot.services)} Services in {file}{missing}"
+    )
+    raise typer.Exit(3 if gaps else 0)

@@ -1,0 +1,68 @@
+"""``netinspect whois``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from netinspect.cli import console, source
+from netinspect.cli.options import Output, Target
+from netinspect.errors import UsageError
+
+
+def whois(
+    addresses: Annotated[
+        list[str], typer.Argument(metavar="ADDRESS...|-", help="Addresses; - annotates any text on stdin")
+    ],
+    *,
+    target: Target,
+    output: Output,
+) -> None:
+    """Say who owns an address: pod, node, Service, load balancer, endpoint, range, or nobody here.
+
+    \b
+    Examples:
+      # two addresses
+      netinspect whois 10.96.0.10 10.244.1.7
+      # names in the output of another tool
+      ss -tn | netinspect whois -
+    """  # noqa: D301 - \b is Click's mark for text that is not to be wrapped
+    from netinspect.analysis.ownership import NEEDS, Owners, annotate  # noqa: PLC0415
+    from netinspect.model.topology import Ownership  # noqa: PLC0415
+    from netinspect.output import BY_NAME  # noqa: PLC0415
+
+    if "-" in addresses and len(addresses) > 1:
+        raise UsageError("- takes the addresses from stdin, so no others can be given")
+    namespace = source.default_namespace(target)
+    snapshot = source.read(target, NEEDS, (namespace,) if namespace else ())
+    owners = Owners(snapshot)
+    if addresses == ["-"]:
+        for line in annotate(_lines(), owners):
+            console.write([line])
+        raise typer.Exit(0 if owners.certain else 3)
+    found = []
+    for text in addresses:
+        owned = owners.of(text.strip("[]"))
+        if owned is None:
+            raise UsageError(
+                f"{text!r} is not an address", hint="write an IPv4 or IPv6 address, or - to annotate stdin"
+            )
+        found.append(owned)
+    chosen = BY_NAME[output.output.value]
+    if Ownership not in chosen.RENDERS:
+        raise UsageError(f"whois has no format {chosen.NAME}", hint="use table, json or yaml")
+    document = Ownership(
+        taken_at=snapshot.taken_at, server_version=snapshot.server_version, addresses=tuple(found), gaps=snapshot.gaps
+    )
+    console.write(chosen.render(document, console.style(no_color=output.no_color)))
+    raise typer.Exit(0 if all(f.certain for f in found) else 3)
+
+
+def _lines() -> Iterator[str]:
+    """Give stdin line by line, as it comes; bytes that are no text pass through unchanged."""
+    sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")  # type: ignore[union-attr]
+    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")  # type: ignore[union-attr]
+    yield from sys.stdin

@@ -1,0 +1,202 @@
+"""One GET at a time: headers, deadline, retries, and errors that a person can act on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+import urllib3
+from kubernetes import client
+from urllib3 import exceptions as http
+
+from netinspect import __version__
+from netinspect.errors import ApiError, CertificateError, ClusterError, CredentialsError, UnreachableError
+
+# Answers that another try may better. 410 is not among them: only the list as a whole can be tried again.
+_TRY_AGAIN = (408, 429, 500, 502, 503, 504)
+_FIRST_PAUSE = 0.2
+_LONGEST_PAUSE = 5.0
+_ATTEMPTS_WITHOUT_DEADLINE = 6
+_CHUNK = 1 << 20
+
+
+class Transport:
+    """A connection to one API server. Safe to use from several threads."""
+
+    def __init__(self, api: client.ApiClient, headers: dict[str, str | list[str]], timeout: float) -> None:
+        self._api = api
+        self._timeout = timeout
+        self._headers = headers
+        self.host: str = api.configuration.host
+
+    def get(self, path: str, query: dict[str, str] | None = None, accept: str = "application/json") -> bytes:
+        """Read one resource whole.
+
+        What may pass is tried again until ``--request-timeout`` is over. Raises ``ApiError`` for an answer that
+        stands, ``UnreachableError``, ``CertificateError`` or ``CredentialsError`` where there is none.
+        """
+        deadline = time.monotonic() + self._timeout if self._timeout else None
+        pause = _FIRST_PAUSE
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return self._get_once(path, query or {}, accept, deadline)
+            except _PassingError as passing:
+                wait = max(pause, passing.retry_after)
+                out_of_time = deadline is not None and time.monotonic() + wait >= deadline
+                if out_of_time or (deadline is None and attempt >= _ATTEMPTS_WITHOUT_DEADLINE):
+                    raise passing.final(attempt) from passing
+                time.sleep(wait)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _get_once(self, path: str, query: dict[str, str], accept: str, deadline: float | None) -> bytes:
+        remaining = None if deadline is None else max(deadline - time.monotonic(), 0.05)
+        try:
+            response = self._send(path, query, accept, remaining)
+            body = bytearray()
+            for chunk in response.stream(_CHUNK, decode_content=True):
+                body += chunk
+                if deadline is not None and time.monotonic() > deadline:
+                    response.close()
+                    raise _timed_out(self.host, self._timeout)
+        except http.HTTPError as error:
+            raise self._translate(error) from error
+        if response.status < 300:
+            return bytes(body)
+        raise self._refusal(path, response.status, response.headers, bytes(body))
+
+    def _send(self, path: str, query: dict[str, str], accept: str, remaining: float | None) -> urllib3.BaseHTTPResponse:
+        _, url, headers, _, _ = self._api.param_serialize(
+            "GET",
+            path,
+            header_params={"Accept": accept, "User-Agent": f"netinspect/{__version__}"},
+            auth_settings=["BearerToken"],
+        )
+        sent = urllib3.HTTPHeaderDict(headers)
+        for name, value in self._headers.items():
+            for one in value if isinstance(value, list) else [value]:
+                sent.add(name, one)
+        if query:
+            url += "?" + urlencode(query)
+        timeout = urllib3.Timeout(connect=remaining, read=remaining)
+        pool = self._api.rest_client.pool_manager
+        return pool.request("GET", url, headers=sent, timeout=timeout, preload_content=False, redirect=False)
+
+    def _translate(self, error: http.HTTPError) -> Exception:
+        reason: BaseException | None = error
+        while isinstance(reason, http.MaxRetryError):
+            reason = reason.reason
+        text = " ".join(str(reason).split())
+        hint = "check the server's address in the kubeconfig, and that it runs"
+        match reason:
+            case http.ProxyError():
+                text = " ".join(str(reason.original_error).split())
+                message = f"the proxy on the way to {self.host} failed: {text}"
+                hint = "check proxy-url in the kubeconfig, or HTTPS_PROXY and NO_PROXY"
+            case http.SSLError():
+                return _certificate(self.host, text)
+            case http.NameResolutionError():
+                message = f"the name of the API server {self.host} cannot be resolved"
+                hint = "check the server's address in the kubeconfig, and your DNS or VPN"
+            case http.NewConnectionError():
+                message = f"the API server {self.host} cannot be reached: {text.rpartition(': ')[2]}"
+            case http.TimeoutError():
+                return _timed_out(self.host, self._timeout)
+            case http.LocationValueError():
+                message = f"{self.host!r} is not an address of an API server"
+                hint = "write --server as https://HOST:PORT"
+            case _:
+                return _PassingError(
+                    lambda tries: UnreachableError(
+                        f"the connection to {self.host} broke {tries} times: {text}",
+                        hint="something in between may cut connections; a longer --request-timeout tries longer",
+                    )
+                )
+        return UnreachableError(message, hint=hint)
+
+    def _refusal(self, path: str, status: int, headers: Any, body: bytes) -> Exception:
+        message, reason = _status(body)
+        if status == 401:
+            return CredentialsError(
+                f"the API server {self.host} does not accept our credentials (401)",
+                hint="the token or certificate is wrong or has expired: log in again, or check `kubectl auth whoami`",
+            )
+        if status in _TRY_AGAIN:
+
+            def final(n: int) -> ClusterError:
+                return ApiError(
+                    f"the API server answered {status} to {n} tries of {path}: {message or reason}",
+                    status=status,
+                    reason=reason,
+                    hint="the server is overloaded or not ready; a longer --request-timeout tries longer",
+                )
+
+            return _PassingError(final, _retry_after(headers.get("Retry-After")))
+        if 300 <= status < 400:
+            return UnreachableError(
+                f"{self.host} answers with a redirect, as no API server does",
+                hint="the address may be that of a web page in front of the cluster",
+            )
+        return ApiError(message or f"the API server answered {status} to {path}", status=status, reason=reason)
+
+
+class _PassingError(Exception):
+    """What may go better next time; ``final`` makes the error that stands when there is no next time."""
+
+    def __init__(self, final: Callable[[int], ClusterError], retry_after: float = 0.0) -> None:
+        super().__init__()
+        self.final = final
+        self.retry_after = retry_after
+
+
+def _timed_out(host: str, timeout: float) -> UnreachableError:
+    return UnreachableError(
+        f"the API server {host} did not answer within {timeout:g} s",
+        hint="--request-timeout gives it longer; a firewall that drops packets looks like this too",
+    )
+
+
+def _certificate(host: str, text: str) -> ClusterError:
+    if "self-signed" in text or "self signed" in text or "unable to get" in text:
+        return CertificateError(
+            f"the certificate of {host} is not signed by an authority that the kubeconfig trusts",
+            hint="check certificate-authority in the kubeconfig; --insecure-skip-tls-verify looks "
+            "without checking who answers",
+        )
+    if "match" in text or "IP address mismatch" in text:
+        return CertificateError(
+            f"the certificate of {host} is for another name: {text}",
+            hint="use a name that is in the certificate, or set tls-server-name in the kubeconfig",
+        )
+    if "expired" in text:
+        ours = "alert" in text
+        return CertificateError(
+            f"{'our client certificate' if ours else f'the certificate of {host}'} has expired",
+            hint="renew the kubeconfig's credentials" if ours else "renew the cluster's certificates, and check clocks",
+        )
+    if "WRONG_VERSION_NUMBER" in text or "record layer" in text or "UNEXPECTED_EOF" in text or "EOF" in text:
+        return CertificateError(f"{host} does not speak TLS", hint="the port may be another service's, or plain HTTP")
+    return CertificateError(f"no TLS connection to {host}: {text}", hint="check the certificates in the kubeconfig")
+
+
+def _status(body: bytes) -> tuple[str, str]:
+    """Take message and reason out of a Status object; a proxy's page is not repeated."""
+    try:
+        status = json.loads(body)
+    except ValueError:
+        return "", ""
+    if not isinstance(status, dict):
+        return "", ""
+    return str(status.get("message") or ""), str(status.get("reason") or "")
+
+
+def _retry_after(value: str | None) -> float:
+    """Read Retry-After in seconds; the date form is not used by API servers."""
+    try:
+        return max(0.0, float(value)) if value else 0.0
+    except ValueError:
+        return 0.0

@@ -1,0 +1,43 @@
+"""From the API server's JSON to wire structs, the same way for a live answer and a recorded one."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from netinspect.errors import ClusterError
+from netinspect.model.resources import Resource
+from netinspect.model.snapshot import ListMeta
+from netinspect.model.wire import Wire
+
+
+class Page(Struct, frozen=True):
+    """One page of a list."""
+
+    metadata: ListMeta = ListMeta()
+    items: list[Wire] | None = None
+
+
+def decode_page(resource: Resource, raw: bytes) -> Page:
+    """Decode one page; ``ClusterError`` where it is not a list of this kind."""
+    try:
+        page: Page = _decoder(resource.type).decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise ClusterError(
+            f"the list of {resource.plural} cannot be read: {error}",
+            hint="a proxy may have answered in the API server's place, or the server is of an unknown version",
+        ) from error
+    return page
+
+
+@cache
+def _decoder(kind: type[Wire]) -> msgspec.json.Decoder[Any]:
+    typed = msgspec.defstruct(
+        "Page",
+        [("metadata", ListMeta, ListMeta()), ("items", list[kind] | None, None)],  # type: ignore[valid-type]
+        frozen=True,
+    )
+    return msgspec.json.Decoder(typed)

@@ -1,0 +1,23 @@
+"""JSON with ``apiVersion`` and ``kind``; `netinspect schema` prints its JSON Schema. Made for jq and for programs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from netinspect.model.topology import Document, Ownership, Topology
+from netinspect.output.base import Style
+
+NAME = "json"
+RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership})
+
+# JSON escapes the first 32 control characters; a terminal obeys more than these.
+_UNSAFE = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+
+
+def render(document: Document, _style: Style) -> Iterator[str]:
+    """Give the document as indented JSON."""
+    text = msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+    yield _UNSAFE.sub(lambda m: f"\\u{ord(m.group()):04x}", text) + "\n"

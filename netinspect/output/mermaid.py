@@ -1,0 +1,44 @@
+"""Mermaid, as GitHub and many wikis draw it. Dashed arrows lead to endpoints that are not ready."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from netinspect.model.topology import Document, Topology
+from netinspect.output.base import Style, safe
+from netinspect.output.graph import graph
+
+NAME = "mermaid"
+RENDERS: frozenset[type[Document]] = frozenset({Topology})
+
+
+def render(document: Document, _style: Style) -> Iterator[str]:
+    """Give the map as a Mermaid flowchart (mermaid.js.org/syntax/flowchart.html)."""
+    if not isinstance(document, Topology):
+        return
+    drawn = graph(document)
+    keys = {box.key: f"b{number}" for number, box in enumerate(drawn.boxes)}
+    yield "flowchart LR\n"
+    for number, (group, lines) in enumerate(sorted(drawn.groups.items())):
+        yield f"  subgraph g{number}[{_quoted(lines)}]\n"
+        for box in drawn.boxes:
+            if box.group == group:
+                yield f"    {keys[box.key]}[{_quoted(box.lines)}]\n"
+        yield "  end\n"
+    for box in drawn.boxes:
+        if not box.group:
+            shape = "([{}])" if box.kind == "svc" else "[{}]"
+            yield f"  {keys[box.key]}{shape.format(_quoted(box.lines))}\n"
+    for arrow in drawn.arrows:
+        line = "-->" if arrow.sound else "-.->"
+        label = f"|{_quoted([arrow.label])}|" if arrow.label else ""
+        yield f"  {keys[arrow.source]} {line}{label} {keys[arrow.target]}\n"
+
+
+def _quoted(lines: Iterable[str]) -> str:
+    # Mermaid knows no escape but entity codes, written with # instead of &.
+    escaped = (
+        safe(line).replace("#", "#35;").replace('"', "#quot;").replace("<", "#lt;").replace(">", "#gt;")
+        for line in lines
+    )
+    return '"' + "<br/>".join(escaped) + '"'

@@ -1,0 +1,285 @@
+"""Tables, one per network: made for reading, for 80 columns, and for grep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netinspect.model.topology import (
+    ClusterNetwork,
+    ContainerNetwork,
+    Document,
+    Evidence,
+    HostNetwork,
+    Ownership,
+    Range,
+    ServiceNetwork,
+    Topology,
+)
+from netinspect.output import words
+from netinspect.output.base import Style, safe
+from netinspect.output.columns import columns, section
+
+NAME = "table"
+RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership})
+
+
+def render(document: Document, style: Style) -> Iterator[str]:
+    """Give the document as tables with what matters most."""
+    return tables(document, style, wide=False)
+
+
+def tables(document: Document, style: Style, *, wide: bool) -> Iterator[str]:
+    """Give the document as tables; ``wide`` adds columns."""
+    if isinstance(document, Ownership):
+        yield from _ownership(document, style)
+    elif isinstance(document, Topology):
+        parts = (
+            _host(document.host, style, wide=wide) if document.host else None,
+            _cluster(document.cluster, style, wide=wide) if document.cluster else None,
+            _service(document.service, style, wide=wide) if document.service else None,
+            _container(document.container, style) if document.container else None,
+        )
+        for number, part in enumerate(p for p in parts if p is not None):
+            yield "\n" if number else ""
+            yield from part
+        yield from _overlaps(document, style)
+    yield from gaps(document, style)
+
+
+def gaps(document: Topology | Ownership | Document, style: Style) -> Iterator[str]:
+    """Name what was not seen, why, and what would settle it."""
+    missing = getattr(document, "gaps", ())
+    if missing:
+        yield "\n"
+        yield section("NOT SEEN", style)
+        yield from columns(
+            ("KIND", "WHY", "WHAT WOULD SETTLE IT", "SAID"),
+            ((g.resource.replace("_", " "), g.reason.value, g.hint, g.message) for g in missing),
+            style,
+        )
+
+
+def _host(network: HostNetwork, style: Style, *, wide: bool) -> Iterator[str]:
+    yield section("HOST NETWORK", style)
+    if not network.nodes:
+        yield "no nodes\n"
+    yield from columns(
+        ("NODE", "READY", "ROLES", "ZONE", "ADDRESSES", "POD-CIDRS", "KUBELET", "OS"),
+        (
+            (
+                n.name,
+                "?" if n.known_from == "pods" else n.ready.value,
+                ",".join(n.roles),
+                n.zone,
+                ", ".join(
+                    a.address if a.type == "InternalIP" else f"{a.type} {a.address}"
+                    for a in n.addresses
+                    if wide or (a.type, a.address) != ("Hostname", n.name)
+                ),
+                ", ".join(n.pod_cidrs),
+                n.kubelet_version if wide else "",
+                n.operating_system if wide else "",
+            )
+            for n in network.nodes
+        ),
+        style,
+    )
+    claims = [
+        (n.name, f"{p.port}/{p.protocol}", p.host_ip, f"{pod.namespace}/{pod.name}", p.container, p.via)
+        for n in network.nodes
+        for pod in n.pods
+        for p in pod.ports
+    ]
+    if claims:
+        yield "\n"
+    yield from columns(("NODE", "HOST-PORT", "ON", "POD", "CONTAINER", "VIA"), claims, style)
+    if wide:
+        silent = [
+            (n.name, f"{pod.namespace}/{pod.name}", pod.phase) for n in network.nodes for pod in n.pods if not pod.ports
+        ]
+        if silent:
+            yield "\n"
+        yield from columns(("NODE", "HOST-NETWORK-POD-WITHOUT-DECLARED-PORTS", "PHASE"), silent, style)
+    for n in network.nodes:
+        for clash in n.clashes:
+            pods = " and ".join(clash.pods)
+            yield _warning(f"{clash.port}/{clash.protocol} of node {n.name} is claimed by {pods}", style)
+
+
+def _cluster(network: ClusterNetwork, style: Style, *, wide: bool) -> Iterator[str]:
+    yield section("CLUSTER NETWORK", style)
+    yield from _ranges(network.ranges, style)
+    if network.nodes:
+        yield "\n"
+    yield from columns(
+        ("NODE", "POD-CIDR", "USED"),
+        ((n.node, n.cidr, words.usage(n.used, n.capacity)) for n in network.nodes),
+        style,
+    )
+    if network.pods:
+        yield "\n"
+    yield from columns(
+        ("NAMESPACE", "POD", "STATE", "NODE", "ADDRESSES", "OWNER", "NOTES"),
+        (
+            (
+                p.namespace,
+                p.name,
+                words.pod_state(p),
+                p.node,
+                ", ".join(a.address for a in p.addresses if not a.released),
+                p.owner if wide else "",
+                words.pod_notes(p),
+            )
+            for p in network.pods
+        ),
+        style,
+    )
+
+
+def _service(network: ServiceNetwork, style: Style, *, wide: bool) -> Iterator[str]:
+    yield section("SERVICE NETWORK", style)
+    yield from _ranges(network.ranges, style)
+    if network.services:
+        yield "\n"
+    yield from columns(
+        ("NAMESPACE", "SERVICE", "TYPE", "ADDRESSES", "PORTS", "READY", "POLICIES", "SELECTOR"),
+        (
+            (
+                s.namespace,
+                s.name,
+                s.type,
+                words.service_addresses(s),
+                ", ".join(words.service_port(p) for p in s.ports),
+                words.endpoint_count(s),
+                words.service_policies(s),
+                ",".join(f"{k}={v}" for k, v in sorted(s.selector.items())) if wide else "",
+            )
+            for s in network.services
+        ),
+        style,
+    )
+    if wide:
+        backends = [
+            (
+                s.namespace,
+                s.name,
+                words.service_port(p),
+                words.endpoint(e.address, e.port),
+                words.endpoint_state(e),
+                e.pod,
+                e.node,
+                e.zone,
+            )
+            for s in network.services
+            for p in s.ports
+            for e in p.endpoints or ()
+        ]
+        if backends:
+            yield "\n"
+        yield from columns(
+            ("NAMESPACE", "SERVICE", "PORT", "ENDPOINT", "STATE", "POD", "NODE", "ZONE"), backends, style
+        )
+    if network.entry_points:
+        yield "\n"
+    yield from columns(
+        ("NAMESPACE", "ENTRY-POINT", "CLASS", "ADDRESSES", "SERVICES"),
+        (
+            (
+                e.namespace,
+                f"{e.kind.lower()}/{e.name}",
+                e.controller_class,
+                ", ".join(e.addresses),
+                ", ".join(e.services),
+            )
+            for e in network.entry_points
+        ),
+        style,
+    )
+    for s in network.services:
+        for mismatch in s.mismatches:
+            yield _warning(f"svc/{s.namespace}/{s.name}: {mismatch.message}", style)
+
+
+def _container(network: ContainerNetwork, style: Style) -> Iterator[str]:
+    yield section("CONTAINER NETWORK", style)
+    yield from columns(
+        ("NAMESPACE", "POD", "CONTAINER", "ROLE", "STATE", "PORTS"),
+        (
+            (
+                p.namespace if i == 0 else "",
+                p.name if i == 0 else "",
+                c.name,
+                c.role,
+                c.state,
+                words.container_ports(c.ports),
+            )
+            for p in network.pods
+            for i, c in enumerate(p.containers)
+        )
+        if style.width is not None
+        else (
+            (p.namespace, p.name, c.name, c.role, c.state, words.container_ports(c.ports))
+            for p in network.pods
+            for c in p.containers
+        ),
+        style,
+    )
+    for p in network.pods:
+        for clash in p.clashes:
+            containers = " and ".join(clash.containers)
+            yield _warning(
+                f"pod/{p.namespace}/{p.name}: {containers} both declare {clash.port}/{clash.protocol} of one localhost",
+                style,
+            )
+
+
+def _ranges(ranges: tuple[Range, ...], style: Style) -> Iterator[str]:
+    if not ranges:
+        yield "range: not known\n"
+    yield from columns(
+        ("RANGE", "USED", "KNOWN-FROM"),
+        (
+            (
+                r.cidr,
+                words.usage(r.used, r.capacity),
+                f"inferred from {r.source}" if r.evidence is Evidence.INFERRED else r.source,
+            )
+            for r in ranges
+        ),
+        style,
+    )
+
+
+def _overlaps(document: Topology, style: Style) -> Iterator[str]:
+    if document.overlaps:
+        yield "\n"
+        yield section("OVERLAPS", style)
+    for overlap in document.overlaps:
+        yield _warning(
+            f"{overlap.first} of the {overlap.first_network} network and {overlap.second} of the "
+            f"{overlap.second_network} network share addresses",
+            style,
+        )
+
+
+def _ownership(document: Ownership, style: Style) -> Iterator[str]:
+    yield from columns(
+        ("ADDRESS", "NETWORK", "OWNER", "AS", "DETAIL"),
+        (
+            (
+                a.address if i == 0 or style.width is None else "",
+                o.network.value,
+                o.owner,
+                o.role if a.certain else f"{o.role}, as far as seen",
+                o.detail,
+            )
+            for a in document.addresses
+            for i, o in enumerate(a.owners)
+        ),
+        style,
+    )
+
+
+def _warning(text: str, style: Style) -> str:
+    text = f"! {safe(text)}"
+    return f"\x1b[33m{text}\x1b[0m\n" if style.colour else f"{text}\n"

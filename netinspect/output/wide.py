@@ -1,0 +1,17 @@
+"""The tables with everything that does not fit into 80 columns: endpoints one by one, selectors, owners, versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netinspect.model.topology import Document, Ownership, Topology
+from netinspect.output.base import Style
+from netinspect.output.table import tables
+
+NAME = "wide"
+RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership})
+
+
+def render(document: Document, style: Style) -> Iterator[str]:
+    """Give the document as wide tables; lines are as long as they need to be."""
+    return tables(document, Style(width=None, colour=style.colour), wide=True)

@@ -1,0 +1,22 @@
+"""YAML: the same document as JSON, for people who would rather read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import yaml
+
+from netinspect.model.topology import Document, Ownership, Topology
+from netinspect.output.base import Style
+
+NAME = "yaml"
+RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership})
+
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+def render(document: Document, _style: Style) -> Iterator[str]:
+    """Give the document as YAML; whatever is not ASCII is escaped."""
+    plain = msgspec.to_builtins(document, str_keys=True)
+    yield yaml.dump(plain, Dumper=_Dumper, sort_keys=False, default_flow_style=False, width=1000)
