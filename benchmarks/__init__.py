@@ -1,0 +1,1 @@
+"""What netinspect costs, as ratios against a limit measured in the same run."""

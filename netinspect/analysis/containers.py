@@ -7,6 +7,7 @@ from collections import defaultdict
 from netinspect.analysis.pods import addresses, finished
 from netinspect.analysis.selection import Selected
 from netinspect.model import wire
+from netinspect.model.snapshot import Snapshot
 from netinspect.model.topology import (
     ContainerEntry,
     ContainerNetwork,
@@ -17,8 +18,10 @@ from netinspect.model.topology import (
 )
 
 
-def container_network(selected: Selected) -> ContainerNetwork:
+def container_network(snapshot: Snapshot, selected: Selected) -> ContainerNetwork:
     """Lay out each pod's containers with the ports they declare."""
+    if snapshot.unseen("pods"):
+        return ContainerNetwork(pods=None)
     return ContainerNetwork(
         pods=tuple(_pod(pod) for pod in sorted(selected.pods, key=lambda p: (p.metadata.namespace, p.metadata.name)))
     )

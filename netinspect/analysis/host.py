@@ -15,11 +15,13 @@ _ROLE = "node-role.kubernetes.io/"
 
 def host_network(snapshot: Snapshot, selected: Selected) -> HostNetwork:
     """Lay out the nodes; where they may not be listed, what the pods on them tell of them."""
+    if snapshot.unseen("nodes") and snapshot.unseen("pods"):
+        return HostNetwork(nodes=None)
+    shown = None if snapshot.unseen("pods") else {full_name(p.metadata) for p in selected.pods}
     on_node: dict[str, list[wire.Pod]] = defaultdict(list)
     for pod in snapshot.pods:
         if pod.spec.node_name and not finished(pod):
             on_node[pod.spec.node_name].append(pod)
-    shown = {full_name(p.metadata) for p in selected.pods}
     if snapshot.gap("nodes"):
         entries = [_from_pods(name, pods, shown) for name, pods in on_node.items()]
     else:
@@ -27,7 +29,7 @@ def host_network(snapshot: Snapshot, selected: Selected) -> HostNetwork:
     return HostNetwork(nodes=tuple(sorted((e for e in entries if selected.node(e.name)), key=lambda e: e.name)))
 
 
-def _entry(node: wire.Node, pods: list[wire.Pod], shown: set[str]) -> NodeEntry:
+def _entry(node: wire.Node, pods: list[wire.Pod], shown: set[str] | None) -> NodeEntry:
     labels = node.metadata.labels
     return NodeEntry(
         name=node.metadata.name,
@@ -44,7 +46,7 @@ def _entry(node: wire.Node, pods: list[wire.Pod], shown: set[str]) -> NodeEntry:
     )
 
 
-def _from_pods(name: str, pods: list[wire.Pod], shown: set[str]) -> NodeEntry:
+def _from_pods(name: str, pods: list[wire.Pod], shown: set[str] | None) -> NodeEntry:
     found = {a.ip for p in pods for a in (*p.status.host_ips, wire.PodIP(p.status.host_ip)) if a.ip}
     return NodeEntry(
         name=name,
@@ -56,21 +58,20 @@ def _from_pods(name: str, pods: list[wire.Pod], shown: set[str]) -> NodeEntry:
     )
 
 
-def _host_pods(pods: list[wire.Pod], shown: set[str]) -> tuple[HostPod, ...]:
-    entries = []
-    for pod in pods:
-        if full_name(pod.metadata) in shown:
-            ports = _ports(pod)
-            if ports or pod.spec.host_network:
-                entries.append(
-                    HostPod(
-                        namespace=pod.metadata.namespace,
-                        name=pod.metadata.name,
-                        host_network=pod.spec.host_network,
-                        phase=pod.status.phase,
-                        ports=ports,
-                    )
-                )
+def _host_pods(pods: list[wire.Pod], shown: set[str] | None) -> tuple[HostPod, ...] | None:
+    if shown is None:
+        return None
+    entries = [
+        HostPod(
+            namespace=pod.metadata.namespace,
+            name=pod.metadata.name,
+            host_network=pod.spec.host_network,
+            phase=pod.status.phase,
+            ports=ports,
+        )
+        for pod in pods
+        if full_name(pod.metadata) in shown and ((ports := _ports(pod)) or pod.spec.host_network)
+    ]
     return tuple(sorted(entries, key=lambda e: (e.namespace, e.name)))
 
 

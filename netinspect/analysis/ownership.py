@@ -182,10 +182,11 @@ def _owner(network: str, role: str, owner: str, detail: str) -> Owner:
     return Owner(network=OwnerNetwork(network), role=role, owner=owner, detail=detail)
 
 
-# An address in running text: not part of a longer word or number, so that versions, times and MACs are left alone.
-_IPV4 = r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)"
+# An address in running text, not part of a longer word or number, so that versions, times and MACs are left alone. One
+# further number may follow a dot: tcpdump writes ports so. The bracket after an IPv6 address belongs to it.
+_IPV4 = r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d+\.\d)"
 _IPV6 = r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:(?:\d{1,3}\.){3}\d{1,3}|[0-9A-Fa-f]{0,4})(?![\w:])"
-_CANDIDATE = re.compile(rf"{_IPV6}|{_IPV4}", re.ASCII)
+_CANDIDATE = re.compile(rf"({_IPV6}|{_IPV4})(\]?)", re.ASCII)
 
 
 def annotate(lines: Iterable[str], owners: Owners) -> Iterator[str]:
@@ -193,12 +194,12 @@ def annotate(lines: Iterable[str], owners: Owners) -> Iterator[str]:
     known: dict[str, str] = {}
 
     def mark(match: re.Match[str]) -> str:
-        text = match.group()
+        text, bracket = match.groups()
         if text not in known:
             if len(known) > 100_000:
                 known.clear()
             known[text] = _label(owners.of(text))
-        return text + known[text]
+        return text + bracket + known[text]
 
     for line in lines:
         yield _CANDIDATE.sub(mark, line)

@@ -58,8 +58,10 @@ def cluster_network(snapshot: Snapshot, selected: Selected) -> ClusterNetwork:
     ranges = node_ranges(snapshot)
     return ClusterNetwork(
         ranges=pod_ranges(snapshot, held),
-        nodes=_node_networks(snapshot, ranges, held, selected),
-        pods=tuple(
+        nodes=None if snapshot.unseen("nodes") else _node_networks(snapshot, ranges, held, selected),
+        pods=None
+        if snapshot.unseen("pods")
+        else tuple(
             _entry(pod, claims, ranges.get(pod.spec.node_name, ()))
             for pod in sorted(selected.pods, key=lambda p: (p.metadata.namespace, p.metadata.name))
             if not pod.spec.host_network

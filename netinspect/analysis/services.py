@@ -34,7 +34,9 @@ def service_network(snapshot: Snapshot, selected: Selected) -> ServiceNetwork:
     shown = {full_name(s.metadata) for s in services}
     return ServiceNetwork(
         ranges=service_ranges(snapshot),
-        services=tuple(_entry(s, slices.get((s.metadata.namespace, s.metadata.name), []), seen) for s in services),
+        services=None
+        if snapshot.unseen("services")
+        else tuple(_entry(s, slices.get((s.metadata.namespace, s.metadata.name), []), seen) for s in services),
         entry_points=tuple(
             e for e in _entry_points(snapshot) if selected.namespace(e.namespace) or not shown.isdisjoint(e.services)
         ),

@@ -74,7 +74,7 @@ def build(snapshot: Snapshot, views: frozenset[View], scope: Scope) -> Topology:
         host=host,
         cluster=cluster,
         service=service,
-        container=container_network(selected) if View.CONTAINER in views else None,
+        container=container_network(snapshot, selected) if View.CONTAINER in views else None,
         overlaps=overlaps(snapshot, cluster.ranges if cluster else (), service.ranges if service else ()),
         gaps=tuple(g for g in snapshot.gaps if g.resource in relevant),
     )

@@ -58,7 +58,7 @@ class Transport:
         try:
             response = self._send(path, query, accept, remaining)
             body = bytearray()
-            for chunk in response.stream(_CHUNK, decode_content=True):
+            while chunk := response.read1(_CHUNK, decode_content=True):
                 body += chunk
                 if deadline is not None and time.monotonic() > deadline:
                     response.close()

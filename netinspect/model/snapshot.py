@@ -52,6 +52,11 @@ class Snapshot(Struct, frozen=True, kw_only=True):
         """Give the gap of a kind, or None where it was read whole."""
         return next((g for g in self.gaps if g.resource == resource), None)
 
+    def unseen(self, resource: str) -> bool:
+        """Say whether nothing at all of a kind could be read."""
+        gap = self.gap(resource)
+        return gap is not None and gap.reason is not GapReason.PARTIAL
+
 
 class ListMeta(Struct, frozen=True, gc=False, rename="camel"):
     """Where a page ends: empty ``continue_`` means that it was the last."""

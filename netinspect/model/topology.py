@@ -1,6 +1,6 @@
 """What ``netinspect map`` says: the four networks of a cluster and who owns each address.
 
-``None`` where a number or a truth value is expected means that it is not known; the gaps say why.
+``None`` where a list, a number or a truth value is expected means that it is not known; the gaps say why.
 """
 
 from enum import Enum
@@ -114,14 +114,14 @@ class NodeEntry(Document, frozen=True, kw_only=True):
     pod_cidrs: tuple[str, ...] = ()
     kubelet_version: str = ""
     operating_system: str = ""
-    pods: tuple[HostPod, ...] = ()
+    pods: tuple[HostPod, ...] | None = ()
     clashes: tuple[HostPortClash, ...] = ()
 
 
 class HostNetwork(Document, frozen=True, kw_only=True):
     """The nodes."""
 
-    nodes: tuple[NodeEntry, ...] = ()
+    nodes: tuple[NodeEntry, ...] | None = ()
 
 
 class NodePodNetwork(Document, frozen=True, kw_only=True):
@@ -163,8 +163,8 @@ class ClusterNetwork(Document, frozen=True, kw_only=True):
     """The pods, every one reaching every other without address translation."""
 
     ranges: tuple[Range, ...] = ()
-    nodes: tuple[NodePodNetwork, ...] = ()
-    pods: tuple[PodEntry, ...] = ()
+    nodes: tuple[NodePodNetwork, ...] | None = ()
+    pods: tuple[PodEntry, ...] | None = ()
 
 
 class EndpointEntry(Document, frozen=True, kw_only=True):
@@ -248,7 +248,7 @@ class ServiceNetwork(Document, frozen=True, kw_only=True):
     """Stable addresses in front of changing pods."""
 
     ranges: tuple[Range, ...] = ()
-    services: tuple[ServiceEntry, ...] = ()
+    services: tuple[ServiceEntry, ...] | None = ()
     entry_points: tuple[EntryPoint, ...] = ()
 
 
@@ -296,7 +296,7 @@ class PodContainers(Document, frozen=True, kw_only=True):
 class ContainerNetwork(Document, frozen=True, kw_only=True):
     """What shares an address and a localhost."""
 
-    pods: tuple[PodContainers, ...] = ()
+    pods: tuple[PodContainers, ...] | None = ()
 
 
 class Overlap(Document, frozen=True, kw_only=True):

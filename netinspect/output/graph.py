@@ -40,7 +40,7 @@ class Graph:
 
 def graph(topology: Topology) -> Graph:
     """Draw the map."""
-    hosts = topology.host.nodes if topology.host else ()
+    hosts = (topology.host.nodes or ()) if topology.host else ()
     groups = {n.name: (n.name, *(a.address for a in n.addresses if a.address != n.name)) for n in hosts}
     boxes = {box.key: box for box in (*_pods(topology), *_services(topology))}
     for box in boxes.values():
@@ -56,18 +56,18 @@ def graph(topology: Topology) -> Graph:
 
 
 def _pods(topology: Topology) -> Iterator[Box]:
-    for node in topology.host.nodes if topology.host else ():
-        for host_pod in node.pods:
+    for node in (topology.host.nodes or ()) if topology.host else ():
+        for host_pod in node.pods or ():
             if host_pod.host_network:
                 name = f"{host_pod.namespace}/{host_pod.name}"
                 yield Box(f"pod/{name}", (name, "host network"), node.name)
-    for pod in topology.cluster.pods if topology.cluster else ():
+    for pod in (topology.cluster.pods or ()) if topology.cluster else ():
         name = f"{pod.namespace}/{pod.name}"
         yield Box(f"pod/{name}", (name, *(a.address for a in pod.addresses if not a.released)), pod.node)
 
 
 def _services(topology: Topology) -> Iterator[Box]:
-    for service in topology.service.services if topology.service else ():
+    for service in (topology.service.services or ()) if topology.service else ():
         name = f"{service.namespace}/{service.name}"
         yield Box(f"svc/{name}", (name, service.type, words.service_addresses(service)), kind="svc")
     for entry in topology.service.entry_points if topology.service else ():
@@ -76,7 +76,7 @@ def _services(topology: Topology) -> Iterator[Box]:
 
 
 def _arrows(topology: Topology) -> Iterator[Arrow]:
-    for service in topology.service.services if topology.service else ():
+    for service in (topology.service.services or ()) if topology.service else ():
         source = f"svc/{service.namespace}/{service.name}"
         for port in service.ports:
             for e in port.endpoints or ():

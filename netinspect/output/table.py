@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from netinspect.model.topology import (
     ClusterNetwork,
@@ -10,8 +10,10 @@ from netinspect.model.topology import (
     Document,
     Evidence,
     HostNetwork,
+    NodeEntry,
     Ownership,
     Range,
+    ServiceEntry,
     ServiceNetwork,
     Topology,
 )
@@ -61,9 +63,10 @@ def gaps(document: Topology | Ownership | Document, style: Style) -> Iterator[st
 
 def _host(network: HostNetwork, style: Style, *, wide: bool) -> Iterator[str]:
     yield section("HOST NETWORK", style)
-    if not network.nodes:
-        yield "no nodes\n"
-    yield from columns(
+    nodes = network.nodes or ()
+    yield from _listed(
+        "nodes",
+        network.nodes,
         ("NODE", "READY", "ROLES", "ZONE", "ADDRESSES", "POD-CIDRS", "KUBELET", "OS"),
         (
             (
@@ -71,54 +74,51 @@ def _host(network: HostNetwork, style: Style, *, wide: bool) -> Iterator[str]:
                 "?" if n.known_from == "pods" else n.ready.value,
                 ",".join(n.roles),
                 n.zone,
-                ", ".join(
-                    a.address if a.type == "InternalIP" else f"{a.type} {a.address}"
-                    for a in n.addresses
-                    if wide or (a.type, a.address) != ("Hostname", n.name)
-                ),
+                _node_addresses(n, wide=wide),
                 ", ".join(n.pod_cidrs),
                 n.kubelet_version if wide else "",
                 n.operating_system if wide else "",
             )
-            for n in network.nodes
+            for n in nodes
         ),
         style,
     )
-    claims = [
-        (n.name, f"{p.port}/{p.protocol}", p.host_ip, f"{pod.namespace}/{pod.name}", p.container, p.via)
-        for n in network.nodes
-        for pod in n.pods
-        for p in pod.ports
-    ]
-    if claims:
-        yield "\n"
-    yield from columns(("NODE", "HOST-PORT", "ON", "POD", "CONTAINER", "VIA"), claims, style)
-    if wide:
-        silent = [
-            (n.name, f"{pod.namespace}/{pod.name}", pod.phase) for n in network.nodes for pod in n.pods if not pod.ports
-        ]
-        if silent:
-            yield "\n"
-        yield from columns(("NODE", "HOST-NETWORK-POD-WITHOUT-DECLARED-PORTS", "PHASE"), silent, style)
-    for n in network.nodes:
+    on_host = [(n.name, pod) for n in nodes for pod in n.pods or ()]
+    yield from _more(
+        ("NODE", "HOST-PORT", "ON", "POD", "CONTAINER", "VIA"),
+        [
+            (node, f"{p.port}/{p.protocol}", p.host_ip, f"{pod.namespace}/{pod.name}", p.container, p.via)
+            for node, pod in on_host
+            for p in pod.ports
+        ],
+        style,
+    )
+    silent = [(node, f"{pod.namespace}/{pod.name}", pod.phase) for node, pod in on_host if wide and not pod.ports]
+    yield from _more(("NODE", "HOST-NETWORK-POD-WITHOUT-DECLARED-PORTS", "PHASE"), silent, style)
+    for n in nodes:
         for clash in n.clashes:
             pods = " and ".join(clash.pods)
             yield _warning(f"{clash.port}/{clash.protocol} of node {n.name} is claimed by {pods}", style)
 
 
+def _node_addresses(node: NodeEntry, *, wide: bool) -> str:
+    """Write a node's addresses; its host name is left out where it says no more than the node's own."""
+    told = (a for a in node.addresses if wide or (a.type, a.address) != ("Hostname", node.name))
+    return ", ".join(a.address if a.type == "InternalIP" else f"{a.type} {a.address}" for a in told)
+
+
 def _cluster(network: ClusterNetwork, style: Style, *, wide: bool) -> Iterator[str]:
     yield section("CLUSTER NETWORK", style)
     yield from _ranges(network.ranges, style)
-    if network.nodes:
-        yield "\n"
-    yield from columns(
+    yield from _more(
         ("NODE", "POD-CIDR", "USED"),
-        ((n.node, n.cidr, words.usage(n.used, n.capacity)) for n in network.nodes),
+        [(n.node, n.cidr, words.usage(n.used, n.capacity)) for n in network.nodes or ()],
         style,
     )
-    if network.pods:
-        yield "\n"
-    yield from columns(
+    yield "\n"
+    yield from _listed(
+        "pods",
+        network.pods,
         ("NAMESPACE", "POD", "STATE", "NODE", "ADDRESSES", "OWNER", "NOTES"),
         (
             (
@@ -130,7 +130,7 @@ def _cluster(network: ClusterNetwork, style: Style, *, wide: bool) -> Iterator[s
                 p.owner if wide else "",
                 words.pod_notes(p),
             )
-            for p in network.pods
+            for p in network.pods or ()
         ),
         style,
     )
@@ -139,9 +139,11 @@ def _cluster(network: ClusterNetwork, style: Style, *, wide: bool) -> Iterator[s
 def _service(network: ServiceNetwork, style: Style, *, wide: bool) -> Iterator[str]:
     yield section("SERVICE NETWORK", style)
     yield from _ranges(network.ranges, style)
-    if network.services:
-        yield "\n"
-    yield from columns(
+    yield "\n"
+    services = network.services or ()
+    yield from _listed(
+        "Services",
+        network.services,
         ("NAMESPACE", "SERVICE", "TYPE", "ADDRESSES", "PORTS", "READY", "POLICIES", "SELECTOR"),
         (
             (
@@ -154,12 +156,35 @@ def _service(network: ServiceNetwork, style: Style, *, wide: bool) -> Iterator[s
                 words.service_policies(s),
                 ",".join(f"{k}={v}" for k, v in sorted(s.selector.items())) if wide else "",
             )
-            for s in network.services
+            for s in services
         ),
         style,
     )
     if wide:
-        backends = [
+        yield from _backends(services, style)
+    yield from _more(
+        ("NAMESPACE", "ENTRY-POINT", "CLASS", "ADDRESSES", "SERVICES"),
+        [
+            (
+                e.namespace,
+                f"{e.kind.lower()}/{e.name}",
+                e.controller_class,
+                ", ".join(e.addresses),
+                ", ".join(e.services),
+            )
+            for e in network.entry_points
+        ],
+        style,
+    )
+    for s in services:
+        for mismatch in s.mismatches:
+            yield _warning(f"svc/{s.namespace}/{s.name}: {mismatch.message}", style)
+
+
+def _backends(services: tuple[ServiceEntry, ...], style: Style) -> Iterator[str]:
+    yield from _more(
+        ("NAMESPACE", "SERVICE", "PORT", "ENDPOINT", "STATE", "POD", "NODE", "ZONE"),
+        [
             (
                 s.namespace,
                 s.name,
@@ -170,67 +195,59 @@ def _service(network: ServiceNetwork, style: Style, *, wide: bool) -> Iterator[s
                 e.node,
                 e.zone,
             )
-            for s in network.services
+            for s in services
             for p in s.ports
             for e in p.endpoints or ()
-        ]
-        if backends:
-            yield "\n"
-        yield from columns(
-            ("NAMESPACE", "SERVICE", "PORT", "ENDPOINT", "STATE", "POD", "NODE", "ZONE"), backends, style
-        )
-    if network.entry_points:
-        yield "\n"
-    yield from columns(
-        ("NAMESPACE", "ENTRY-POINT", "CLASS", "ADDRESSES", "SERVICES"),
-        (
-            (
-                e.namespace,
-                f"{e.kind.lower()}/{e.name}",
-                e.controller_class,
-                ", ".join(e.addresses),
-                ", ".join(e.services),
-            )
-            for e in network.entry_points
-        ),
+        ],
         style,
     )
-    for s in network.services:
-        for mismatch in s.mismatches:
-            yield _warning(f"svc/{s.namespace}/{s.name}: {mismatch.message}", style)
 
 
 def _container(network: ContainerNetwork, style: Style) -> Iterator[str]:
     yield section("CONTAINER NETWORK", style)
-    yield from columns(
+    # On a terminal a pod is named once; in a pipe each line stands for itself, so that grep finds it.
+    once = style.width is not None
+    yield from _listed(
+        "pods",
+        network.pods,
         ("NAMESPACE", "POD", "CONTAINER", "ROLE", "STATE", "PORTS"),
         (
             (
-                p.namespace if i == 0 else "",
-                p.name if i == 0 else "",
+                "" if once and number else p.namespace,
+                "" if once and number else p.name,
                 c.name,
                 c.role,
                 c.state,
                 words.container_ports(c.ports),
             )
-            for p in network.pods
-            for i, c in enumerate(p.containers)
-        )
-        if style.width is not None
-        else (
-            (p.namespace, p.name, c.name, c.role, c.state, words.container_ports(c.ports))
-            for p in network.pods
-            for c in p.containers
+            for p in network.pods or ()
+            for number, c in enumerate(p.containers)
         ),
         style,
     )
-    for p in network.pods:
+    for p in network.pods or ():
         for clash in p.clashes:
             containers = " and ".join(clash.containers)
             yield _warning(
                 f"pod/{p.namespace}/{p.name}: {containers} both declare {clash.port}/{clash.protocol} of one localhost",
                 style,
             )
+
+
+def _listed(
+    what: str, found: tuple[object, ...] | None, header: Sequence[str], rows: Iterable[Sequence[str]], style: Style
+) -> Iterator[str]:
+    """Give a table, or a line that says whether there is nothing or nothing could be seen."""
+    if not found:
+        yield f"{what}: not known\n" if found is None else f"no {what}\n"
+    yield from columns(header, rows, style)
+
+
+def _more(header: Sequence[str], rows: Sequence[tuple[str, ...]], style: Style) -> Iterator[str]:
+    """Give a further table of the same part, if there is anything in it."""
+    if rows:
+        yield "\n"
+        yield from columns(header, rows, style)
 
 
 def _ranges(ranges: tuple[Range, ...], style: Style) -> Iterator[str]:

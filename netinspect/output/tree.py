@@ -36,11 +36,13 @@ def render(document: Document, style: Style) -> Iterator[str]:
 
 
 def _nodes(document: Topology) -> Iterator[_Branch]:
-    containers = {(p.namespace, p.name): p.containers for p in document.container.pods} if document.container else {}
+    containers = (
+        {(p.namespace, p.name): p.containers for p in document.container.pods or ()} if document.container else {}
+    )
     by_node: dict[str, list[PodEntry]] = defaultdict(list)
-    for pod in document.cluster.pods if document.cluster else ():
+    for pod in (document.cluster.pods or ()) if document.cluster else ():
         by_node[pod.node].append(pod)
-    hosts = {n.name: n for n in document.host.nodes} if document.host else {}
+    hosts = {n.name: n for n in document.host.nodes or ()} if document.host else {}
     for name in sorted({*hosts, *by_node}):
         host = hosts.get(name)
         details = ""
@@ -52,7 +54,7 @@ def _nodes(document: Topology) -> Iterator[_Branch]:
                     f"pod/{p.namespace}/{p.name}  on the host network",
                     _containers(containers.get((p.namespace, p.name), ())),
                 )
-                for p in host.pods
+                for p in host.pods or ()
                 if p.host_network
             ]
         for entry in by_node.get(name, ()):
@@ -73,7 +75,7 @@ def _containers(entries: tuple[ContainerEntry, ...]) -> list[_Branch]:
 
 
 def _services(document: Topology) -> Iterator[_Branch]:
-    for service in document.service.services if document.service else ():
+    for service in (document.service.services or ()) if document.service else ():
         yield _Branch(
             f"svc/{service.namespace}/{service.name}  {service.type}  {words.service_addresses(service)}",
             [*_ports(service), *(_Branch(f"! {m.message}") for m in service.mismatches)],
