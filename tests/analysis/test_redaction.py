@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import ipaddress
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netinspect.analysis.redaction import Redactor
+from netinspect.model.resources import BY_NAME
+from tests.build import endpoint, endpoint_slice, node, pod, service
+
+KEY = b"0" * 32
+SECRET = "acme-payments"
+
+
+def redacted(kind: str, *items: Any, by: Redactor | None = None) -> Any:
+    page = json.dumps({"metadata": {}, "items": items}).encode()
+    return json.loads((by or Redactor(KEY)).page(BY_NAME[kind], page))["items"]
+
+
+def test_nothing_of_the_owner_remains() -> None:
+    one = pod(SECRET, "10.9.8.7", on=f"{SECRET}-node", labels={f"{SECRET}.example/x": SECRET},
+              containers=[{"name": SECRET, "image": SECRET, "env": [{"name": SECRET, "value": SECRET}],
+                           "command": [SECRET], "ports": [{"name": SECRET, "containerPort": 80}]}])  # fmt: skip
+    one["metadata"] |= {"annotations": {SECRET: SECRET}, "managedFields": [{"manager": SECRET}], "uid": SECRET}
+    one["status"] |= {"message": SECRET, "conditions": [{"type": "Ready", "status": "True", "message": SECRET}]}
+    found = json.dumps(redacted("pods", one))
+    assert SECRET not in found
+    assert "10.9.8.7" not in found
+
+
+def test_structure_remains() -> None:
+    by = Redactor(KEY)
+    pods = redacted("pods", pod("web-1", "10.0.1.2", labels={"app": "web"}), by=by)
+    services = redacted("services", service("web", "10.96.0.1", selector={"app": "web"},
+                                            ports=[{"name": "sql", "port": 80, "targetPort": "sql"}]), by=by)  # fmt: skip
+    piece = endpoint_slice("web", endpoint("10.0.1.2", "web-1", ready=False))
+    slices = redacted("endpoint_slices", piece, by=by)
+    assert services[0]["spec"]["selector"] == pods[0]["metadata"]["labels"]
+    assert slices[0]["endpoints"][0]["addresses"] == [pods[0]["status"]["podIP"]]
+    assert slices[0]["endpoints"][0]["targetRef"]["name"] == pods[0]["metadata"]["name"]
+    assert slices[0]["endpoints"][0]["conditions"] == {"ready": False}
+    assert slices[0]["metadata"]["labels"]["kubernetes.io/service-name"] == services[0]["metadata"]["name"]
+    assert services[0]["spec"]["ports"][0]["name"] == services[0]["spec"]["ports"][0]["targetPort"]
+    assert pods[0]["status"]["phase"] == "Running"
+
+
+def test_flags_and_configuration_keep_their_ranges_alone() -> None:
+    command = ["kube-apiserver", f"--etcd-servers=https://{SECRET}", "--service-cluster-ip-range=10.96.0.0/16"]
+    static = {"metadata": {"name": f"kube-apiserver-{SECRET}", "labels": {"component": "kube-apiserver"}},
+              "spec": {"containers": [{"name": "kube-apiserver", "command": command}]}}  # fmt: skip
+    by = Redactor(KEY)
+    found = redacted("control_plane", static, by=by)[0]
+    assert len(found["spec"]["containers"][0]["command"]) == 1
+    assert SECRET not in json.dumps(found)
+    text = f"podSubnet: 10.244.0.0/16\ntoken: {SECRET}\n"
+    data = redacted("config_maps", {"metadata": {"name": "kubeadm-config"}, "data": {"x.conf": text}}, by=by)[0]["data"]
+    (line,) = data.values()
+    assert line.startswith("podSubnet: 10.")
+    assert "10.244.0.0" not in line
+
+
+def test_two_recordings_do_not_share_pseudonyms_of_addresses() -> None:
+    found = {redacted("nodes", node("n", "10.77.66.55"), by=Redactor())[0]["status"]["addresses"][0]["address"]
+             for _ in range(8)}  # fmt: skip
+    assert len(found) > 1
+
+
+addresses = st.ip_addresses(v=4) | st.ip_addresses(v=6)
+
+
+@given(addresses, st.integers(0, 128), st.binary(min_size=16, max_size=16))
+def test_equal_prefixes_stay_equal_and_others_stay_apart(address: Any, length: int, key: bytes) -> None:
+    """Flip one bit: the redacted pair must share exactly the prefix that the originals share."""
+    length %= address.max_prefixlen
+    other = type(address)(int(address) ^ 1 << (address.max_prefixlen - 1 - length))
+    by = Redactor(key)
+    kept = [n for n in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/8", "fe80::/10", "ff00::/8")
+            if any(a.version == ipaddress.ip_network(n).version and a in ipaddress.ip_network(n)
+                   for a in (address, other))]  # fmt: skip
+    if kept:
+        return
+    first, second = (int(ipaddress.ip_address(by.name(str(a)))) for a in (address, other))
+    assert (first ^ second).bit_length() == address.max_prefixlen - length
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "169.254.169.254", "fe80::1", "::", "::1"])
+def test_addresses_that_are_nobodys_own_stay(address: str) -> None:
+    assert Redactor(KEY).name(address) == address
