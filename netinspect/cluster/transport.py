@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,7 +22,6 @@ _TRY_AGAIN = (408, 429, 500, 502, 503, 504)
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
 _ATTEMPTS_WITHOUT_DEADLINE = 6
-_CHUNK = 1 << 20
 
 
 class Transport:
@@ -57,17 +58,15 @@ class Transport:
         remaining = None if deadline is None else max(deadline - time.monotonic(), 0.05)
         try:
             response = self._send(path, query, accept, remaining)
-            body = bytearray()
-            while chunk := response.read1(_CHUNK, decode_content=True):
-                body += chunk
-                if deadline is not None and time.monotonic() > deadline:
-                    response.close()
-                    raise _timed_out(self.host, self._timeout)
+            with _ended_by(deadline, response):
+                body = response.read(decode_content=True)
         except http.HTTPError as error:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise _timed_out(self.host, self._timeout) from error
             raise self._translate(error) from error
         if response.status < 300:
-            return bytes(body)
-        raise self._refusal(path, response.status, response.headers, bytes(body))
+            return body
+        raise self._refusal(path, response.status, response.headers, body)
 
     def _send(self, path: str, query: dict[str, str], accept: str, remaining: float | None) -> urllib3.BaseHTTPResponse:
         _, url, headers, _, _ = self._api.param_serialize(
@@ -151,6 +150,21 @@ class _PassingError(Exception):
         super().__init__()
         self.final = final
         self.retry_after = retry_after
+
+
+@contextmanager
+def _ended_by(deadline: float | None, response: urllib3.BaseHTTPResponse) -> Iterator[None]:
+    """End the reading of a body at the deadline: a socket's own time-out starts anew with each byte that drips in."""
+    if deadline is None:
+        yield
+        return
+    timer = threading.Timer(max(deadline - time.monotonic(), 0.0), response.shutdown)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _timed_out(host: str, timeout: float) -> UnreachableError:

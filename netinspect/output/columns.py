@@ -6,7 +6,9 @@ A library's tables were tried: rich needs some 20 seconds for the 30,000 rows th
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import itemgetter
+from typing import Any
 
 from netinspect.output.base import Style, safe
 
@@ -24,21 +26,22 @@ def columns(header: Sequence[str], rows: Iterable[Sequence[str]], style: Style) 
 
     Where the width is limited, the widest columns are made narrower and their cells go on over several lines.
     """
-    cells = [tuple(safe(c) if not c.isascii() or not c.isprintable() else c for c in row) for row in rows]
-    if not cells:
+    cells = [row if "".join(row).isprintable() else tuple(map(safe, row)) for row in rows]
+    if not any(map(any, cells)):
         return
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     kept = [i for i, width in enumerate(widths) if width]
+    chosen: Callable[[Sequence[str]], Any] = itemgetter(*kept) if len(kept) > 1 else lambda row: (row[kept[0]],)
     widths = [max(widths[i], len(header[i])) for i in kept]
     if style.width is not None:
         widths = _fit(widths, style.width)
-    yield _line([header[i] for i in kept], widths)
-    for row in cells:
-        wanted = [row[i] for i in kept]
-        if style.width is None or all(len(c) <= w for c, w in zip(wanted, widths, strict=True)):
-            yield _line(wanted, widths)
+    template = _GAP.join(f"%-{width}s" for width in widths)
+    yield (template % chosen(header)).rstrip() + "\n"
+    for row in map(chosen, cells):
+        if style.width is None or all(len(c) <= w for c, w in zip(row, widths, strict=True)):
+            yield (template % row).rstrip() + "\n"
         else:
-            yield from _wrapped(wanted, widths)
+            yield from _wrapped(row, widths, template)
 
 
 def _fit(widths: list[int], available: int) -> list[int]:
@@ -50,11 +53,7 @@ def _fit(widths: list[int], available: int) -> list[int]:
     return fitted
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return _GAP.join([c.ljust(w) for c, w in zip(cells, widths, strict=True)]).rstrip() + "\n"
-
-
-def _wrapped(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+def _wrapped(cells: Sequence[str], widths: Sequence[int], template: str) -> Iterator[str]:
     folded = [textwrap.wrap(c, w, break_on_hyphens=False) or [""] for c, w in zip(cells, widths, strict=True)]
     for line in range(max(map(len, folded))):
-        yield _line([f[line] if line < len(f) else "" for f in folded], widths)
+        yield (template % tuple(f[line] if line < len(f) else "" for f in folded)).rstrip() + "\n"

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from netinspect.analysis.ranges import capacity, parse_network, pod_ranges, service_ranges
+from netinspect.analysis.ranges import Taken, capacity, parse_network, pod_ranges, service_ranges
 from netinspect.model.topology import Evidence
 from tests.build import Json, node, service, snapshot
 
@@ -51,7 +51,7 @@ def test_kubeadm_configuration_stands_in_for_flags() -> None:
     assert [(r.cidr, r.source) for r in service_ranges(known)] == [
         ("10.96.0.0/12", "ConfigMap kubeadm-config serviceSubnet")
     ]
-    assert [r.cidr for r in pod_ranges(known, ())] == ["10.244.0.0/16"]
+    assert [r.cidr for r in pod_ranges(known, Taken(()))] == ["10.244.0.0/16"]
 
 
 def test_ranges_are_inferred_last_and_said_to_be() -> None:
@@ -61,7 +61,7 @@ def test_ranges_are_inferred_last_and_said_to_be() -> None:
     found = service_ranges(snapshot(services=[service("a", "fd00::5"), service("b", "fd00::7")]))
     assert [(r.cidr, r.evidence) for r in found] == [("fd00::4/126", Evidence.INFERRED)]
     nodes = [node("n1", cidrs=("10.0.0.0/24",)), node("n2", cidrs=("10.0.1.0/24",)), node("n3", cidrs=("10.0.9.0/24",))]
-    pods = pod_ranges(snapshot(nodes=nodes), ())
+    pods = pod_ranges(snapshot(nodes=nodes), Taken(()))
     assert [(r.cidr, r.evidence) for r in pods] == [
         ("10.0.0.0/23", Evidence.INFERRED), ("10.0.9.0/24", Evidence.INFERRED)
     ]  # fmt: skip
@@ -69,7 +69,7 @@ def test_ranges_are_inferred_last_and_said_to_be() -> None:
 
 def test_nothing_is_inferred_from_nothing() -> None:
     assert service_ranges(snapshot()) == ()
-    assert pod_ranges(snapshot(), ()) == ()
+    assert pod_ranges(snapshot(), Taken(())) == ()
 
 
 def test_use_is_unknown_where_the_users_were_not_seen() -> None:

@@ -35,8 +35,9 @@ def test_nothing_of_the_owner_remains() -> None:
 def test_structure_remains() -> None:
     by = Redactor(KEY)
     pods = redacted("pods", pod("web-1", "10.0.1.2", labels={"app": "web"}), by=by)
-    services = redacted("services", service("web", "10.96.0.1", selector={"app": "web"},
-                                            ports=[{"name": "sql", "port": 80, "targetPort": "sql"}]), by=by)  # fmt: skip
+    ports = [{"name": "sql", "port": 80, "targetPort": "sql"}]
+    front = service("web", "10.96.0.1", selector={"app": "web"}, ports=ports)
+    services = redacted("services", front, by=by)
     piece = endpoint_slice("web", endpoint("10.0.1.2", "web-1", ready=False))
     slices = redacted("endpoint_slices", piece, by=by)
     assert services[0]["spec"]["selector"] == pods[0]["metadata"]["labels"]

@@ -1,0 +1,1 @@
+"""Completion scripts, and what writes them."""

@@ -1,0 +1,1 @@
+complete --command netinspect --no-files --arguments "(env _NETINSPECT_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) netinspect)" --condition "env _NETINSPECT_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) netinspect"
