@@ -13,7 +13,6 @@ from typing import Any
 from netinspect.output.base import Style, safe
 
 _GAP = "  "
-_NARROWEST = 12
 
 
 def section(title: str, style: Style) -> str:
@@ -24,7 +23,8 @@ def section(title: str, style: Style) -> str:
 def columns(header: Sequence[str], rows: Iterable[Sequence[str]], style: Style) -> Iterator[str]:
     """Align the rows below the header; a column that is empty in every row is left out.
 
-    Where the width is limited, the widest columns are made narrower and their cells go on over several lines.
+    Where the width is limited, the widest columns are made narrower and their cells go on over several lines. Words
+    are never broken: a name that stands in two pieces can be neither read nor copied.
     """
     cells = [row if "".join(row).isprintable() else tuple(map(safe, row)) for row in rows]
     if not any(map(any, cells)):
@@ -34,7 +34,10 @@ def columns(header: Sequence[str], rows: Iterable[Sequence[str]], style: Style) 
     chosen: Callable[[Sequence[str]], Any] = itemgetter(*kept) if len(kept) > 1 else lambda row: (row[kept[0]],)
     widths = [max(widths[i], len(header[i])) for i in kept]
     if style.width is not None:
-        widths = _fit(widths, style.width)
+        chosen_cells = list(map(chosen, cells))
+        longest = [max(len(w) for c in column for w in c.split() or [""]) for column in zip(*chosen_cells, strict=True)]
+        floors = [max(word, len(header[i])) for word, i in zip(longest, kept, strict=True)]
+        widths = _fit(widths, floors, style.width)
     template = _GAP.join(f"%-{width}s" for width in widths)
     yield (template % chosen(header)).rstrip() + "\n"
     for row in map(chosen, cells):
@@ -44,16 +47,23 @@ def columns(header: Sequence[str], rows: Iterable[Sequence[str]], style: Style) 
             yield from _wrapped(row, widths, template)
 
 
-def _fit(widths: list[int], available: int) -> list[int]:
+def _fit(widths: list[int], floors: list[int], available: int) -> list[int]:
+    """Narrow the widest columns until the line fits, but none so far that a name would have to be broken."""
     fitted = list(widths)
     excess = sum(fitted) + len(_GAP) * (len(fitted) - 1) - available
-    while excess > 0 and max(fitted) > _NARROWEST:
-        fitted[fitted.index(max(fitted))] -= 1
+    while excess > 0:
+        slack = [i for i, width in enumerate(fitted) if width > floors[i]]
+        if not slack:
+            break
+        fitted[max(slack, key=lambda i: fitted[i])] -= 1
         excess -= 1
     return fitted
 
 
 def _wrapped(cells: Sequence[str], widths: Sequence[int], template: str) -> Iterator[str]:
-    folded = [textwrap.wrap(c, w, break_on_hyphens=False) or [""] for c, w in zip(cells, widths, strict=True)]
+    folded = [
+        textwrap.wrap(c, w, break_on_hyphens=False, break_long_words=False) or [""]
+        for c, w in zip(cells, widths, strict=True)
+    ]
     for line in range(max(map(len, folded))):
         yield (template % tuple(f[line] if line < len(f) else "" for f in folded)).rstrip() + "\n"

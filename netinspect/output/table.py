@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from netinspect.model.topology import (
     ClusterNetwork,
@@ -25,6 +26,26 @@ NAME = "table"
 RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership})
 
 
+# Below this many columns of a terminal only what matters most is shown.
+_ROOMY = 120
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What is shown: a column that repeats one namespace, or has no room, is not."""
+
+    style: Style
+    wide: bool
+    namespaced: bool
+
+    @property
+    def roomy(self) -> bool:
+        return self.style.width is None or self.style.width >= _ROOMY
+
+    def namespace(self, name: str) -> str:
+        return name if self.namespaced else ""
+
+
 def render(document: Document, style: Style) -> Iterator[str]:
     """Give the document as tables with what matters most."""
     return tables(document, style, wide=False)
@@ -35,11 +56,12 @@ def tables(document: Document, style: Style, *, wide: bool) -> Iterator[str]:
     if isinstance(document, Ownership):
         yield from _ownership(document, style)
     elif isinstance(document, Topology):
+        shown = _Shown(style, wide=wide, namespaced=len(document.scope.namespaces) != 1)
         parts = (
-            _host(document.host, style, wide=wide) if document.host else None,
-            _cluster(document.cluster, style, wide=wide) if document.cluster else None,
-            _service(document.service, style, wide=wide) if document.service else None,
-            _container(document.container, style) if document.container else None,
+            _host(document.host, shown) if document.host else None,
+            _cluster(document.cluster, shown) if document.cluster else None,
+            _service(document.service, shown) if document.service else None,
+            _container(document.container, shown) if document.container else None,
         )
         for number, part in enumerate(p for p in parts if p is not None):
             yield "\n" if number else ""
@@ -61,7 +83,8 @@ def gaps(document: Topology | Ownership | Document, style: Style) -> Iterator[st
         )
 
 
-def _host(network: HostNetwork, style: Style, *, wide: bool) -> Iterator[str]:
+def _host(network: HostNetwork, shown: _Shown) -> Iterator[str]:
+    style, wide = shown.style, shown.wide
     yield section("HOST NETWORK", style)
     nodes = network.nodes or ()
     yield from _listed(
@@ -107,7 +130,8 @@ def _node_addresses(node: NodeEntry, *, wide: bool) -> str:
     return ", ".join(a.address if a.type == "InternalIP" else f"{a.type} {a.address}" for a in told)
 
 
-def _cluster(network: ClusterNetwork, style: Style, *, wide: bool) -> Iterator[str]:
+def _cluster(network: ClusterNetwork, shown: _Shown) -> Iterator[str]:
+    style, wide = shown.style, shown.wide
     yield section("CLUSTER NETWORK", style)
     yield from _ranges(network.ranges, style)
     yield from _more(
@@ -119,24 +143,28 @@ def _cluster(network: ClusterNetwork, style: Style, *, wide: bool) -> Iterator[s
     yield from _listed(
         "pods",
         network.pods,
-        ("NAMESPACE", "POD", "STATE", "NODE", "ADDRESSES", "OWNER", "NOTES"),
+        ("NAMESPACE", "POD", "STATE", "NODE", "ADDRESSES", "OWNER", "RELEASED"),
         (
             (
-                p.namespace,
+                shown.namespace(p.namespace),
                 p.name,
                 words.pod_state(p),
                 p.node,
                 ", ".join(a.address for a in p.addresses if not a.released),
                 p.owner if wide else "",
-                words.pod_notes(p),
+                ", ".join(a.address for a in p.addresses if a.released) if wide or shown.roomy else "",
             )
             for p in network.pods or ()
         ),
         style,
     )
+    for p in network.pods or ():
+        for note in words.pod_notes(p):
+            yield _warning(f"pod/{p.namespace}/{p.name}: {note}", style)
 
 
-def _service(network: ServiceNetwork, style: Style, *, wide: bool) -> Iterator[str]:
+def _service(network: ServiceNetwork, shown: _Shown) -> Iterator[str]:
+    style, wide = shown.style, shown.wide
     yield section("SERVICE NETWORK", style)
     yield from _ranges(network.ranges, style)
     yield "\n"
@@ -147,13 +175,13 @@ def _service(network: ServiceNetwork, style: Style, *, wide: bool) -> Iterator[s
         ("NAMESPACE", "SERVICE", "TYPE", "ADDRESSES", "PORTS", "READY", "POLICIES", "SELECTOR"),
         (
             (
-                s.namespace,
+                shown.namespace(s.namespace),
                 s.name,
                 s.type,
                 words.service_addresses(s),
                 ", ".join(words.service_port(p) for p in s.ports),
                 words.endpoint_count(s),
-                words.service_policies(s),
+                words.service_policies(s) if wide or shown.roomy else "",
                 ",".join(f"{k}={v}" for k, v in sorted(s.selector.items())) if wide else "",
             )
             for s in services
@@ -203,7 +231,8 @@ def _backends(services: tuple[ServiceEntry, ...], style: Style) -> Iterator[str]
     )
 
 
-def _container(network: ContainerNetwork, style: Style) -> Iterator[str]:
+def _container(network: ContainerNetwork, shown: _Shown) -> Iterator[str]:
+    style = shown.style
     yield section("CONTAINER NETWORK", style)
     # On a terminal a pod is named once; in a pipe each line stands for itself, so that grep finds it.
     once = style.width is not None
@@ -213,7 +242,7 @@ def _container(network: ContainerNetwork, style: Style) -> Iterator[str]:
         ("NAMESPACE", "POD", "CONTAINER", "ROLE", "STATE", "PORTS"),
         (
             (
-                "" if once and number else p.namespace,
+                "" if once and number else shown.namespace(p.namespace),
                 "" if once and number else p.name,
                 c.name,
                 c.role,

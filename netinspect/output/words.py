@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from netinspect.model.topology import (
     ContainerPortEntry,
     EndpointEntry,
-    PodAddress,
     PodEntry,
     PortEntry,
     ServiceEntry,
@@ -99,20 +100,13 @@ def pod_state(pod: PodEntry) -> str:
     return pod.phase
 
 
-def pod_notes(pod: PodEntry) -> str:
+def pod_notes(pod: PodEntry) -> Iterator[str]:
     """Say what is odd about a pod's addresses."""
-    return "; ".join(note for a in pod.addresses for note in _address_notes(a))
-
-
-def _address_notes(address: PodAddress) -> list[str]:
-    notes = []
-    if address.shared_with:
-        notes.append(f"{address.address} also claimed by {', '.join(address.shared_with)}")
-    if address.outside_node_range:
-        notes.append(f"{address.address} is outside the node's range")
-    if address.released:
-        notes.append(f"{address.address} released")
-    return notes
+    for address in pod.addresses:
+        if address.shared_with:
+            yield f"{address.address} is also claimed by {', '.join(address.shared_with)}"
+        if address.outside_node_range:
+            yield f"{address.address} is outside the pod range of its node {pod.node}"
 
 
 def container_ports(ports: tuple[ContainerPortEntry, ...]) -> str:

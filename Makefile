@@ -1,0 +1,62 @@
+# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# What the tests and the lab need, by Debian's names.
+TEST_PACKAGES := bash busybox conntrack containernetworking-plugins curl ethtool fish graphviz ipset iproute2 iptables kmod \
+	nftables openssl runc socat tcpdump zsh
+
+.PHONY: demo test lint lab lab-down test-packages lab-packages completions demo-recording bench clean
+
+demo: $(VENV)/.runs ## show the map of a recorded cluster
+	$(BIN)/netinspect map --demo
+
+test: $(STAMP) ## run every test that this machine can run
+	$(BIN)/python -m pytest
+	@echo "Tests that were skipped say why above. As root on Debian, \`make test-packages\` installs what they need."
+
+lint: $(STAMP) ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lab: $(STAMP) ## a real cluster in namespaces of this machine (root)
+	$(BIN)/python -m tests.lab up
+
+lab-down: $(STAMP) ## remove it
+	$(BIN)/python -m tests.lab down
+
+test-packages lab-packages: ## install what the tests and the lab need, on Debian (root)
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TEST_PACKAGES)
+
+completions: $(STAMP) ## write completions/ anew
+	$(BIN)/python -m completions.generate
+
+demo-recording: $(STAMP) ## record the lab with its workloads as the demo that is shipped (root)
+	$(BIN)/python -m tests.lab up --name demo --ip-family dual
+	$(BIN)/netinspect snapshot --force netinspect/demo.zip \
+		--kubeconfig "$$($(BIN)/python -m tests.lab kubeconfig --name demo)"
+	$(BIN)/python -m tests.lab down --name demo
+
+bench: $(STAMP) ## the figures of benchmarks/README.md
+	$(BIN)/python -m benchmarks help
+	$(BIN)/python -m benchmarks map
+
+clean:
+	rm -rf $(VENV)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+
+$(VENV)/.runs: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(STAMP): pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --editable . --group dev
+	touch $@ $(VENV)/.runs
