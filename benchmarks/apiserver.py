@@ -8,6 +8,7 @@ import queue
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -79,9 +80,9 @@ def serve() -> Iterator[Server]:
         shutil.rmtree(folder)
 
 
-def populate(server: Server, nodes: int, pods: int) -> None:
+def populate(url: str, nodes: int, pods: int) -> None:
     """Create the nodes and pods, and a Service with an EndpointSlice for every fifteen pods."""
-    post = _Poster(server.url)
+    post = _Poster(url)
     post.all([("/api/v1/nodes", _node(i)) for i in range(nodes)], status=True)
     post.all([("/api/v1/namespaces", {"metadata": {"name": f"team-{i}"}}) for i in range(100)])
     services = pods // _PODS_PER_SERVICE
@@ -225,3 +226,7 @@ def _await(url: str, running: list[subprocess.Popen[bytes]]) -> None:
                 return
         time.sleep(0.1)
     raise RuntimeError("the API server does not get ready")
+
+
+if __name__ == "__main__":
+    populate(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -35,7 +35,7 @@ def map_(
     narrowing: Narrowing,
     output: Output,
 ) -> None:
-    """Lay out the four networks of a cluster and who owns each address.
+    """Lay out the four networks of a cluster.
 
     \b
     Examples:

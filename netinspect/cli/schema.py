@@ -20,7 +20,10 @@ class DocumentName(str, Enum):
 def schema(
     document: Annotated[DocumentName, typer.Argument(help="The command whose JSON it describes")],
 ) -> None:
-    """Print the JSON Schema of what a command writes with -o json. Within v1 fields are only ever added."""
+    """Print the JSON Schema of a command's -o json.
+
+    Within v1 fields are only ever added.
+    """
     import msgspec  # noqa: PLC0415
 
     from netinspect.model.topology import Ownership, Topology  # noqa: PLC0415

@@ -19,7 +19,7 @@ def snapshot(
     *,
     target: Target,
 ) -> None:
-    """Record what netinspect reads of a cluster, for --from. Secrets are never read.
+    """Record a cluster for --from; never its Secrets.
 
     \b
     Examples:

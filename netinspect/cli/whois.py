@@ -21,7 +21,7 @@ def whois(
     target: Target,
     output: Output,
 ) -> None:
-    """Say who owns an address: pod, node, Service, load balancer, endpoint, range, or nobody here.
+    """Say who owns an address, or annotate a text.
 
     \b
     Examples:

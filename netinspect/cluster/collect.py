@@ -122,12 +122,28 @@ class _Reader:
             if error.status == 404:
                 return Read(gap=None if resource.optional else _gap(resource, GapReason.NOT_SERVED, error))
             if error.status == 403:
+                if resource.optional and not self._is_served(resource):
+                    return Read()
                 return self._in_namespaces(resource, error)
             return Read(gap=_gap(resource, GapReason.FAILED, error))
         except CredentialsError:
             raise
         except ClusterError as error:
             return Read(gap=_gap(resource, GapReason.FAILED, error))
+
+    def _is_served(self, resource: Resource) -> bool:
+        """Ask the discovery API whether the server has a kind: it forbids kinds that it does not have, too."""
+        for version in resource.versions:
+            try:
+                listed = json.loads(self._transport.get(f"/apis/{version}"))["resources"]
+                if any(r["name"] == resource.plural for r in listed):
+                    return True
+            except ApiError as error:
+                if error.status != 404:
+                    return True
+            except (ValueError, KeyError, TypeError):
+                return True
+        return False
 
     def _in_namespaces(self, resource: Resource, refused: ApiError) -> Read:
         if not resource.namespaced or resource.fixed_namespace or not self._namespaces:

@@ -189,12 +189,12 @@ def _service(network: ServiceNetwork, shown: _Shown) -> Iterator[str]:
         style,
     )
     if wide:
-        yield from _backends(services, style)
+        yield from _backends(services, shown)
     yield from _more(
         ("NAMESPACE", "ENTRY-POINT", "CLASS", "ADDRESSES", "SERVICES"),
         [
             (
-                e.namespace,
+                shown.namespace(e.namespace),
                 f"{e.kind.lower()}/{e.name}",
                 e.controller_class,
                 ", ".join(e.addresses),
@@ -209,12 +209,12 @@ def _service(network: ServiceNetwork, shown: _Shown) -> Iterator[str]:
             yield _warning(f"svc/{s.namespace}/{s.name}: {mismatch.message}", style)
 
 
-def _backends(services: tuple[ServiceEntry, ...], style: Style) -> Iterator[str]:
+def _backends(services: tuple[ServiceEntry, ...], shown: _Shown) -> Iterator[str]:
     yield from _more(
         ("NAMESPACE", "SERVICE", "PORT", "ENDPOINT", "STATE", "POD", "NODE", "ZONE"),
         [
             (
-                s.namespace,
+                shown.namespace(s.namespace),
                 s.name,
                 words.service_port(p),
                 words.endpoint(e.address, e.port),
@@ -227,7 +227,7 @@ def _backends(services: tuple[ServiceEntry, ...], style: Style) -> Iterator[str]
             for p in s.ports
             for e in p.endpoints or ()
         ],
-        style,
+        shown.style,
     )
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.conftest import Netinspect
+from tests.conftest import ROOT, Netinspect
 from tests.lab import pki
 from tests.lab.cluster import kubectl
 from tests.lab.settings import Settings
@@ -309,3 +310,31 @@ def test_no_kubeconfig_at_all(netinspect: Netinspect) -> None:
     assert (result.code, result.out) == (2, "")
     assert "there is no kubeconfig" in result.err
     assert "--demo" in result.err
+
+
+def test_the_published_role_is_enough_and_nothing_too_much(
+    dual_lab: Settings, netinspect: Netinspect, tmp_path: Path
+) -> None:
+    """With it nothing is a gap; without any one of its rules something is."""
+    role = yaml.safe_load((ROOT / "deploy" / "clusterrole.yaml").read_text())
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "netinspect"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "netinspect"},
+        "subjects": [{"kind": "User", "name": "inspector"}],
+    }  # fmt: skip
+    kubectl(dual_lab, "apply", "-f", "-", stdin=json.dumps(binding))
+
+    def gaps(rules: list[Any]) -> int:
+        kubectl(dual_lab, "apply", "-f", "-", stdin=json.dumps({**role, "rules": rules}))
+        path = tmp_path / "s.zip"
+        result = netinspect("snapshot", "--force", path, "--kubeconfig", dual_lab.kubeconfig, "--as", "inspector")
+        return result.code
+
+    assert gaps(role["rules"]) == 0
+    for rule in role["rules"]:
+        assert rule["verbs"] == ["list"]
+        for resource in rule["resources"]:
+            less = {**rule, "resources": [r for r in rule["resources"] if r != resource]}
+            assert gaps([less if r is rule else r for r in role["rules"] if r is not rule or less["resources"]]) == 3, (
+                resource
+            )

@@ -215,6 +215,20 @@ def test_an_old_server_without_the_new_kinds_is_seen_whole(
     assert (result.code, result.json["gaps"]) == (0, [])
 
 
+@pytest.mark.parametrize(("served", "gaps"), [("httproutes", []), ("gateways", ["gateways"])])
+def test_a_kind_that_is_forbidden_because_it_is_not_installed_is_no_gap(
+    served: str, gaps: list[str], wire: WireServer, netinspect: Netinspect, tmp_path: Path
+) -> None:
+    """The API server asks whether one may before it looks whether there is anything."""
+    for version in ("v1", "v1beta1"):
+        group = f"/apis/gateway.networking.k8s.io/{version}"
+        wire.on(f"{group}/gateways", lambda r: r.status(403, "Forbidden", "gateways is forbidden"))
+        wire.on(group, lambda r: r.json({"kind": "APIResourceList", "resources": [{"name": served}]}))
+    result = netinspect("map", "-A", "--kubeconfig", wire.kubeconfig(tmp_path), "-o", "json")
+    assert [g["resource"] for g in result.json["gaps"]] == gaps
+    assert result.code == (3 if gaps else 0)
+
+
 def test_an_older_version_of_a_kind_is_read(wire: WireServer, netinspect: Netinspect, tmp_path: Path) -> None:
     wire.on("/apis/networking.k8s.io/v1/servicecidrs", lambda r: r.status(404, "NotFound", "not found"))
     beta = {"metadata": {}, "items": [{"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["10.0.0.0/16"]}}]}
