@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,7 @@ def test_the_machine_itself_has_no_address_of_the_lab(lab: Settings) -> None:
     listed = subprocess.run(["ip", "address"], capture_output=True, text=True, check=True).stdout
     routes = subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout
     for ranges in lab.ranges:
-        assert ranges.nodes.rpartition(".")[0] not in listed + routes
+        assert str(ip_network(ranges.nodes).network_address).rstrip("0:.") not in listed + routes
 
 
 @pytest.mark.parametrize("seconds", [2, 12])

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.lab import binaries, images, network, node, pki
+from tests.lab import binaries, control_plane, images, network, node, pki, process
 from tests.lab.errors import LabError
 from tests.lab.settings import API_PORT, IPV6, ROOT, Cni, Settings, load
 
@@ -105,7 +105,20 @@ def check_machine() -> None:
     if os.name != "posix" or os.geteuid() != 0:
         raise LabError("a lab is made of namespaces and mounts: run it as root on Linux")
     node.check_cgroups()
-    tools = ("busybox", "conntrack", "ethtool", "ip", "ipset", "iptables", "nft", "nsenter", "runc", "socat", "unshare")
+    tools = (
+        "busybox",
+        "conntrack",
+        "ethtool",
+        "ip",
+        "ipset",
+        "iptables",
+        "nft",
+        "nsenter",
+        "runc",
+        "setsid",
+        "socat",
+        "unshare",
+    )
     missing = [t for t in tools if shutil.which(t) is None]
     if not node.PLUGINS.is_dir():
         missing.append("the CNI plugins")
@@ -215,7 +228,12 @@ def _bridge(settings: Settings) -> None:
         for peer in settings.node_names:
             for cidr, address in zip(cidrs[peer], settings.node_addresses(peer), strict=True):
                 if peer != name:
-                    network.run("ip", "-n", settings.namespace(name), "route", "replace", cidr, "via", address)
+                    process.run("ip", "-n", settings.namespace(name), "route", "replace", cidr, "via", address)
+
+
+def _static_pods(settings: Settings) -> list[Any]:
+    pods: list[Any] = get(settings, "pods", "--namespace=kube-system", "--selector=tier=control-plane")["items"]
+    return pods
 
 
 def _workloads(settings: Settings) -> None:
@@ -244,6 +262,8 @@ def _workloads(settings: Settings) -> None:
 
 def _roll_out(settings: Settings) -> None:
     """Wait for everything that can become ready; the workloads hold some pods that never shall."""
+    # The kubelet tells the API server of its static pods in its own time.
+    _wait(settings, lambda: len(_static_pods(settings)) == control_plane.COMPONENTS, "the control plane's pods")
     for kind in ("deployment", "daemonset", "statefulset"):
         for item in get(settings, kind, "--all-namespaces", "--selector=lab!=stuck")["items"]:
             kubectl(
@@ -288,22 +308,16 @@ def _forward(settings: Settings) -> int:
     ]
     outer = ["socat", f"TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr", f"UNIX-CONNECT:{path}"]
     for command in (inner, outer):
-        subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        process.start(command, settings.folder / "forwarder.log")
     return port
 
 
 def _stop_forwarders(settings: Settings) -> None:
     wanted = str(settings.folder / "api.sock").encode()
-    for process in Path("/proc").glob("[0-9]*"):
+    for entry in Path("/proc").glob("[0-9]*"):
         try:
-            words = (process / "cmdline").read_bytes().split(b"\0")
+            words = (entry / "cmdline").read_bytes().split(b"\0")
             if words[0].endswith(b"socat") and any(wanted in w for w in words):
-                os.kill(int(process.name), signal.SIGKILL)
+                os.kill(int(entry.name), signal.SIGKILL)
         except (FileNotFoundError, ProcessLookupError):
             continue

@@ -10,6 +10,7 @@ from tests.lab import images
 from tests.lab.pki import kubeconfig
 from tests.lab.settings import API_PORT, Settings
 
+COMPONENTS = 4
 _PKI = "/etc/kubernetes/pki"
 _ETCD = "http://127.0.0.1:2379"
 

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from ipaddress import ip_network
 from pathlib import Path
 
-from tests.lab.errors import LabError
+from tests.lab.process import run
 from tests.lab.settings import Settings, gateway, is_ipv6
 
 NETNS = Path("/run/netns")
-
-
-def run(*command: str) -> str:
-    """Run a command and give its output; ``LabError`` with its last words where it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise LabError(f"`{' '.join(command)}` failed: {done.stderr.strip() or done.stdout.strip()}")
-    return done.stdout
 
 
 def inside(namespace: str, *command: str) -> str:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import yaml
 from tests.lab import control_plane, images, network
 from tests.lab.errors import LabError
 from tests.lab.pki import kubeconfig
+from tests.lab.process import start as start_process
 from tests.lab.settings import CGROUP, DNS_DOMAIN, Settings
 
 PLUGINS = Path("/usr/lib/cni")
@@ -43,32 +43,16 @@ def start(settings: Settings, node: str, programs: dict[str, Path]) -> None:
     ]
     archive = images.archive(programs, control_plane=is_control_plane)
     folders = dict.fromkeys(str(p.parent) for p in programs.values())
-    with (folder / "node.log").open("wb") as log:
-        subprocess.Popen(
-            [
-                "nsenter",
-                f"--net={network.NETNS / settings.namespace(node)}",
-                "unshare",
-                "--pid",
-                "--fork",
-                "--kill-child",
-                "--mount",
-                "--propagation",
-                "private",
-                "--uts",
-                "sh",
-                str(Path(__file__).with_name("node.sh")),
-                node,
-                str(folder),
-                str(archive),
-                *kubelet,
-            ],
-            env={**os.environ, "PATH": ":".join([*folders, os.environ["PATH"]])},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    start_process(
+        [
+            "nsenter",
+            f"--net={network.NETNS / settings.namespace(node)}",
+            *("unshare", "--pid", "--fork", "--kill-child", "--mount", "--propagation", "private", "--uts"),
+            *("sh", str(Path(__file__).with_name("node.sh")), node, str(folder), str(archive), *kubelet),
+        ],
+        folder / "node.log",
+        {**os.environ, "PATH": ":".join([*folders, os.environ["PATH"]])},
+    )
 
 
 def init(settings: Settings, node: str) -> int | None:
