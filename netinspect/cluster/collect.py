@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from netinspect.cluster.pages import Pages
 from netinspect.cluster.transport import Transport
 from netinspect.errors import ApiError, ClusterError, CredentialsError
 from netinspect.model.decode import decode_page
@@ -202,17 +203,21 @@ class _Reader:
         if resource.selector:
             parameters["labelSelector"] = resource.selector
         accept = _METADATA if resource.metadata_only else "application/json"
-        while True:
-            raw = self._transport.get(path, parameters, accept)
-            page = decode_page(resource, raw)
-            read.objects += page.items or []
-            name = self._keep(resource.name, raw)
-            if name:
-                read.pages.append(name)
-            self._progress(resource.plural, len(read.objects))
-            if not page.metadata.continue_:
-                return read
-            parameters["continue"] = page.metadata.continue_
+
+        def get(token: str, on_head: Callable[[bytes], None]) -> bytes:
+            following = {"continue": token} if token else {}
+            return self._transport.get(path, {**parameters, **following}, accept, on_head)
+
+        with Pages(get) as pages:
+            while (raw := pages.read()) is not None:
+                page = decode_page(resource, raw)
+                pages.goes_on(page.metadata.continue_)
+                read.objects += page.items or []
+                name = self._keep(resource.name, raw)
+                if name:
+                    read.pages.append(name)
+                self._progress(resource.plural, len(read.objects))
+        return read
 
 
 def _gap(resource: Resource, reason: GapReason, error: ClusterError) -> Gap:

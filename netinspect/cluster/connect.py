@@ -20,6 +20,8 @@ from netinspect.cluster.transport import Transport
 from netinspect.errors import KubeconfigError
 
 _IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
+_FILES = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
+_CHOSEN = "chosen-on-the-command-line"
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,14 @@ def connect(access: Access) -> Transport:
         impersonated = _named(merged, "users", context.get("user", "")) or {}
         with _collected_log() as log:
             try:
-                loaded = {
-                    **merged,
-                    "contexts": [{"name": "netinspect", "context": context}],
-                    "current-context": "netinspect",
-                }
-                if access.kubeconfig or access.cluster or access.user:
+                if access.cluster or access.user:
+                    chosen = [{"name": _CHOSEN, "context": context}]
+                    loaded = {**merged, "contexts": chosen, "current-context": _CHOSEN}
                     config.load_kube_config_from_dict(loaded, client_configuration=settings, persist_config=False)
                 else:
-                    config.load_kube_config(context=access.context or None, client_configuration=settings)
+                    config.load_kube_config(
+                        access.kubeconfig or None, access.context or None, client_configuration=settings
+                    )
             except (ConfigException, OSError, ValueError, KeyError, TypeError) as error:
                 raise KubeconfigError(f"the kubeconfig cannot be used: {error}") from error
         _check_plugin(impersonated, settings, log)
@@ -111,10 +112,20 @@ def _merged(access: Access) -> dict[str, Any] | None:
             f"there is no kubeconfig at {location}",
             hint="set --kubeconfig or $KUBECONFIG, or look at a recorded cluster with --demo",
         )
-    return {
-        **value,
-        **{k: [getattr(item, "value", item) for item in value.get(k) or ()] for k in ("clusters", "contexts", "users")},
-    }
+    return {**value, **{k: [_absolute(item) for item in value.get(k) or ()] for k in ("clusters", "contexts", "users")}}
+
+
+def _absolute(item: Any) -> Any:
+    """Give an entry with its files named from the root: in a kubeconfig they are relative to the file they stand in."""
+    entry = getattr(item, "value", item)
+    folder = Path(getattr(item, "path", None) or ".").expanduser().parent.absolute()
+
+    def resolved(fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        return {k: str(folder / v) if k in _FILES and isinstance(v, str) and v else v for k, v in fields.items()}
+
+    return {k: resolved(v) for k, v in entry.items()} if isinstance(entry, dict) else entry
 
 
 def _context(merged: dict[str, Any], access: Access) -> dict[str, Any]:

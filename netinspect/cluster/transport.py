@@ -21,6 +21,7 @@ from netinspect.errors import ApiError, CertificateError, ClusterError, Credenti
 _TRY_AGAIN = (408, 429, 500, 502, 503, 504)
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
+_HEAD = 4096
 _ATTEMPTS_WITHOUT_DEADLINE = 6
 
 
@@ -33,8 +34,14 @@ class Transport:
         self._headers = headers
         self.host: str = api.configuration.host
 
-    def get(self, path: str, query: dict[str, str] | None = None, accept: str = "application/json") -> bytes:
-        """Read one resource whole.
+    def get(
+        self,
+        path: str,
+        query: dict[str, str] | None = None,
+        accept: str = "application/json",
+        on_head: Callable[[bytes], None] = lambda _head: None,
+    ) -> bytes:
+        """Read one resource whole; ``on_head`` is given its beginning as soon as that is there.
 
         What may pass is tried again until ``--request-timeout`` is over. Raises ``ApiError`` for an answer that
         stands, ``UnreachableError``, ``CertificateError`` or ``CredentialsError`` where there is none.
@@ -45,7 +52,7 @@ class Transport:
         while True:
             attempt += 1
             try:
-                return self._get_once(path, query or {}, accept, deadline)
+                return self._get_once(path, query or {}, accept, deadline, on_head)
             except _PassingError as passing:
                 wait = max(pause, passing.retry_after)
                 out_of_time = deadline is not None and time.monotonic() + wait >= deadline
@@ -54,12 +61,17 @@ class Transport:
                 time.sleep(wait)
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def _get_once(self, path: str, query: dict[str, str], accept: str, deadline: float | None) -> bytes:
+    def _get_once(
+        self, path: str, query: dict[str, str], accept: str, deadline: float | None, on_head: Callable[[bytes], None]
+    ) -> bytes:
         remaining = None if deadline is None else max(deadline - time.monotonic(), 0.05)
         try:
             response = self._send(path, query, accept, remaining)
             with _ended_by(deadline, response):
-                body = response.read(decode_content=True)
+                head = response.read(_HEAD, decode_content=True)
+                if response.status < 300:
+                    on_head(head)
+                body = head + response.read(decode_content=True)
         except http.HTTPError as error:
             if deadline is not None and time.monotonic() >= deadline:
                 raise _timed_out(self.host, self._timeout) from error

@@ -151,6 +151,20 @@ def test_kubeconfigs_are_found_and_merged_as_kubectl_does(
     assert netinspect("map", "-A", *chosen).code == 0
 
 
+def test_files_are_relative_to_the_kubeconfig_that_names_them(
+    cluster: dict[str, Any], admin: dict[str, Any], netinspect: Netinspect, tmp_path: Path
+) -> None:
+    pairs = (("ca.crt", cluster["certificate-authority-data"]), ("me.crt", admin["client-certificate-data"]),
+             ("me.key", admin["client-key-data"]))  # fmt: skip
+    for name, data in pairs:
+        (tmp_path / name).write_bytes(base64.b64decode(data))
+    user = {"client-certificate": "me.crt", "client-key": "me.key"}
+    path = write(tmp_path, {"server": cluster["server"], "certificate-authority": "ca.crt"}, user)
+    for more in ((), ("--context", "here"), ("--user", "u"), ("--cluster", "c", "--user", "u")):
+        assert netinspect("map", "-A", "--kubeconfig", path, *more).code == 0, more
+    assert netinspect("map", "-A", env={"KUBECONFIG": str(path)}).code == 0
+
+
 def test_the_context_gives_the_namespace(
     cluster: dict[str, Any], admin: dict[str, Any], netinspect: Netinspect, tmp_path: Path
 ) -> None:

@@ -279,3 +279,64 @@ def test_a_proxy_from_the_kubeconfig_is_used(wire: WireServer, netinspect: Netin
         netinspect("map", "-A", "--kubeconfig", path, "--request-timeout", "1s")
     assert seen[0].startswith(f"GET {wire.url}/version".encode())
     assert not wire.requests
+
+
+def _text_page(name: str, token: str, *, metadata_first: bool) -> bytes:
+    metadata = f'"metadata":{{"resourceVersion":"1","continue":"{token}"}}'
+    # A pod may carry the very words that the list's own token is known by.
+    item = f'{{"metadata":{{"name":"{name}","namespace":"s","annotations":{{"x":"\\"continue\\":\\"lie\\""}}}}}}'
+    items = f'"items":[{item}]'
+    return f"{{{metadata},{items}}}".encode() if metadata_first else f"{{{items},{metadata}}}".encode()
+
+
+@pytest.mark.parametrize("metadata_first", [True, False], ids=["metadata-first", "items-first"])
+def test_pages_are_asked_for_ahead_and_each_once(
+    metadata_first: bool, wire: WireServer, netinspect: Netinspect, tmp_path: Path
+) -> None:
+    """The next page is asked for while the last is still on its way, where its beginning says how."""
+    arrived: dict[int, float] = {}
+    finished: dict[int, float] = {}
+
+    def page(request: Request) -> None:
+        number = int(request.query.get("continue", "0"))
+        arrived[number] = time.monotonic()
+        body = _text_page(f"pod-{number}", str(number + 1) if number < 4 else "", metadata_first=metadata_first)
+        body = body[:-1] + b" " * 8000 + b"}"
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body[:6000])
+        request.wfile.flush()
+        time.sleep(0.3)
+        finished[number] = time.monotonic()
+        request.wfile.write(body[6000:])
+
+    wire.on(PODS, page)
+    result = netinspect("map", "-A", "--network", "container", "--kubeconfig", wire.kubeconfig(tmp_path), "-o", "json")
+    assert [p["name"] for p in result.json["container"]["pods"]] == [f"pod-{n}" for n in range(5)]
+    assert len([r for r in wire.requests if r.startswith(PODS)]) == 5
+    assert (arrived[1] < finished[0]) is metadata_first
+
+
+def test_a_page_that_was_asked_for_ahead_may_fail_too(wire: WireServer, netinspect: Netinspect, tmp_path: Path) -> None:
+    """First page cut after its beginning, second gone for ever: tried again, then a gap, and no page twice."""
+    first = _text_page("a", "t", metadata_first=True)
+    tries: list[int] = []
+
+    def page(request: Request) -> None:
+        if request.query.get("continue"):
+            request.status(403, "Forbidden", "no more")
+        elif not tries:
+            tries.append(1)
+            request.send_response(200)
+            request.send_header("Content-Length", "100000")
+            request.end_headers()
+            request.wfile.write(first + b" " * 5000)
+            request.connection.shutdown(socket.SHUT_RDWR)
+        else:
+            request.send(first)
+
+    wire.on(PODS, page)
+    result = netinspect("map", "-A", "--network", "container", "--kubeconfig", wire.kubeconfig(tmp_path), "-o", "json")
+    assert result.code == 3
+    assert [(g["reason"], g["message"]) for g in result.json["gaps"]] == [("forbidden", "no more")]
