@@ -7,14 +7,15 @@ nothing in it is trusted.
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO
 
 import msgspec
@@ -61,29 +62,36 @@ class Writer:
     def __init__(
         self, path: Path, transform: Callable[[Resource, bytes], bytes] | None = None, *, replace: bool = False
     ) -> None:
+        if path.is_dir() or not path.name:
+            raise UsageError(f"{path} is a folder", hint="name the zip file to write")
         if path.exists() and not replace:
             raise UsageError(f"{path} exists", hint="--force replaces it")
         if not path.parent.is_dir():
             raise UsageError(f"there is no folder {path.parent}")
         self._path = path
-        self._partial = path.with_name(f".{path.name}.partial")
         self._transform = transform
         self._lock = threading.Lock()
         self._count = 0
 
     def __enter__(self) -> Writer:
-        try:
-            self._zip = zipfile.ZipFile(self._partial, "w", zipfile.ZIP_DEFLATED)
-        except OSError as error:
-            raise UsageError(f"cannot write {self._path}: {error.strerror}") from error
+        with _writing(self._path):
+            # Readable by its owner alone: what pods are configured with may be confidential.
+            handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
+            self._partial = Path(name)
+            self._file = os.fdopen(handle, "w+b")
+            self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_DEFLATED)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with suppress(ValueError):
-            self._zip.close()
-        self._partial.unlink(missing_ok=True)
+    def __exit__(self, *_: object) -> None:
+        # Threads that still read must not write into a file that is being closed.
+        with self._lock:
+            try:
+                with suppress(ValueError, OSError):
+                    self._zip.close()
+                with suppress(OSError):
+                    self._file.close()
+            finally:
+                self._partial.unlink(missing_ok=True)
 
     def keep(self, resource: str, page: bytes) -> str:
         """Store one page and give its name; called from several threads."""
@@ -108,14 +116,26 @@ class Writer:
             pages={resource: names for resource, names in pages.items() if names or not BY_NAME[resource].optional},
         )
         self._store(_MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
-        self._zip.close()
-        self._partial.replace(self._path)
+        with _writing(self._path):
+            self._zip.close()
+            self._file.close()
+            self._partial.replace(self._path)
 
     def _store(self, name: str, content: bytes) -> None:
         entry = zipfile.ZipInfo(name, _EPOCH)
         entry.compress_type = zipfile.ZIP_DEFLATED
         entry.external_attr = 0o600 << 16
-        self._zip.writestr(entry, content, compresslevel=9)
+        with _writing(self._path):
+            self._zip.writestr(entry, content, compresslevel=9)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say what keeps a file from being written: a full disk, a folder that is not ours."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
 def load(path: Path, resources: tuple[Resource, ...]) -> Snapshot:
@@ -195,6 +215,8 @@ def _objects(archive: zipfile.ZipFile, pages: tuple[str, ...], resource: Resourc
 
 def _content(archive: zipfile.ZipFile, entry: str, most: int, name: str) -> bytes:
     """Read one entry, and never more than it may have: what the directory says of its size may be a lie."""
+    if archive.getinfo(entry).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise BundleError(f"{entry} of {name} is packed as no recording is: it is not read")
     with archive.open(entry) as content:
         data = content.read(most + 1)
     if len(data) > most:

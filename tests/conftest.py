@@ -83,13 +83,13 @@ def _lab(settings: Settings) -> Iterator[Settings]:
 @pytest.fixture(scope="session")
 def dual_lab() -> Iterator[Settings]:
     """Three nodes, Flannel, kube-proxy with iptables, both address families."""
-    yield from _lab(Settings(name="test-dual", ip_family=IpFamily.DUAL))
+    yield from _lab(Settings(name="testdual", ip_family=IpFamily.DUAL))
 
 
 @pytest.fixture(scope="session")
 def ipv4_lab() -> Iterator[Settings]:
     """Two nodes, the bridge plugin with static routes, kube-proxy with nftables, IPv4 alone."""
-    yield from _lab(Settings(name="test-ipv4", nodes=2, cni=Cni.BRIDGE, proxy=Proxy.NFTABLES))
+    yield from _lab(Settings(name="testipv4", nodes=2, cni=Cni.BRIDGE, proxy=Proxy.NFTABLES))
 
 
 @pytest.fixture(scope="session", params=["dual_lab", "ipv4_lab"])

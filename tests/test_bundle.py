@@ -50,6 +50,27 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_recording_is_its_owners_alone(tmp_path: Path) -> None:
+    with Writer(tmp_path / "r.zip") as writer:
+        writer.finish(Snapshot(), {})
+    assert (tmp_path / "r.zip").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "nosuch" / "r.zip", Path("/proc/nosuch.zip")):
+        with pytest.raises(UsageError), Writer(path, replace=True):
+            pass
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_other_packings_are_refused(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "r.zip"
+    with zipfile.ZipFile(path, "w", method) as out:
+        out.writestr("manifest.json", json.dumps(MANIFEST))
+    with pytest.raises(BundleError, match="packed as no recording is"):
+        load(path, (PODS,))
+
+
 def test_an_interrupted_recording_leaves_nothing(tmp_path: Path) -> None:
     def interrupted() -> None:
         with Writer(tmp_path / "r.zip") as writer:

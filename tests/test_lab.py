@@ -78,6 +78,12 @@ def test_a_node_sees_itself_as_a_machine(lab: Settings) -> None:
     assert "eth0" in run(lab, "n2", "ls", "/sys/class/net")
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a-b", "*", "A", "1a", "a b"])
+def test_names_that_would_reach_beyond_the_lab_are_refused(name: str) -> None:
+    with pytest.raises(LabError, match="cannot be called"):
+        cluster.down(name, print)
+
+
 def test_two_labs_stand_side_by_side(dual_lab: Settings, ipv4_lab: Settings) -> None:
     """They share addresses, and neither sees the other."""
     assert {dual_lab.name, ipv4_lab.name} <= set(cluster.names())
@@ -89,7 +95,7 @@ def test_up_again_changes_nothing(ipv4_lab: Settings) -> None:
     said: list[str] = []
     before = kubectl(ipv4_lab, "get", "nodes", "-o", "jsonpath={.items[*].metadata.uid}")
     cluster.up(ipv4_lab, said.append)
-    assert said[0] == "test-ipv4 runs already"
+    assert said[0] == "testipv4 runs already"
     assert kubectl(ipv4_lab, "get", "nodes", "-o", "jsonpath={.items[*].metadata.uid}") == before
     with pytest.raises(LabError, match="other settings"):
         cluster.up(Settings(name=ipv4_lab.name, nodes=3), said.append)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from netinspect.analysis.pods import addresses, finished
+from netinspect.analysis.backends import finished
+from netinspect.analysis.pods import addresses
 from netinspect.analysis.selection import Selected
 from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from netinspect.analysis.pods import finished, full_name, readiness
+from netinspect.analysis.backends import finished
+from netinspect.analysis.pods import full_name, readiness
 from netinspect.analysis.selection import Selected
 from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot

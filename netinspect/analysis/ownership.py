@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from netinspect.analysis.pods import addresses, finished, full_name, holders, node_ranges
+from netinspect.analysis.backends import finished
+from netinspect.analysis.pods import addresses, full_name, holders, node_ranges, node_ranges_used
 from netinspect.analysis.ranges import (
     Address,
     Network,
@@ -16,9 +17,9 @@ from netinspect.analysis.ranges import (
     pod_ranges,
     service_ranges,
 )
-from netinspect.model import resources
+from netinspect.model import resources, wire
 from netinspect.model.snapshot import Snapshot
-from netinspect.model.topology import AddressOwners, Owner, OwnerNetwork, Range
+from netinspect.model.topology import AddressOwners, Evidence, Owner, OwnerNetwork, Range
 
 NEEDS = (
     resources.NODES,
@@ -33,6 +34,9 @@ NEEDS = (
     resources.CONFIG_MAPS,
 )
 _DECISIVE = frozenset(r.name for r in NEEDS[:6])
+
+# Owners that nobody unseen can contradict: an endpoint or a released address may be a pod's that was not seen.
+_SETTLING = frozenset({"pod address", "cluster IP", "InternalIP", "ExternalIP", "HostIP"})
 
 # Ranges that mean something everywhere. Sources: RFC 6890 (special-purpose registries), RFC 5735, RFC 4291.
 _SPECIAL: tuple[tuple[str, str], ...] = (
@@ -63,12 +67,16 @@ class Owners:
     """An index of every address that the snapshot names."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self._exact: dict[Address, list[Owner]] = defaultdict(list)
+        self._exact: dict[Address, dict[Owner, None]] = defaultdict(dict)
         for text, owner in _exact(snapshot):
             address = parse_address(text)
-            if address is not None and owner not in self._exact[address]:
-                self._exact[address].append(owner)
-        self._ranges = list(_ranges(snapshot))
+            if address is not None:
+                self._exact[address][owner] = None
+        # By prefix length, the longest first: a look-up costs one step per length, however many nodes there are.
+        self._ranges: dict[tuple[int, int], dict[int, list[Owner]]] = {}
+        for network, owner in _ranges(snapshot):
+            prefixes = self._ranges.setdefault((network.version, network.prefixlen), {})
+            prefixes.setdefault(int(network.network_address), []).append(owner)
         self._special = [(n, role) for text, role in _SPECIAL if (n := parse_network(text)) is not None]
         self.certain = not any(g.resource in _DECISIVE for g in snapshot.gaps)
 
@@ -81,17 +89,21 @@ class Owners:
         address = parse_address(text.partition("%")[0])
         if address is None:
             return None
-        mapped = getattr(address, "ipv4_mapped", None)
-        address = mapped or address
-        owners = list(self._exact.get(address, ()))
-        inside = [owner for network, owner in self._ranges if network.version == address.version and address in network]
-        owners += inside
+        address = getattr(address, "ipv4_mapped", None) or address
+        exact = self._exact.get(address, {})
+        owners = [*exact, *self._inside(address)]
+        certain = self.certain or any(o.role in _SETTLING for o in exact)
         if not owners:
             role = next((r for n, r in self._special if n.version == address.version and address in n), "external")
             owners = [Owner(network=OwnerNetwork.OUTSIDE, role=role)]
-        exact = bool(self._exact.get(address))
-        loopback = owners[0].network is OwnerNetwork.OUTSIDE and owners[0].role.startswith("loopback")
-        return AddressOwners(address=text, owners=tuple(owners), certain=exact or loopback or self.certain)
+            certain = certain or address.is_loopback
+        return AddressOwners(address=text, owners=tuple(owners), certain=certain)
+
+    def _inside(self, address: Address) -> Iterator[Owner]:
+        for (version, length), prefixes in self._ranges.items():
+            if version == address.version:
+                shift = address.max_prefixlen - length
+                yield from prefixes.get(int(address) >> shift << shift, ())
 
 
 def _exact(snapshot: Snapshot) -> Iterator[tuple[str, Owner]]:
@@ -141,7 +153,7 @@ def _nodes(snapshot: Snapshot) -> Iterator[tuple[str, Owner]]:
             yield listed.address, _owner("host", listed.type, f"node/{node.metadata.name}", "")
     if snapshot.gap("nodes"):
         for pod in snapshot.pods:
-            for ip in pod.status.host_ips:
+            for ip in (*pod.status.host_ips, wire.PodIP(pod.status.host_ip)):
                 yield ip.ip, _owner("host", "HostIP", f"node/{pod.spec.node_name}", "")
 
 
@@ -158,22 +170,25 @@ def _endpoints(snapshot: Snapshot) -> Iterator[tuple[str, Owner]]:
     """Name the endpoints that are no pods of this cluster: those of pods are named as pods."""
     for piece in snapshot.endpoint_slices:
         service = piece.metadata.labels.get("kubernetes.io/service-name", "")
-        for endpoint in piece.endpoints or ():
+        for endpoint in (piece.endpoints or ()) if service else ():
             for address in endpoint.addresses:
                 if endpoint.target_ref is None or endpoint.target_ref.kind != "Pod":
                     yield address, _owner("service", "endpoint", f"svc/{piece.metadata.namespace}/{service}", "")
 
 
 def _ranges(snapshot: Snapshot) -> Iterator[tuple[Network, Owner]]:
-    """Name the ranges, the smallest first."""
+    """Name the ranges, the smallest first; what is only inferred of the Services' range may be far too wide."""
+    used = node_ranges_used(snapshot) is not False
+    services = tuple(r for r in service_ranges(snapshot) if r.evidence is not Evidence.INFERRED)
     found: list[tuple[Network, Owner]] = [
         (network, _owner("cluster", "pod range", f"node/{node}", str(network)))
         for node, networks in node_ranges(snapshot).items()
         for network in networks
+        if used
     ]
     for network_name, role, ranges in (
         ("cluster", "pod range of the cluster", pod_ranges(snapshot, Taken(()))),
-        ("service", "service range", service_ranges(snapshot)),
+        ("service", "service range", services),
     ):
         found += [(n, _owner(network_name, role, "", f"{r.cidr}, {r.source}")) for n, r in _parsed(ranges)]
     return iter(sorted(found, key=lambda pair: -pair[0].prefixlen))
@@ -190,6 +205,8 @@ def _owner(network: str, role: str, owner: str, detail: str) -> Owner:
     return Owner(network=OwnerNetwork(network), role=role, owner=owner, detail=detail)
 
 
+_REMEMBERED = 100_000
+
 # An address in running text, not part of a longer word or number, so that versions, times and MACs are left alone. One
 # further number may follow a dot: tcpdump writes ports so. The bracket after an IPv6 address belongs to it.
 _IPV4 = r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d+\.\d)"
@@ -197,29 +214,33 @@ _IPV6 = r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:(?:\d{1,3}\.){3}\d{1,3}|[0-9A-
 _CANDIDATE = re.compile(rf"({_IPV6}|{_IPV4})(\]?)", re.ASCII)
 
 
-def annotate(lines: Iterable[str], owners: Owners) -> Iterator[str]:
-    """Write the owner behind each address of a text that one is known for, line by line; all else stays as it is."""
+def annotate(lines: Iterable[str], owners: Owners, clean: Callable[[str], str]) -> Iterator[str]:
+    """Write the owner behind each address of a text that one is known for, line by line; all else stays as it is.
+
+    ``clean`` makes names from the cluster harmless.
+    """
     known: dict[str, str] = {}
 
     def mark(match: re.Match[str]) -> str:
         text, bracket = match.groups()
+        # A colon after an IPv6 address may be the sentence's own: "from fd00::5: icmp_seq=1".
+        tail = ":" if text.endswith(":") and not text.endswith("::") else ""
+        text = text.removesuffix(tail) if tail else text
         if text not in known:
-            if len(known) > 100_000:
+            if len(known) > _REMEMBERED:
                 known.clear()
-            known[text] = _label(owners.of(text))
-        return text + bracket + known[text]
+            known[text] = clean(_label(owners.of(text)))
+        return text + bracket + known[text] + tail
 
     for line in lines:
         yield _CANDIDATE.sub(mark, line)
 
 
 def _label(found: AddressOwners | None) -> str:
-    if found is None:
+    if found is None or found.owners[0].network is OwnerNetwork.OUTSIDE:
         return ""
-    named = [o.owner for o in found.owners if o.owner and o.role != "pod range"]
-    if named:
-        return f"[{named[0]}]"
-    inside = found.owners[0]
-    if inside.network is OwnerNetwork.OUTSIDE:
-        return ""
-    return f"[{inside.role}{' ' + inside.owner if inside.owner else ''}]"
+    first = found.owners[0]
+    rivals = [o.owner for o in found.owners[1:] if o.role == first.role == "pod address"]
+    if first.role in ("released by a finished pod", "pod range"):
+        return f"[{first.role} {first.owner}]"
+    return f"[{' or '.join([first.owner or first.role, *rivals])}]"

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from netinspect.analysis.backends import finished
 from netinspect.analysis.ranges import Address, Network, Taken, capacity, parse_address, parse_network, pod_ranges
 from netinspect.analysis.selection import Selected
 from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot
 from netinspect.model.topology import ClusterNetwork, NodePodNetwork, PodAddress, PodEntry, Truth
 
-FINISHED = ("Succeeded", "Failed")
-
 
 def addresses(pod: wire.Pod) -> tuple[str, ...]:
     """Give a pod's addresses as its status has them, each family once."""
     listed = tuple(a.ip for a in pod.status.pod_ips if a.ip)
     return listed or ((pod.status.pod_ip,) if pod.status.pod_ip else ())
-
-
-def finished(pod: wire.Pod) -> bool:
-    """Say whether all containers have ended for good, so that the pod's addresses are free for others."""
-    return pod.status.phase in FINISHED
 
 
 def full_name(meta: wire.Metadata) -> str:
@@ -49,19 +43,42 @@ def node_ranges(snapshot: Snapshot) -> dict[str, tuple[Network, ...]]:
     }
 
 
+def node_ranges_used(snapshot: Snapshot) -> bool | None:
+    """Say whether pods take their addresses out of their nodes' pod CIDRs; None where no pod tells.
+
+    The control plane may hand out pod CIDRs that the CNI ignores: Calico, Cilium and the clouds' plug-ins have address
+    plans of their own. Where most pods lie outside their node's range, the ranges mean nothing.
+    """
+    ranges = node_ranges(snapshot)
+    inside = outside = 0
+    for pod in snapshot.pods:
+        networks = ranges.get(pod.spec.node_name, ())
+        if networks and not pod.spec.host_network and not finished(pod):
+            for text in addresses(pod):
+                address = parse_address(text)
+                same = [n for n in networks if address is not None and n.version == address.version]
+                if same:
+                    found = any(address in n for n in same)
+                    inside, outside = inside + found, outside + (not found)
+    return inside >= outside if inside + outside else None
+
+
 def cluster_network(snapshot: Snapshot, selected: Selected) -> ClusterNetwork:
     """Lay out the pod network."""
     claims = holders(snapshot)
     parsed = {text: address for text in claims if (address := parse_address(text)) is not None}
     held = Taken(parsed.values())
     ranges = node_ranges(snapshot)
+    used = node_ranges_used(snapshot)
+    judged = ranges if used else {}
     return ClusterNetwork(
         ranges=pod_ranges(snapshot, held),
+        node_ranges_used=used,
         nodes=None if snapshot.unseen("nodes") else _node_networks(snapshot, ranges, held, selected),
         pods=None
         if snapshot.unseen("pods")
         else tuple(
-            _entry(pod, claims, parsed, ranges.get(pod.spec.node_name, ()))
+            _entry(pod, claims, parsed, judged.get(pod.spec.node_name, ()))
             for pod in sorted(selected.pods, key=lambda p: (p.metadata.namespace, p.metadata.name))
             if not pod.spec.host_network
         ),

@@ -97,7 +97,7 @@ def pod_ranges(snapshot: Snapshot, held: Taken) -> tuple[Range, ...]:
 def _range(cidr: str, evidence: Evidence, source: str, taken: Taken | None) -> Range:
     network = parse_network(cidr)
     if network is None:
-        return Range(cidr=cidr, evidence=evidence, source=f"{source} (not a range)")
+        return Range(cidr=cidr, evidence=evidence, source=f"{source} (not a range)", used=None)
     used = None if taken is None else taken.within(network)
     return Range(cidr=str(network), evidence=evidence, source=source, used=used, capacity=capacity(network))
 
@@ -105,7 +105,7 @@ def _range(cidr: str, evidence: Evidence, source: str, taken: Taken | None) -> R
 def _declared(snapshot: Snapshot, flag: str, *keys: str) -> list[tuple[str, Evidence, str]]:
     """Find a range in a control-plane command line, else under a key of kubeadm's or kube-proxy's configuration."""
     for pod in snapshot.control_plane:
-        for value in _flag_values(
+        for value in flag_values(
             pod.spec.containers[0].command + pod.spec.containers[0].args if pod.spec.containers else (), flag
         ):
             component = pod.metadata.labels.get("component", pod.metadata.name)
@@ -113,13 +113,20 @@ def _declared(snapshot: Snapshot, flag: str, *keys: str) -> list[tuple[str, Evid
     for key in keys:
         for configuration in snapshot.config_maps:
             for text in configuration.data.values():
-                if match := re.search(rf"^\s*{key}:\s*[\"']?([0-9a-fA-F:./,]+)", text, re.MULTILINE):
+                if value := setting(text, key):
                     source = f"ConfigMap {configuration.metadata.name} {key}"
-                    return [(c, Evidence.FLAG, source) for c in match.group(1).split(",") if c]
+                    return [(c, Evidence.FLAG, source) for c in value.split(",") if c]
     return []
 
 
-def _flag_values(words: tuple[str, ...], flag: str) -> Iterator[str]:
+def setting(text: str, key: str) -> str:
+    """Find the ranges that a line of a YAML configuration gives to a key; empty where there are none."""
+    match = re.search(rf"^[ \t]*{key}:[ \t]*[\"']?([0-9a-fA-F:./,]+)", text, re.MULTILINE)
+    return match.group(1) if match else ""
+
+
+def flag_values(words: tuple[str, ...], flag: str) -> Iterator[str]:
+    """Find what a command line gives to a flag, in either of its forms."""
     # A command may also be one string for a shell.
     flat = [w.strip("\"'") for word in words for w in word.split()]
     for word, following in zip(flat, [*flat[1:], ""], strict=True):
@@ -147,7 +154,7 @@ def _smallest_cover(snapshot: Snapshot, taken: list[Address]) -> Iterator[Networ
     starts = {
         a.version: a - 1
         for t in (first.spec.cluster_ips or (first.spec.cluster_ip,) if first else ())
-        if (a := parse_address(t)) is not None
+        if (a := parse_address(t)) is not None and int(a)
     }
     for version in (4, 6):
         own = [a for a in taken if a.version == version]

@@ -20,51 +20,37 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from netinspect.analysis.ranges import flag_values, setting
 from netinspect.model.decode import decode_page
 from netinspect.model.resources import Resource
 from netinspect.model.snapshot import Gap, Snapshot
 
-# Names that every cluster has, and that say what their bearers are for.
-_COMMON = frozenset(
-    {
-        "default",
-        "kube-system",
-        "kube-public",
-        "kube-node-lease",
-        "kubernetes",
-        "kube-dns",
-        "kube-proxy",
-        "coredns",
-        "kubeadm-config",
-        "kube-apiserver",
-        "kube-controller-manager",
-        "kube-scheduler",
-        "etcd",
-        "control-plane",
-        "None",
-        "",
-        "true",
-        "false",
-        "http",
-        "https",
-        "dns",
-        "dns-tcp",
-        "metrics",
-        "grpc",
-    }
-)
-_COMMON_KEY = re.compile(
-    r"([a-z0-9.-]+\.)?(kubernetes|k8s)\.io/.*|app|component|tier|k8s-app|[a-z]+\.conf|config\.conf"
-)
+# Words that every cluster has, and that say what their bearers are for.
+_COMMON = frozenset({
+    "", "None", "true", "false", "default", "kube-system", "kube-public", "kube-node-lease", "kubernetes", "kube-dns",
+    "kube-proxy", "coredns", "kubeadm-config", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd",
+    "control-plane", "http", "https", "dns", "dns-tcp", "metrics", "grpc", "HTTP", "HTTPS", "TLS", "TCP", "UDP",
+    "services",
+    "Ready", "PodScheduled", "Initialized", "ContainersReady", "PodReadyToStartContainers", "NetworkUnavailable",
+    "MemoryPressure", "DiskPressure", "PIDPressure", "Node", "Pod", "Service", "DaemonSet", "ReplicaSet", "StatefulSet",
+    "Job", "app", "component", "tier", "k8s-app", "config.conf", "kubernetes.io/service-name", "kubernetes.io/hostname",
+    "topology.kubernetes.io/zone", "topology.kubernetes.io/region", "node-role.kubernetes.io/control-plane",
+    "endpointslice.kubernetes.io/managed-by",
+})  # fmt: skip
 _FLAGS = ("--service-cluster-ip-range", "--cluster-cidr")
-_SETTINGS = re.compile(r"\s*(podSubnet|serviceSubnet|clusterCIDR|mode):.*")
-_ADDRESS = re.compile(r"[0-9A-Fa-f]*[:.][0-9A-Fa-f:.]*[0-9A-Fa-f:](?:/\d+)?")
+_SETTINGS = ("podSubnet", "serviceSubnet", "clusterCIDR")
+# Numbers of ports and the like; longer ones may be somebody's account.
+_SHORT_NUMBER = re.compile(r"[0-9]{1,5}", re.ASCII)
 # Meaningful to everyone and nobody's own: unspecified, loopback, link-local, multicast.
 _KEPT = tuple(
     map(
         ipaddress.ip_network,
         ("0.0.0.0/32", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/127", "fe80::/10", "ff00::/8"),
     )
+)
+# Private stays private, and nothing else becomes so (RFC 1918, RFC 6598, RFC 4193).
+_PRIVATE = tuple(
+    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fd00::/8"))
 )
 
 
@@ -92,7 +78,7 @@ class Redactor:
 
     def name(self, text: str) -> str:
         """Give the pseudonym of a name; an address is replaced as an address."""
-        if text in _COMMON or text.isdigit():
+        if text in _COMMON or _SHORT_NUMBER.fullmatch(text):
             return text
         if (address := self._as_address(text)) is not None:
             return address
@@ -113,26 +99,24 @@ class Redactor:
         if how == "keep" or value is None or isinstance(value, (bool, int)):
             return value
         if how == "flags":
-            return [self._text(w) for w in value if w.startswith(_FLAGS)]
+            return [f"{flag}={self._ranges(found)}" for flag in _FLAGS for found in flag_values(value, flag)]
         if isinstance(value, Struct):
             return self._struct(value)
         if isinstance(value, dict):
             text = _how(typing.get_args(kind)[1]) == "text"
-            return {self._label(k): self._settings(v) if text else self.name(v) for k, v in value.items()}
+            return {self.name(k): self._settings(v) if text else self.name(v) for k, v in value.items()}
         if isinstance(value, (tuple, list)):
             inner = next((a for a in _arguments(kind) if a is not Ellipsis), str)
             return [self._value(v, inner) for v in value]
         return self.name(str(value))
 
-    def _label(self, key: str) -> str:
-        return key if _COMMON_KEY.fullmatch(key) else self.name(key)
-
     def _settings(self, text: str) -> str:
-        """Keep the lines of a configuration that say which ranges the cluster has, and nothing else."""
-        return "\n".join(self._text(line) for line in text.splitlines() if _SETTINGS.fullmatch(line))
+        """Keep of a configuration which ranges the cluster has, and nothing else."""
+        found = ((key, setting(text, key)) for key in _SETTINGS)
+        return "\n".join(f"{key}: {self._ranges(value)}" for key, value in found if value)
 
-    def _text(self, text: str) -> str:
-        return _ADDRESS.sub(lambda m: self._as_address(m.group()) or m.group(), text)
+    def _ranges(self, text: str) -> str:
+        return ",".join(self._as_address(part) or "redacted" for part in text.split(",") if part)
 
     def _as_address(self, text: str) -> str | None:
         try:
@@ -149,20 +133,24 @@ class Redactor:
     def _mapped(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Any:
         """Flip each bit or not, as a keyed hash of the bits before it says: equal prefixes stay equal.
 
-        The last 8 bits stay, so that the first address of a range, its gateway and its DNS keep their meaning; so do
-        the first 8 bits of an address, which say whether it is private.
+        The last 8 bits stay, so that the first address of a range, its gateway and its DNS keep their meaning.
         """
         width = address.max_prefixlen
         bits = int(address)
         result = 0
         for position in range(width):
             bit = bits >> (width - 1 - position) & 1
-            if 8 <= position < width - 8:
+            if position < width - 8:
                 bit ^= self._bit(address.version, position, bits >> (width - position))
             result = result << 1 | bit
         return type(address)(result)
 
     def _new_bit(self, version: int, position: int, prefix: int) -> int:
+        """Say whether the bit after a prefix is flipped; never on the way to a range that keeps its place."""
+        for n in (*_KEPT, *_PRIVATE):
+            on_the_way = n.version == version and n.prefixlen > position
+            if on_the_way and int(n.network_address) >> (n.max_prefixlen - position) == prefix:
+                return 0
         digest = hmac.digest(self._key, f"{version}/{position}/{prefix:x}".encode(), hashlib.sha256)
         return digest[0] & 1
 

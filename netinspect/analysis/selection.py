@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from netinspect.analysis.backends import PodsByLabel
 from netinspect.errors import UsageError
 from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot
@@ -100,7 +101,8 @@ def select(snapshot: Snapshot, scope: Scope) -> Selected:
     refs = [parse_object(o) for o in scope.objects]
     _require(snapshot, refs, scope)
     labels = parse_selector(scope.selector) if scope.selector else None
-    backends = _backends(snapshot)
+    # Who is behind which Service matters only where something was named or narrowed.
+    backends = _backends(snapshot) if refs or scope.nodes or labels else {}
     by_kind = {kind: {r for r in refs if r.kind == kind} for kind in ("Pod", "Service", "Node", "Namespace")}
     named_services = {(r.namespace, r.name) for r in by_kind["Service"]}
     named_pods = {(r.namespace, r.name) for r in by_kind["Pod"]}.union(*(backends.get(s, ()) for s in named_services))
@@ -143,7 +145,10 @@ def select(snapshot: Snapshot, scope: Scope) -> Selected:
 
 
 def _backends(snapshot: Snapshot) -> dict[tuple[str, str], set[tuple[str, str]]]:
-    """Map each Service to the pods behind it."""
+    """Map each Service to the pods behind it: those in its slices, and those that its selector matches.
+
+    Pods that have no address yet are in no slice, and slices may not be readable.
+    """
     found: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for piece in snapshot.endpoint_slices:
         service = piece.metadata.labels.get("kubernetes.io/service-name")
@@ -154,6 +159,12 @@ def _backends(snapshot: Snapshot) -> dict[tuple[str, str], set[tuple[str, str]]]
                 for e in piece.endpoints or ()
                 if e.target_ref is not None and e.target_ref.kind == "Pod"
             )
+    by_label = PodsByLabel(snapshot.pods, snapshot.services)
+    for service_object in snapshot.services:
+        if service_object.spec.selector:
+            meta = service_object.metadata
+            matching = {(p.metadata.namespace, p.metadata.name) for p in by_label.matching(service_object)}
+            found.setdefault((meta.namespace, meta.name), set()).update(matching)
     return found
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from netinspect.analysis.pods import addresses, finished, full_name
-from netinspect.analysis.ranges import service_ranges
+from netinspect.analysis.backends import PodsByLabel, finished
+from netinspect.analysis.pods import addresses, full_name
+from netinspect.analysis.ranges import parse_address, service_ranges
 from netinspect.analysis.selection import Selected
 from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot
@@ -32,13 +33,18 @@ def service_network(snapshot: Snapshot, selected: Selected) -> ServiceNetwork:
     seen = _Seen(snapshot, selected.services)
     services = sorted(selected.services, key=lambda s: (s.metadata.namespace, s.metadata.name))
     shown = {full_name(s.metadata) for s in services}
+    fronts_unseen = snapshot.unseen("ingresses") or snapshot.unseen("gateways")
     return ServiceNetwork(
         ranges=service_ranges(snapshot),
         services=None
         if snapshot.unseen("services")
         else tuple(_entry(s, slices.get((s.metadata.namespace, s.metadata.name), []), seen) for s in services),
-        entry_points=tuple(
-            e for e in _entry_points(snapshot) if selected.namespace(e.namespace) or not shown.isdisjoint(e.services)
+        entry_points=None
+        if fronts_unseen
+        else tuple(
+            e
+            for e in _entry_points(snapshot)
+            if selected.namespace(e.namespace) or not shown.isdisjoint(e.services or ())
         ),
     )
 
@@ -47,22 +53,17 @@ class _Seen:
     """What was read of the pods and slices, indexed for the questions that Services ask."""
 
     def __init__(self, snapshot: Snapshot, services: tuple[wire.Service, ...]) -> None:
-        self.pods_known = snapshot.gap("pods") is None
-        self.slices_known = snapshot.gap("endpoint_slices") is None
+        self._snapshot = snapshot
         self.pods = {(p.metadata.namespace, p.metadata.name): p for p in snapshot.pods}
-        # Only labels that some selector asks for are indexed: pods carry many more.
-        wanted = {pair for s in services for pair in s.spec.selector.items()}
-        self._by_label: dict[tuple[str, str, str], list[wire.Pod]] = defaultdict(list)
-        for pod in snapshot.pods:
-            if not finished(pod):
-                for key, value in wanted.intersection(pod.metadata.labels.items()):
-                    self._by_label[pod.metadata.namespace, key, value].append(pod)
+        self.by_label = PodsByLabel(snapshot.pods, services)
 
-    def matching(self, service: wire.Service) -> list[wire.Pod]:
-        """List the live pods that a Service's selector matches."""
-        pairs = service.spec.selector.items()
-        rarest = min((self._by_label.get((service.metadata.namespace, k, v), []) for k, v in pairs), key=len)
-        return [p for p in rarest if pairs <= p.metadata.labels.items()]
+    def pods_of(self, namespace: str) -> bool:
+        """Say whether all pods of a namespace were read."""
+        return self._snapshot.whole("pods", namespace)
+
+    def slices_of(self, namespace: str) -> bool:
+        """Say whether all slices of a namespace were read."""
+        return self._snapshot.whole("endpoint_slices", namespace)
 
 
 def _entry(service: wire.Service, slices: list[wire.EndpointSlice], seen: _Seen) -> ServiceEntry:
@@ -71,7 +72,9 @@ def _entry(service: wire.Service, slices: list[wire.EndpointSlice], seen: _Seen)
     balancers = service.status.load_balancer.ingress
     affinity = spec.session_affinity_config.client_ip if spec.session_affinity_config else None
     external_name = spec.type == "ExternalName"
-    ports = tuple(_port(p, slices, seen, external_name=external_name) for p in spec.ports)
+    # A headless Service may have no ports, and its slices then have none either: its endpoints stand for every port.
+    asked = spec.ports or ((wire.ServicePort(),) if "None" in ips else ())
+    ports = tuple(_port(p, slices, seen, service) for p in asked)
     return ServiceEntry(
         namespace=service.metadata.namespace,
         name=service.metadata.name,
@@ -96,27 +99,34 @@ def _entry(service: wire.Service, slices: list[wire.EndpointSlice], seen: _Seen)
     )
 
 
-def _port(port: wire.ServicePort, slices: list[wire.EndpointSlice], seen: _Seen, *, external_name: bool) -> PortEntry:
+def _port(port: wire.ServicePort, slices: list[wire.EndpointSlice], seen: _Seen, service: wire.Service) -> PortEntry:
     endpoints: tuple[EndpointEntry, ...] | None = None
-    if seen.slices_known:
+    if seen.slices_of(service.metadata.namespace):
         found = (
-            _endpoint(endpoint, text, slice_port.port, piece.metadata.namespace, seen)
+            _endpoint(endpoint, text, number, piece.metadata.namespace, seen)
             for piece in slices
-            for slice_port in piece.ports or ()
-            if (slice_port.name, slice_port.protocol) == (port.name, port.protocol)
+            for number in _numbers(piece, port)
             for endpoint in piece.endpoints or ()
             for text in endpoint.addresses
         )
-        endpoints = () if external_name else tuple(sorted(found, key=lambda e: (e.pod, e.address)))
+        external = service.spec.type == "ExternalName"
+        endpoints = () if external else tuple(sorted(found, key=lambda e: (e.pod, e.address)))
     return PortEntry(
         port=port.port,
-        protocol=port.protocol,
+        protocol=port.protocol if port.port else "any",
         target_port=port.target_port or port.port,
         name=port.name,
         node_port=port.node_port,
         app_protocol=port.app_protocol,
         endpoints=endpoints,
     )
+
+
+def _numbers(piece: wire.EndpointSlice, port: wire.ServicePort) -> list[int | None]:
+    """Give the ports on which a slice's endpoints answer for a Service's port; None stands for all of them."""
+    if not port.port:
+        return [None]
+    return [p.port for p in piece.ports or () if (p.name, p.protocol) == (port.name, port.protocol)]
 
 
 def _endpoint(endpoint: wire.Endpoint, address: str, port: int | None, namespace: str, seen: _Seen) -> EndpointEntry:
@@ -135,7 +145,7 @@ def _endpoint(endpoint: wire.Endpoint, address: str, port: int | None, namespace
         pod=pod,
         node=endpoint.node_name,
         zone=endpoint.zone,
-        stale=_stale(pod, address, seen) if pod and seen.pods_known else "",
+        stale=_stale(pod, address, seen) if pod and seen.pods_of(pod.partition("/")[0]) else "",
     )
 
 
@@ -147,14 +157,16 @@ def _stale(name: str, address: str, seen: _Seen) -> str:
         return "the pod does not exist"
     if finished(pod):
         return "the pod has finished"
-    if address not in addresses(pod):
-        return "the pod has another address"
+    if parse_address(address) not in map(parse_address, addresses(pod)):
+        return "the pod does not have this address"
     return ""
 
 
 def _mismatches(service: wire.Service, ports: tuple[PortEntry, ...], seen: _Seen) -> Iterator[Mismatch]:
     """Find what cannot work as written; a port that has one reason for leading nowhere is not given a second."""
-    matching = seen.matching(service) if service.spec.selector and seen.pods_known else None
+    matching = (
+        seen.by_label.matching(service) if service.spec.selector and seen.pods_of(service.metadata.namespace) else None
+    )
     if matching == []:
         selector = ",".join(f"{k}={v}" for k, v in sorted(service.spec.selector.items()))
         yield Mismatch(kind="selector-matches-nothing", message=f"no live pod has the labels {selector}")
@@ -166,7 +178,8 @@ def _mismatches(service: wire.Service, ports: tuple[PortEntry, ...], seen: _Seen
             )
         elif port.endpoints is not None and not any(e.ready for e in port.endpoints):
             reason = _why_none_ready(port.endpoints)
-            yield Mismatch(kind="no-ready-endpoint", message=f"port {port.port}/{port.protocol}: {reason}")
+            where = f"port {port.port}/{port.protocol}: " if port.port else ""
+            yield Mismatch(kind="no-ready-endpoint", message=where + reason)
     stale = {(e.pod, e.address, e.stale) for port in ports for e in port.endpoints or () if e.stale}
     for pod, address, why in sorted(stale):
         yield Mismatch(kind="stale-endpoint", message=f"{address} is said to be pod {pod}: {why}")
@@ -213,4 +226,5 @@ def _entry_points(snapshot: Snapshot) -> Iterator[EntryPoint]:
             controller_class=gateway.spec.gateway_class_name,
             addresses=tuple(a.value for a in gateway.status.addresses),
             ports=tuple(dict.fromkeys(listener.port for listener in gateway.spec.listeners)),
+            services=None,
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 import traceback
 from pathlib import PurePath
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -70,7 +72,14 @@ def main() -> None:
     # The objects of a large cluster are made once, hold no cycles, and are needed to the end: looking through them for
     # garbage again and again takes a third of the time.
     gc.disable()
+    console.prepare_streams()
+    signal.signal(signal.SIGTERM, _terminated)
     sys.exit(_run())
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> None:
+    """End as after Ctrl-C, so that what was begun is cleaned up."""
+    raise KeyboardInterrupt
 
 
 def _run() -> int:
@@ -88,6 +97,8 @@ def _run() -> int:
     except Exception as failure:
         if {"-v", "--verbose"} & set(sys.argv):
             traceback.print_exc()
-        console.say(f"bug: {type(failure).__name__}: {failure}\nhint: run it again with -v, and report it at {_ISSUES}")
+        # What is printed may have come from the cluster, so it is quoted.
+        console.say(f"bug: {type(failure).__name__}: {str(failure)!r}")
+        console.say(f"hint: run it again with -v, and report it at {_ISSUES}")
         return _BUG
     return 0

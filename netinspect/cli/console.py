@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import shutil
 import sys
@@ -9,9 +11,9 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
-from netinspect.errors import NetinspectError
+from netinspect.errors import NetinspectError, UsageError
 
 if TYPE_CHECKING:
     from netinspect.cluster.collect import Progress
@@ -45,16 +47,27 @@ def style(*, no_color: bool = False) -> Style:
     return Style(width=shutil.get_terminal_size().columns if terminal else None, colour=terminal and not plain)
 
 
-def write(pieces: Iterable[str], stream: TextIO | None = None) -> None:
-    """Write the document; a reader that has seen enough (``| head``) ends it quietly."""
-    out = stream or sys.stdout
+def write(pieces: Iterable[str]) -> bool:
+    """Write the document, and say whether it was wanted: a reader that has seen enough (``| head``) is no error."""
     try:
         for piece in pieces:
-            out.write(piece)
-        out.flush()
-    except BrokenPipeError:
+            sys.stdout.write(piece)
+        sys.stdout.flush()
+    except OSError as failure:
+        # Windows says EINVAL where others say EPIPE.
+        if failure.errno not in (errno.EPIPE, errno.EINVAL):
+            raise UsageError(f"cannot write to stdout: {failure.strerror}") from failure
         # Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
+
+
+def prepare_streams() -> None:
+    """Make what is piped UTF-8 on every system, and let no terminal's encoding stop the output."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
 
 
 @contextmanager

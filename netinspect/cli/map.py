@@ -51,11 +51,13 @@ def map_(
 
     views = frozenset(_view(n) for n in network or _NETWORKS)
     scope = _scope(target, narrowing, objects or [])
-    where = scope.namespaces or tuple({o.split("/")[1] for o in scope.objects if o.count("/") == 2})
+    named = (o.split("/")[1] for o in scope.objects if not o.startswith("node/"))
+    where = scope.namespaces or tuple(dict.fromkeys(named))
     snapshot = source.read(target, topology.needs(views, scope), where)
     document = topology.build(snapshot, views, scope)
     console.write(BY_NAME[output.output.value].render(document, console.style(no_color=output.no_color)))
-    if scope.namespaces and not (narrowing.namespace or (document.container and document.container.pods)):
+    empty = document.container is not None and document.container.pods == ()
+    if scope.namespaces and empty and not (narrowing.namespace or narrowing.selector or narrowing.node):
         console.say(f"no pods in namespace {scope.namespaces[0]}; -A shows every namespace")
     raise typer.Exit(0 if topology.settled(document) else 3)
 

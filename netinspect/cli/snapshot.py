@@ -16,6 +16,10 @@ def snapshot(
     file: Annotated[Path, typer.Argument(help="The zip file to write")],
     redact: Annotated[bool, typer.Option("--redact", help="Replace names and addresses, consistently")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists")] = False,
+    namespace: Annotated[
+        str,
+        typer.Option("--namespace", "-n", help="Where to read what may not be read in the whole cluster"),
+    ] = "",
     *,
     target: Target,
 ) -> None:
@@ -42,8 +46,8 @@ def snapshot(
         Writer(file, redactor.page if redactor else None, replace=force) as writer,
         console.progress(verbose=target.verbose) as progress,
     ):
-        namespace = source.default_namespace(target)
-        collected = collect(transport, RESOURCES, namespaces=(namespace,), progress=progress, keep=writer.keep)
+        where = (namespace or source.default_namespace(target),)
+        collected = collect(transport, RESOURCES, namespaces=where, progress=progress, keep=writer.keep)
         taken = redactor.snapshot(collected.snapshot) if redactor else collected.snapshot
         writer.finish(taken, collected.pages)
     gaps = collected.snapshot.gaps

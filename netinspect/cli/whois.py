@@ -33,6 +33,7 @@ def whois(
     from netinspect.analysis.ownership import NEEDS, Owners, annotate  # noqa: PLC0415
     from netinspect.model.topology import Ownership  # noqa: PLC0415
     from netinspect.output import BY_NAME  # noqa: PLC0415
+    from netinspect.output.base import safe  # noqa: PLC0415
 
     if "-" in addresses and len(addresses) > 1:
         raise UsageError("- takes the addresses from stdin, so no others can be given")
@@ -40,8 +41,9 @@ def whois(
     snapshot = source.read(target, NEEDS, (namespace,) if namespace else ())
     owners = Owners(snapshot)
     if addresses == ["-"]:
-        for line in annotate(_lines(), owners):
-            console.write([line])
+        for line in annotate(_lines(), owners, safe):
+            if not console.write([line]):
+                break
         raise typer.Exit(0 if owners.certain else 3)
     found = []
     for text in addresses:
@@ -63,6 +65,8 @@ def whois(
 
 def _lines() -> Iterator[str]:
     """Give stdin line by line, as it comes; bytes that are no text pass through unchanged."""
+    if sys.stdin is None:
+        raise UsageError("stdin is closed, so there is no text to annotate")
     sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")  # type: ignore[union-attr]
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")  # type: ignore[union-attr]
     yield from sys.stdin

@@ -21,6 +21,7 @@ from netinspect.model.wire import Wire
 PAGE = 500
 WORKERS = 8
 _RESTARTS = 3
+_WAIT = 0.2
 _METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"
 
 
@@ -96,7 +97,7 @@ def _server_version(transport: Transport) -> str:
         version = json.loads(transport.get("/version"))
         return str(version["gitVersion"])
     except ApiError as error:
-        if error.status in (401, 403):
+        if error.status == 403:
             return ""
         raise
     except (ValueError, KeyError, TypeError):
@@ -118,19 +119,42 @@ class _Reader:
     def read(self, resource: Resource) -> Read:
         """Read one kind, turning what the server refuses into a gap."""
         try:
-            return self._lists(resource, "")
+            return self._allowed(resource)
+        except CredentialsError:
+            raise
         except ApiError as error:
             if error.status == 404:
                 return Read(gap=None if resource.optional else _gap(resource, GapReason.NOT_SERVED, error))
-            if error.status == 403:
-                if resource.optional and not self._is_served(resource):
-                    return Read()
-                return self._in_namespaces(resource, error)
-            return Read(gap=_gap(resource, GapReason.FAILED, error))
-        except CredentialsError:
-            raise
+            reason = GapReason.FORBIDDEN if error.status == 403 else GapReason.FAILED
+            return Read(gap=_gap(resource, reason, error))
         except ClusterError as error:
             return Read(gap=_gap(resource, GapReason.FAILED, error))
+
+    def _allowed(self, resource: Resource) -> Read:
+        """Read a kind in the whole cluster, or in the namespaces asked for where the whole may not be read."""
+        try:
+            return self._lists(resource, "")
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            if resource.optional and not self._is_served(resource):
+                return Read()
+            if not resource.namespaced or resource.fixed_namespace or not self._namespaces:
+                raise
+        whole = Read()
+        for namespace in self._namespaces:
+            part = self._lists(resource, namespace)
+            whole.objects += part.objects
+            whole.pages += part.pages
+        message = f"only those in {', '.join(self._namespaces)} may be listed"
+        whole.gap = Gap(
+            resource=resource.name,
+            reason=GapReason.PARTIAL,
+            message=message,
+            hint=_grant(resource),
+            namespaces=self._namespaces,
+        )
+        return whole
 
     def _is_served(self, resource: Resource) -> bool:
         """Ask the discovery API whether the server has a kind: it forbids kinds that it does not have, too."""
@@ -145,23 +169,6 @@ class _Reader:
             except (ValueError, KeyError, TypeError):
                 return True
         return False
-
-    def _in_namespaces(self, resource: Resource, refused: ApiError) -> Read:
-        if not resource.namespaced or resource.fixed_namespace or not self._namespaces:
-            return Read(gap=_gap(resource, GapReason.FORBIDDEN, refused))
-        whole = Read()
-        for namespace in self._namespaces:
-            try:
-                part = self._lists(resource, namespace)
-            except ApiError as error:
-                if error.status != 403:
-                    return Read(gap=_gap(resource, GapReason.FAILED, error))
-                return Read(gap=_gap(resource, GapReason.FORBIDDEN, error))
-            whole.objects += part.objects
-            whole.pages += part.pages
-        message = f"only those in {', '.join(self._namespaces)} may be listed"
-        whole.gap = Gap(resource=resource.name, reason=GapReason.PARTIAL, message=message, hint=_grant(resource))
-        return whole
 
     def _lists(self, resource: Resource, namespace: str) -> Read:
         if not resource.objects:
@@ -251,8 +258,12 @@ def _in_parallel(resources: list[Resource], read: Callable[[Resource], Read]) ->
     for _ in range(min(WORKERS, len(resources))):
         threading.Thread(target=work, daemon=True).start()
     results: dict[str, Read] = {}
-    for _ in resources:
-        name, result = done.get()
+    while len(results) < len(resources):
+        try:
+            # With a time-out, because on Windows Ctrl-C does not end a wait without one.
+            name, result = done.get(timeout=_WAIT)
+        except queue.Empty:
+            continue
         if isinstance(result, BaseException):
             raise result
         results[name] = result

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import urllib3
 import yaml
@@ -50,12 +51,12 @@ def connect(access: Access) -> Transport:
     """
     merged = _merged(access)
     settings = client.Configuration()
-    impersonated: dict[str, Any] = {}
+    entry: dict[str, Any] = {}
     if merged is None:
         _load_in_cluster(settings)
     else:
         context = _context(merged, access)
-        impersonated = _named(merged, "users", context.get("user", "")) or {}
+        entry = _named(merged, "users", context.get("user", "")) or {}
         with _collected_log() as log:
             try:
                 if access.cluster or access.user:
@@ -63,12 +64,10 @@ def connect(access: Access) -> Transport:
                     loaded = {**merged, "contexts": chosen, "current-context": _CHOSEN}
                     config.load_kube_config_from_dict(loaded, client_configuration=settings, persist_config=False)
                 else:
-                    config.load_kube_config(
-                        access.kubeconfig or None, access.context or None, client_configuration=settings
-                    )
-            except (ConfigException, OSError, ValueError, KeyError, TypeError) as error:
+                    config.load_kube_config(_location(access), access.context or None, client_configuration=settings)
+            except (ConfigException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise KubeconfigError(f"the kubeconfig cannot be used: {error}") from error
-        _check_plugin(impersonated, settings, log)
+        _check_plugin(entry, settings, log)
     if access.server:
         settings.host = access.server
     if access.insecure_skip_tls_verify:
@@ -77,13 +76,13 @@ def connect(access: Access) -> Transport:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     settings.retries = False
     settings.connection_pool_maxsize = 16
-    return Transport(client.ApiClient(settings), _impersonation(access, impersonated), access.request_timeout)
+    return Transport(client.ApiClient(settings), _impersonation(access, entry), access.request_timeout)
 
 
 def contexts(kubeconfig: str = "") -> list[str]:
     """List the contexts of the kubeconfig; empty where there is none."""
     merged = _merged(Access(kubeconfig=kubeconfig))
-    return [str(c["name"]) for c in (merged or {}).get("contexts") or () if isinstance(c, dict) and "name" in c]
+    return _names(merged, "contexts") if merged else []
 
 
 def default_namespace(access: Access) -> str:
@@ -97,7 +96,7 @@ def default_namespace(access: Access) -> str:
 
 def _merged(access: Access) -> dict[str, Any] | None:
     """Read and merge the kubeconfig files; None where there are none and we run in a pod."""
-    location = access.kubeconfig or KUBE_CONFIG_DEFAULT_LOCATION
+    location = _location(access)
     if access.kubeconfig and not Path(access.kubeconfig).expanduser().exists():
         raise KubeconfigError(f"there is no file {access.kubeconfig}", hint="check --kubeconfig")
     try:
@@ -115,6 +114,11 @@ def _merged(access: Access) -> dict[str, Any] | None:
     return {**value, **{k: [_absolute(item) for item in value.get(k) or ()] for k in ("clusters", "contexts", "users")}}
 
 
+def _location(access: Access) -> str:
+    """Give the kubeconfig's path, or several; as in kubectl an empty $KUBECONFIG counts as none."""
+    return access.kubeconfig or KUBE_CONFIG_DEFAULT_LOCATION or "~/.kube/config"
+
+
 def _absolute(item: Any) -> Any:
     """Give an entry with its files named from the root: in a kubeconfig they are relative to the file they stand in."""
     entry = getattr(item, "value", item)
@@ -129,7 +133,7 @@ def _absolute(item: Any) -> Any:
 
 
 def _context(merged: dict[str, Any], access: Access) -> dict[str, Any]:
-    names = [str(c.get("name")) for c in merged["contexts"]]
+    names = _names(merged, "contexts")
     wanted = access.context or merged.get("current-context") or ""
     context = _named(merged, "contexts", wanted)
     if context is None:
@@ -154,9 +158,13 @@ def _context(merged: dict[str, Any], access: Access) -> dict[str, Any]:
         if chosen.get(key) and _named(merged, kind, chosen[key]) is None:
             raise KubeconfigError(
                 f"the kubeconfig has no {key} {chosen[key]!r}",
-                hint=f"its {kind} are: {', '.join(str(c.get('name')) for c in merged[kind])}",
+                hint=f"its {kind} are: {', '.join(_names(merged, kind))}",
             )
     return chosen
+
+
+def _names(merged: dict[str, Any], kind: str) -> list[str]:
+    return [str(item["name"]) for item in merged[kind] if isinstance(item, dict) and "name" in item]
 
 
 def _named(merged: dict[str, Any], kind: str, name: str) -> dict[str, Any] | None:
@@ -188,21 +196,26 @@ def _check_plugin(user: dict[str, Any], settings: client.Configuration, log: lis
         )
 
 
-def _impersonation(access: Access, user: dict[str, Any]) -> dict[str, str | list[str]]:
+def _impersonation(access: Access, user: dict[str, Any]) -> dict[str, list[str]]:
     """Give the headers that ask to be treated as someone else (kubectl's --as, or ``as`` in the kubeconfig)."""
     name = access.as_user or user.get("as") or ""
-    groups = list(access.as_groups) or user.get("as-groups") or []
     uid = access.as_uid or user.get("as-uid") or ""
-    if (groups or uid) and not name:
+    headers: dict[str, list[Any]] = {
+        "Impersonate-User": [name] if name else [],
+        "Impersonate-Group": list(access.as_groups) or user.get("as-groups") or [],
+        "Impersonate-Uid": [uid] if uid else [],
+    }
+    if not access.as_user:
+        extra = user.get("as-user-extra") or {}
+        headers |= {f"Impersonate-Extra-{quote(str(key))}": values for key, values in extra.items()}
+    if not name and any(headers.values()):
         raise KubeconfigError("--as-group and --as-uid need --as")
-    headers: dict[str, str | list[str]] = {}
-    if name:
-        headers["Impersonate-User"] = name
-    if groups:
-        headers["Impersonate-Group"] = list(groups)
-    if uid:
-        headers["Impersonate-Uid"] = uid
-    return headers
+    for value in (v for values in headers.values() for v in values):
+        if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+            raise KubeconfigError(
+                f"nobody can be impersonated by the name {value!r}", hint="HTTP headers carry printable ASCII only"
+            )
+    return {key: values for key, values in headers.items() if values}
 
 
 @contextmanager

@@ -28,7 +28,7 @@ _ATTEMPTS_WITHOUT_DEADLINE = 6
 class Transport:
     """A connection to one API server. Safe to use from several threads."""
 
-    def __init__(self, api: client.ApiClient, headers: dict[str, str | list[str]], timeout: float) -> None:
+    def __init__(self, api: client.ApiClient, headers: dict[str, list[str]], timeout: float) -> None:
         self._api = api
         self._timeout = timeout
         self._headers = headers
@@ -88,9 +88,9 @@ class Transport:
             auth_settings=["BearerToken"],
         )
         sent = urllib3.HTTPHeaderDict(headers)
-        for name, value in self._headers.items():
-            for one in value if isinstance(value, list) else [value]:
-                sent.add(name, one)
+        for name, values in self._headers.items():
+            for value in values:
+                sent.add(name, value)
         if query:
             url += "?" + urlencode(query)
         timeout = urllib3.Timeout(connect=remaining, read=remaining)

@@ -18,12 +18,16 @@ class GapReason(str, Enum):
 
 
 class Gap(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A kind that was asked for and not read, or not whole; what depends on it is unknown."""
+    """A kind that was asked for and not read, or not whole; what depends on it is unknown.
+
+    ``namespaces`` are those in which a partial kind was read whole.
+    """
 
     resource: str
     reason: GapReason
     message: str
     hint: str = ""
+    namespaces: tuple[str, ...] = ()
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
@@ -51,6 +55,11 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     def gap(self, resource: str) -> Gap | None:
         """Give the gap of a kind, or None where it was read whole."""
         return next((g for g in self.gaps if g.resource == resource), None)
+
+    def whole(self, resource: str, namespace: str) -> bool:
+        """Say whether all objects of a kind that are in a namespace were read."""
+        gap = self.gap(resource)
+        return gap is None or namespace in gap.namespaces
 
     def unseen(self, resource: str) -> bool:
         """Say whether nothing at all of a kind could be read."""

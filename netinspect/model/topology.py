@@ -52,7 +52,7 @@ class Range(Document, frozen=True, kw_only=True):
     cidr: str
     evidence: Evidence
     source: str
-    used: int | None = None
+    used: int | None
     capacity: int | None = None
 
 
@@ -160,8 +160,13 @@ class PodEntry(Document, frozen=True, kw_only=True):
 
 
 class ClusterNetwork(Document, frozen=True, kw_only=True):
-    """The pods, every one reaching every other without address translation."""
+    """The pods, every one reaching every other without address translation.
 
+    ``node_ranges_used`` says whether pods take their addresses out of their nodes' pod CIDRs, as some CNIs do and
+    others do not; null where no pod tells.
+    """
+
+    node_ranges_used: bool | None
     ranges: tuple[Range, ...] = ()
     nodes: tuple[NodePodNetwork, ...] | None = ()
     pods: tuple[PodEntry, ...] | None = ()
@@ -182,7 +187,7 @@ class EndpointEntry(Document, frozen=True, kw_only=True):
 
 
 class PortEntry(Document, frozen=True, kw_only=True):
-    """A port of a Service, and where it leads."""
+    """A port of a Service, and where it leads; port 0 stands for all of a headless Service that names none."""
 
     port: int
     protocol: str
@@ -233,7 +238,10 @@ class ServiceEntry(Document, frozen=True, kw_only=True):
 
 
 class EntryPoint(Document, frozen=True, kw_only=True):
-    """An Ingress or Gateway: where it can be reached, and the Services it leads to."""
+    """An Ingress or Gateway: where it can be reached, and the Services it leads to.
+
+    Those of a Gateway are null: they stand in routes, which are not evaluated.
+    """
 
     kind: Literal["Ingress", "Gateway"]
     namespace: str
@@ -241,7 +249,7 @@ class EntryPoint(Document, frozen=True, kw_only=True):
     controller_class: str = ""
     addresses: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
-    services: tuple[str, ...] = ()
+    services: tuple[str, ...] | None = ()
 
 
 class ServiceNetwork(Document, frozen=True, kw_only=True):
@@ -249,7 +257,7 @@ class ServiceNetwork(Document, frozen=True, kw_only=True):
 
     ranges: tuple[Range, ...] = ()
     services: tuple[ServiceEntry, ...] | None = ()
-    entry_points: tuple[EntryPoint, ...] = ()
+    entry_points: tuple[EntryPoint, ...] | None = ()
 
 
 Role = Literal["init", "sidecar", "container", "ephemeral"]

@@ -24,7 +24,7 @@ class Wire(Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
 class OwnerReference(Wire, frozen=True):
     """The object that made this one and takes it along when it goes."""
 
-    kind: Term = ""
+    kind: str = ""
     name: str = ""
     controller: bool = False
 
@@ -42,7 +42,7 @@ class Metadata(Wire, frozen=True):
 class Condition(Wire, frozen=True):
     """One observed condition; ``status`` is True, False or Unknown."""
 
-    type: Term = ""
+    type: str = ""
     status: Term = ""
     reason: Term = ""
 
@@ -71,8 +71,6 @@ class NodeInfo(Wire, frozen=True):
     """What the kubelet says of its machine."""
 
     kubelet_version: Term = ""
-    kernel_version: Term = ""
-    os_image: Term = ""
     operating_system: Term = ""
 
 
@@ -178,7 +176,7 @@ class ServicePort(Wire, frozen=True):
     protocol: Term = "TCP"
     target_port: int | str = 0
     node_port: int = 0
-    app_protocol: Term = ""
+    app_protocol: str = ""
 
 
 class ClientIPConfig(Wire, frozen=True):
@@ -317,8 +315,8 @@ class ServiceCIDR(Wire, frozen=True):
 class ParentReference(Wire, frozen=True):
     """The object that uses an address."""
 
-    group: Term = ""
-    resource: Term = ""
+    group: str = ""
+    resource: str = ""
     namespace: str = ""
     name: str = ""
 
@@ -410,7 +408,7 @@ class Listener(Wire, frozen=True):
 
     name: str = ""
     port: int = 0
-    protocol: Term = ""
+    protocol: str = ""
     hostname: str = ""
 
 

@@ -20,15 +20,16 @@ def render(document: Document, _style: Style) -> Iterator[str]:
         return
     drawn = graph(document)
     yield 'digraph cluster {\n  rankdir=LR;\n  node [fontname="sans-serif", fontsize=10];\n'
+    if drawn.unseen:
+        yield f"  label={_quoted(['not seen: ' + ', '.join(drawn.unseen)])};\n"
+    members = drawn.members()
     for number, (group, lines) in enumerate(sorted(drawn.groups.items())):
         yield f"  subgraph cluster_{number} {{\n    label={_quoted(lines)};\n"
-        for box in drawn.boxes:
-            if box.group == group:
-                yield f"    {_quoted([box.key])} [shape=box, label={_quoted(box.lines)}];\n"
+        for box in members[group]:
+            yield f"    {_quoted([box.key])} [shape=box, label={_quoted(box.lines)}];\n"
         yield "  }\n"
-    for box in drawn.boxes:
-        if not box.group:
-            yield f"  {_quoted([box.key])} [shape={_SHAPES.get(box.kind, 'box')}, label={_quoted(box.lines)}];\n"
+    for box in members[""]:
+        yield f"  {_quoted([box.key])} [shape={_SHAPES.get(box.kind, 'box')}, label={_quoted(box.lines)}];\n"
     for arrow in drawn.arrows:
         style = "" if arrow.sound else ", style=dashed"
         yield f"  {_quoted([arrow.source])} -> {_quoted([arrow.target])} [label={_quoted([arrow.label])}{style}];\n"

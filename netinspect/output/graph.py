@@ -36,6 +36,14 @@ class Graph:
     groups: dict[str, tuple[str, ...]]
     boxes: tuple[Box, ...]
     arrows: tuple[Arrow, ...]
+    unseen: tuple[str, ...]
+
+    def members(self) -> dict[str, list[Box]]:
+        """Give the boxes of each group; those in none are under the empty name."""
+        found: dict[str, list[Box]] = {group: [] for group in ("", *sorted(self.groups))}
+        for box in self.boxes:
+            found[box.group].append(box)
+        return found
 
 
 def graph(topology: Topology) -> Graph:
@@ -52,7 +60,7 @@ def graph(topology: Topology) -> Graph:
             if key not in boxes:
                 kind, _, name = key.partition("/")
                 boxes[key] = Box(key, (name,), kind=kind)
-    return Graph(groups, tuple(boxes.values()), tuple(dict.fromkeys(found)))
+    return Graph(groups, tuple(boxes.values()), tuple(dict.fromkeys(found)), tuple(g.resource for g in topology.gaps))
 
 
 def _pods(topology: Topology) -> Iterator[Box]:
@@ -70,7 +78,7 @@ def _services(topology: Topology) -> Iterator[Box]:
     for service in (topology.service.services or ()) if topology.service else ():
         name = f"{service.namespace}/{service.name}"
         yield Box(f"svc/{name}", (name, service.type, words.service_addresses(service)), kind="svc")
-    for entry in topology.service.entry_points if topology.service else ():
+    for entry in (topology.service.entry_points or ()) if topology.service else ():
         name = f"{entry.namespace}/{entry.name}"
         yield Box(f"{entry.kind.lower()}/{name}", (name, *entry.addresses), kind=entry.kind.lower())
 
@@ -82,6 +90,6 @@ def _arrows(topology: Topology) -> Iterator[Arrow]:
             for e in port.endpoints or ():
                 target = f"pod/{e.pod}" if e.pod else f"address/{e.address}"
                 yield Arrow(source, target, words.service_port(port), e.ready and not e.stale)
-    for entry in topology.service.entry_points if topology.service else ():
-        for name in entry.services:
+    for entry in (topology.service.entry_points or ()) if topology.service else ():
+        for name in entry.services or ():
             yield Arrow(f"{entry.kind.lower()}/{entry.namespace}/{entry.name}", f"svc/{name}")

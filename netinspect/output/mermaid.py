@@ -19,16 +19,17 @@ def render(document: Document, _style: Style) -> Iterator[str]:
     drawn = graph(document)
     keys = {box.key: f"b{number}" for number, box in enumerate(drawn.boxes)}
     yield "flowchart LR\n"
+    if drawn.unseen:
+        yield f"  unseen>{_quoted(['not seen: ' + ', '.join(drawn.unseen)])}]\n"
+    members = drawn.members()
     for number, (group, lines) in enumerate(sorted(drawn.groups.items())):
         yield f"  subgraph g{number}[{_quoted(lines)}]\n"
-        for box in drawn.boxes:
-            if box.group == group:
-                yield f"    {keys[box.key]}[{_quoted(box.lines)}]\n"
+        for box in members[group]:
+            yield f"    {keys[box.key]}[{_quoted(box.lines)}]\n"
         yield "  end\n"
-    for box in drawn.boxes:
-        if not box.group:
-            shape = "([{}])" if box.kind == "svc" else "[{}]"
-            yield f"  {keys[box.key]}{shape.format(_quoted(box.lines))}\n"
+    for box in members[""]:
+        shape = "([{}])" if box.kind == "svc" else "[{}]"
+        yield f"  {keys[box.key]}{shape.format(_quoted(box.lines))}\n"
     for arrow in drawn.arrows:
         line = "-->" if arrow.sound else "-.->"
         label = f"|{_quoted([arrow.label])}|" if arrow.label else ""

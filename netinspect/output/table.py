@@ -139,6 +139,8 @@ def _cluster(network: ClusterNetwork, shown: _Shown) -> Iterator[str]:
         [(n.node, n.cidr, words.usage(n.used, n.capacity)) for n in network.nodes or ()],
         style,
     )
+    if network.node_ranges_used is False:
+        yield "the pods take their addresses from elsewhere: the CNI has an address plan of its own\n"
     yield "\n"
     yield from _listed(
         "pods",
@@ -198,9 +200,9 @@ def _service(network: ServiceNetwork, shown: _Shown) -> Iterator[str]:
                 f"{e.kind.lower()}/{e.name}",
                 e.controller_class,
                 ", ".join(e.addresses),
-                ", ".join(e.services),
+                "?" if e.services is None else ", ".join(e.services),
             )
-            for e in network.entry_points
+            for e in network.entry_points or ()
         ],
         style,
     )

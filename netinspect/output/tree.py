@@ -80,10 +80,10 @@ def _services(document: Topology) -> Iterator[_Branch]:
             f"svc/{service.namespace}/{service.name}  {service.type}  {words.service_addresses(service)}",
             [*_ports(service), *(_Branch(f"! {m.message}") for m in service.mismatches)],
         )
-    for entry in document.service.entry_points if document.service else ():
+    for entry in (document.service.entry_points or ()) if document.service else ():
         yield _Branch(
             f"{entry.kind.lower()}/{entry.namespace}/{entry.name}  {', '.join(entry.addresses)}",
-            [_Branch(f"svc/{s}") for s in entry.services],
+            [_Branch(f"svc/{s}") for s in entry.services or ()],
         )
 
 

@@ -29,6 +29,8 @@ def endpoint(address: str, port: int | None) -> str:
 
 def service_port(port: PortEntry) -> str:
     """Write ``80:30080→http/TCP``: port, node port, target and protocol."""
+    if not port.port:
+        return "any"
     node = f":{port.node_port}" if port.node_port else ""
     target = f"→{port.target_port}" if port.target_port != port.port else ""
     return f"{port.port}{node}{target}/{port.protocol}"
@@ -59,7 +61,7 @@ def endpoint_state(entry: EndpointEntry) -> str:
 
 def service_addresses(service: ServiceEntry) -> str:
     """Write every address at which a Service can be reached."""
-    if service.external_name:
+    if service.type == "ExternalName":
         return f"→ {service.external_name}"
     words = ["headless"] if service.headless else list(service.cluster_ips)
     words += [f"external {ip}" for ip in service.external_ips]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from netinspect.analysis.ownership import Owners, annotate
+from netinspect.output.base import safe
 from tests.build import Json, endpoint, endpoint_slice, meta, node, pod, service, snapshot
 
 
@@ -102,9 +103,11 @@ W, D = "[pod/shop/web]", "[svc/shop/web]"
         ("in 10.0.1.99 free", "in 10.0.1.99[pod range node/n1] free"),
         ("8.8.8.8 is nobody's", "8.8.8.8 is nobody's"),
         ("v10.0.1.2 1.10.0.1.2 10.0.1.2.3.4 110.0.1.2", "v10.0.1.2 1.10.0.1.2 10.0.1.2.3.4 110.0.1.2"),
+        ("64 bytes from fd00:1::2: seq=1", f"64 bytes from fd00:1::2{W}: seq=1"),
+        ("to 10.0.1.4", "to 10.0.1.4[released by a finished pod pod/shop/finished]"),
         ("at 12:34:56 mac 0a:00:01:02:00:01 ::", "at 12:34:56 mac 0a:00:01:02:00:01 ::"),
         ("", ""),
     ],
 )  # fmt: skip
 def test_text_is_annotated_and_otherwise_unchanged(owners: Owners, line: str, expected: str) -> None:
-    assert list(annotate([line], owners)) == [expected]
+    assert list(annotate([line], owners, safe)) == [expected]

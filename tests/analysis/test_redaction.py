@@ -50,24 +50,55 @@ def test_structure_remains() -> None:
 
 
 def test_flags_and_configuration_keep_their_ranges_alone() -> None:
-    command = ["kube-apiserver", f"--etcd-servers=https://{SECRET}", "--service-cluster-ip-range=10.96.0.0/16"]
+    command = ["kube-apiserver", f"--etcd-servers=https://{SECRET}", "--service-cluster-ip-range", "10.96.0.0/16"]
     static = {"metadata": {"name": f"kube-apiserver-{SECRET}", "labels": {"component": "kube-apiserver"}},
               "spec": {"containers": [{"name": "kube-apiserver", "command": command}]}}  # fmt: skip
     by = Redactor(KEY)
     found = redacted("control_plane", static, by=by)[0]
     assert len(found["spec"]["containers"][0]["command"]) == 1
     assert SECRET not in json.dumps(found)
-    text = f"podSubnet: 10.244.0.0/16\ntoken: {SECRET}\n"
+    text = f"podSubnet: 10.244.0.0/16 # {SECRET}\ntoken: {SECRET}\n"
     data = redacted("config_maps", {"metadata": {"name": "kubeadm-config"}, "data": {"x.conf": text}}, by=by)[0]["data"]
     (line,) = data.values()
     assert line.startswith("podSubnet: 10.")
     assert "10.244.0.0" not in line
+    assert SECRET not in line
 
 
 def test_two_recordings_do_not_share_pseudonyms_of_addresses() -> None:
     found = {redacted("nodes", node("n", "10.77.66.55"), by=Redactor())[0]["status"]["addresses"][0]["address"]
              for _ in range(8)}  # fmt: skip
     assert len(found) > 1
+
+
+PRIVATE = tuple(
+    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fd00::/8"))
+)
+
+
+@given(st.ip_addresses(v=4) | st.sampled_from(["10.1.2.3", "172.20.0.1", "192.168.9.9", "100.70.0.1", "fd12::1"]))
+def test_private_addresses_stay_private_and_others_do_not_become_so(address: Any) -> None:
+    before, after = (ipaddress.ip_address(a) for a in (str(address), Redactor(KEY).name(str(address))))
+    for network in PRIVATE:
+        assert (before in network) is (after in network)
+
+
+@pytest.mark.parametrize(
+    "kind", ["node-role.kubernetes.io/SECRET", "kubernetes.io/cluster/SECRET", "SECRET.k8s.io/team", "123456789012"]
+)
+def test_label_keys_and_long_numbers_do_not_remain(kind: str) -> None:
+    key = kind.replace("SECRET", SECRET)
+    found = json.dumps(redacted("pods", pod("p", labels={key: key})))
+    assert key not in found
+    assert SECRET not in found
+
+
+def test_conditions_that_controllers_name_after_services_do_not_remain() -> None:
+    one = pod("p")
+    one["status"]["conditions"].append({"type": f"target-health.example/{SECRET}", "status": "True"})
+    (found,) = redacted("pods", one)
+    assert SECRET not in json.dumps(found)
+    assert found["status"]["conditions"][0] == {"type": "Ready", "status": "True"}
 
 
 addresses = st.ip_addresses(v=4) | st.ip_addresses(v=6)

@@ -113,6 +113,16 @@ def test_names_that_do_not_exist_are_refused(cluster: Snapshot, scope: Scope) ->
         select(cluster, scope)
 
 
+def test_pods_that_have_no_address_yet_belong_to_their_service_all_the_same() -> None:
+    """They are in no slice; a Service is looked at most when all its pods are stuck."""
+    stuck = snapshot(
+        pods=[pod("web-1", phase="Pending", on="", labels={"app": "web"})],
+        services=[service("web", "10.96.0.1", selector={"app": "web"})],
+    )
+    assert [p.metadata.name for p in select(stuck, Scope(objects=("svc/shop/web",))).pods] == ["web-1"]
+    assert [s.metadata.name for s in select(stuck, Scope(objects=("pod/shop/web-1",))).services] == ["web"]
+
+
 def test_a_name_is_not_refused_where_the_list_was_forbidden() -> None:
     unseen = snapshot(gaps=("pods", "nodes"))
     assert select(unseen, Scope(objects=("pod/shop/web", "node/n1"))).pods == ()

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from netinspect.analysis.topology import View, build, settled
-from netinspect.model.snapshot import Snapshot
+from netinspect.model.snapshot import Gap, GapReason, Snapshot
 from netinspect.model.topology import Scope
 from tests.build import Json, endpoint, endpoint_slice, meta, node, pod, service, snapshot
 
@@ -205,15 +205,69 @@ def overlaps(**lists: Any) -> list[tuple[str, str]]:
 
 def test_overlaps_of_any_two_networks() -> None:
     services = [{"metadata": {"name": "k"}, "spec": {"cidrs": ["10.0.1.0/25"]}}]
-    nodes = [node("n1", "10.0.1.9", cidrs=("10.0.1.0/24",)), node("n2", "172.16.0.1", cidrs=("10.0.1.128/25",))]
+    nodes = [node("n1", "10.0.1.9", cidrs=("10.0.1.0/24",)), node("n2", "10.0.1.10", cidrs=("10.0.1.128/25",))]
     assert overlaps(nodes=nodes, service_cidrs=services) == [
         ("10.0.1.0/24 (pods)", "10.0.1.0/25 (services)"),
-        ("10.0.1.9 (node n1)", "10.0.1.0/24 (pods)"),
-        ("10.0.1.9 (node n1)", "10.0.1.0/25 (services)"),
+        ("10.0.1.9 (node n1) and 1 more", "10.0.1.0/24 (pods)"),
+        ("10.0.1.9 (node n1) and 1 more", "10.0.1.0/25 (services)"),
         ("10.0.1.0/24 (node n1)", "10.0.1.128/25 (node n2)"),
     ]
     apart = [node("n1", "192.168.0.1", cidrs=("10.1.0.0/24", "fd00::/64")), node("n2", cidrs=("10.1.1.0/24",))]
     assert overlaps(nodes=apart, service_cidrs=services) == []
+
+
+def test_overlaps_that_are_meant_so_or_only_inferred_are_not_said() -> None:
+    """A ServiceCIDR is made larger by a second one around it; an inferred range may be too wide."""
+    grown = [{"metadata": {"name": c}, "spec": {"cidrs": [c]}} for c in ("10.96.0.0/28", "10.96.0.0/24")]
+    assert overlaps(service_cidrs=grown) == []
+    apart = [service("a", "10.0.0.1"), service("b", "192.168.0.1")]
+    assert overlaps(nodes=[node("n1", "100.64.0.1", cidrs=("10.5.0.0/24",))], services=apart) == []
+
+
+def test_pods_of_a_cni_with_an_address_plan_of_its_own_are_not_called_astray() -> None:
+    """Calico ignores the pod CIDRs that the control plane hands out."""
+    nodes = [node("n1", cidrs=("10.244.0.0/24",)), node("n2", cidrs=("10.244.1.0/24",))]
+    pods = [pod(f"p{i}", f"192.168.7.{i}") for i in range(5)]
+    found = mapped(nodes=nodes, pods=pods)["cluster"]
+    assert found["nodeRangesUsed"] is False
+    assert not any(a.get("outsideNodeRange") for p in found["pods"] for a in p["addresses"])
+    assert mapped(nodes=nodes, pods=[])["cluster"]["nodeRangesUsed"] is None
+    inside = [pod(f"q{i}", f"10.244.0.{i}") for i in range(5)]
+    found = mapped(nodes=nodes, pods=[*inside, pods[0]])["cluster"]
+    assert found["nodeRangesUsed"] is True
+    assert [p["name"] for p in found["pods"] if p["addresses"][0].get("outsideNodeRange")] == ["p0"]
+
+
+def test_a_headless_service_without_ports_has_endpoints() -> None:
+    found = mapped(
+        services=[service("db", "None", selector={"a": "b"}) | {"spec": {"type": "ClusterIP", "clusterIPs": ["None"]}}],
+        endpoint_slices=[endpoint_slice("db", endpoint("10.0.0.1"), endpoint("10.0.0.2", ready=False), ports=[])],
+    )
+    (port,) = found["service"]["services"][0]["ports"]
+    assert (port["port"], port["protocol"]) == (0, "any")
+    assert [(e["address"], e["port"], e["ready"]) for e in port["endpoints"]] == [
+        ("10.0.0.1", None, True), ("10.0.0.2", None, False)
+    ]  # fmt: skip
+
+
+def test_what_was_read_in_one_namespace_is_judged_there_and_only_there() -> None:
+    gap = Gap(resource="pods", reason=GapReason.PARTIAL, message="", namespaces=("shop",))
+    elsewhere = service("away", "10.96.0.2", selector={"a": "b"})
+    elsewhere["metadata"]["namespace"] = "other"
+    seen = snapshot(services=[service("here", "10.96.0.1", selector={"a": "b"}), elsewhere], gaps=())
+    found = document(msgspec.structs.replace(seen, gaps=(gap,)))
+    judged = {s["name"]: [m["kind"] for m in s.get("mismatches", ())] for s in found["service"]["services"]}
+    assert judged["here"] == ["selector-matches-nothing"]
+    assert "selector-matches-nothing" not in judged["away"]
+
+
+def test_addresses_are_compared_as_addresses() -> None:
+    """An administrator may write an IPv6 address in any of its forms (RFC 5952)."""
+    found = mapped(
+        pods=[pod("p", "fd00::1")], services=[service("s", "fd00:96::1")],
+        endpoint_slices=[endpoint_slice("s", endpoint("FD00:0:0::1", "p"))],
+    )  # fmt: skip
+    assert mismatches(found) == []
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,23 @@ def test_whois_streams(netinspect: Netinspect) -> None:
         assert process.wait(10) == 0
 
 
+def test_whois_ends_when_its_reader_has_seen_enough() -> None:
+    """An endless input must not keep it alive."""
+    command = f"yes 10.0.0.1 | {sys.executable} -m netinspect whois --demo - | head -1"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=30, check=False, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("10.0.0.1\n", "")
+
+
+def test_whois_without_stdin_is_a_mistake_and_no_bug() -> None:
+    done = subprocess.run(["sh", "-c", f"exec {sys.executable} -m netinspect whois --demo - <&-"],
+                          capture_output=True, text=True, check=False, cwd=ROOT)  # fmt: skip
+    assert (done.returncode, "stdin is closed" in done.stderr) == (2, True)
+
+
+def test_output_does_not_depend_on_the_locale(netinspect: Netinspect) -> None:
+    assert "→" in netinspect("map", "--demo", env={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}).out
+
+
 def on_terminal(arguments: list[str], columns: int, **env: str) -> str:
     """Run the program on a terminal of the given width and give what it showed."""
     parent, child = pty.openpty()
@@ -208,14 +225,17 @@ def test_progress_on_a_terminal_after_a_second_and_never_in_a_pipe(
     assert "reading" not in on_terminal(arguments, 100)
 
 
-def test_interrupted_at_once_with_130_and_nothing_left(wire: WireServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_at_once_with_130_and_nothing_left(
+    number: signal.Signals, wire: WireServer, tmp_path: Path
+) -> None:
     wire.on("/api/v1/pods", lambda _: time.sleep(20))
     command = [sys.executable, "-m", "netinspect", "snapshot", str(tmp_path / "s.zip"), "--kubeconfig",
                str(wire.kubeconfig(tmp_path))]  # fmt: skip
     with subprocess.Popen(command, stderr=subprocess.PIPE, cwd=ROOT) as process:
         while not any("/pods" in r for r in wire.requests):
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert process.wait(5) == 130
         assert process.stderr is not None
         assert process.stderr.read() == b"interrupted\n"
@@ -246,6 +266,14 @@ def test_text_from_the_cluster_is_never_obeyed(
         assert yaml.safe_load(result.out)["cluster"]["pods"][0]["name"] == HOSTILE
     if output == "table":
         assert "[red]x[/red]" in result.out
+
+
+def test_annotations_are_not_obeyed(wire: WireServer, netinspect: Netinspect, tmp_path: Path) -> None:
+    items = [{"metadata": {"name": HOSTILE, "namespace": "x"}, "status": {"podIP": "10.0.0.1", "phase": "Running"}}]
+    wire.on("/api/v1/pods", lambda r: r.json({"metadata": {}, "items": items}))
+    result = netinspect("whois", "-", "--kubeconfig", wire.kubeconfig(tmp_path), stdin="to 10.0.0.1 now\n")
+    assert (ESCAPE in result.out, result.out.count("\n")) == (False, 1)
+    assert "owned" in result.out
 
 
 def test_an_error_from_the_cluster_is_not_obeyed_either(

@@ -78,7 +78,7 @@ def test_names_of_a_cluster_live(shell: str, dual_lab: Settings) -> None:
     assert {"kube-system", "kube-public"} <= offers(shell, "netinspect map -n kube", **live)
     assert "svc/web" in offers(shell, "netinspect map -n shop svc/we", **live)
     assert "node/n2" in offers(shell, "netinspect map node/n", **live)
-    assert "test-dual" in offers(shell, "netinspect map --context te", **live)
+    assert "testdual" in offers(shell, "netinspect map --context te", **live)
 
 
 def test_a_cluster_that_does_not_answer_offers_nothing_and_says_nothing(wire: WireServer, tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_kubeconfigs_are_found_and_merged_as_kubectl_does(
     whole = {"apiVersion": "v1", "kind": "Config"}
     users = tmp_path / "users"
     users.write_text(json.dumps({**whole, "users": stored["users"], "contexts": stored["contexts"],
-                                 "current-context": "test-dual"}))  # fmt: skip
+                                 "current-context": "testdual"}))  # fmt: skip
     clusters = tmp_path / "clusters"
     clusters.write_text(json.dumps({**whole, "clusters": stored["clusters"]}))
     separator = ";" if sys.platform == "win32" else ":"
@@ -146,8 +146,8 @@ def test_kubeconfigs_are_found_and_merged_as_kubectl_does(
     home.mkdir(parents=True)
     (home / "config").write_text(json.dumps(stored))
     assert netinspect("map", "-A", env={"HOME": str(home.parent)}).code == 0
-    assert netinspect("map", "-A", "--context", "test-dual", "--kubeconfig", dual_lab.kubeconfig).code == 0
-    chosen = ("--cluster", "test-dual", "--user", "admin", "--kubeconfig", dual_lab.kubeconfig)
+    assert netinspect("map", "-A", "--context", "testdual", "--kubeconfig", dual_lab.kubeconfig).code == 0
+    chosen = ("--cluster", "testdual", "--user", "admin", "--kubeconfig", dual_lab.kubeconfig)
     assert netinspect("map", "-A", *chosen).code == 0
 
 
@@ -297,6 +297,8 @@ def test_certificates_that_do_not_fit(
         (("pod/web", "-A"), "could be in any namespace"),
         (("-n", "shop", "-A"), "exclude each other"),
         (("--node", "nosuch"), "there is no node nosuch"),
+        (("--as", "\u674e"), "nobody can be impersonated by the name"),
+        (("--as", "a\nb"), "nobody can be impersonated by the name"),
     ],
 )
 def test_mistakes_on_the_command_line(
@@ -310,7 +312,10 @@ def test_mistakes_on_the_command_line(
 
 @pytest.mark.parametrize(
     "text", ["", "{}", "[]", "5", "nonsense", "a: [", '{"contexts": 5}', '{"clusters": [{"name": "c"}]}',
-             '{"contexts": [{"name": "x"}], "current-context": "x"}', "\x00", "- a\n- b"]
+             '{"contexts": [{"name": "x"}], "current-context": "x"}', "\x00", "- a\n- b",
+             '{"contexts": ["foo"], "current-context": "foo"}', '{"contexts": {"a": "b"}, "current-context": "a"}',
+             '{"clusters": [{"name": "c", "cluster": {"server": 8080}}], "users": [{"name": "u", "user": {}}], '
+             '"contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}], "current-context": "x"}']
 )  # fmt: skip
 def test_broken_kubeconfigs(text: str, netinspect: Netinspect, tmp_path: Path) -> None:
     (tmp_path / "kubeconfig").write_text(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from enum import Enum
 from ipaddress import ip_address, ip_network
@@ -61,6 +62,11 @@ class Settings:
     proxy: Proxy = Proxy.IPTABLES
     ip_family: IpFamily = IpFamily.IPV4
     workloads: bool = True
+
+    def __post_init__(self) -> None:
+        # The name ends up in paths, globs and namespaces that `down` removes as root.
+        if not re.fullmatch(r"[a-z][a-z0-9]{0,30}", self.name):
+            raise LabError(f"a lab cannot be called {self.name!r}: use lower-case letters and digits")
 
     @property
     def ranges(self) -> tuple[Ranges, ...]:
