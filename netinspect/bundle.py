@@ -161,10 +161,13 @@ def _read(file: BinaryIO, size: int, name: str, resources: tuple[Resource, ...])
             if budget < 0:
                 raise BundleError(f"{name} unpacks to far more than a recording would: it is not read")
             found: dict[str, Any] = {}
+            versions: dict[str, str] = {}
             gaps = list(manifest.gaps)
             for resource in resources:
                 if resource.name in manifest.pages or any(g.resource == resource.name for g in gaps):
-                    found[resource.name] = _objects(archive, manifest.pages.get(resource.name, ()), resource, name)
+                    pages = manifest.pages.get(resource.name, ())
+                    found[resource.name], version = _objects(archive, pages, resource, name)
+                    versions |= {resource.name: version} if version else {}
                 elif not resource.optional:
                     gaps.append(
                         Gap(
@@ -179,7 +182,13 @@ def _read(file: BinaryIO, size: int, name: str, resources: tuple[Resource, ...])
             f"{name} is not a recording, or is damaged: {error}",
             hint="record the cluster again with `netinspect snapshot FILE`",
         ) from error
-    return Snapshot(taken_at=manifest.taken_at, server_version=manifest.server_version, gaps=tuple(gaps), **found)
+    return Snapshot(
+        taken_at=manifest.taken_at,
+        server_version=manifest.server_version,
+        gaps=tuple(gaps),
+        versions=versions,
+        **found,
+    )
 
 
 def _manifest(archive: zipfile.ZipFile, name: str) -> Manifest:
@@ -203,14 +212,20 @@ def _manifest(archive: zipfile.ZipFile, name: str) -> Manifest:
     return manifest
 
 
-def _objects(archive: zipfile.ZipFile, pages: tuple[str, ...], resource: Resource, name: str) -> tuple[Any, ...]:
+def _objects(
+    archive: zipfile.ZipFile, pages: tuple[str, ...], resource: Resource, name: str
+) -> tuple[tuple[Any, ...], str]:
+    """Give the objects of all pages, and the resource version of the list."""
     objects: list[Any] = []
-    for page in pages:
+    version = ""
+    for page_name in pages:
         try:
-            objects += decode_page(resource, _content(archive, page, _LARGEST_PAGE, name)).items or ()
+            page = decode_page(resource, _content(archive, page_name, _LARGEST_PAGE, name))
         except ClusterError as error:
-            raise BundleError(f"{page} of {name} cannot be read: {error}") from error
-    return tuple(objects)
+            raise BundleError(f"{page_name} of {name} cannot be read: {error}") from error
+        objects += page.items or ()
+        version = version or page.metadata.resource_version
+    return tuple(objects), version
 
 
 def _content(archive: zipfile.ZipFile, entry: str, most: int, name: str) -> bytes:

@@ -67,9 +67,7 @@ class Redactor:
         """Redact one page of a list; its items stay in order, and its end stays its end."""
         page = decode_page(resource, raw)
         items = [self._struct(item) for item in page.items or ()]
-        return msgspec.json.encode(
-            {"metadata": {"continue": "" if not page.metadata.continue_ else "more"}, "items": items}
-        )
+        return msgspec.json.encode({"metadata": {"resourceVersion": page.metadata.resource_version}, "items": items})
 
     def snapshot(self, snapshot: Snapshot) -> Snapshot:
         """Redact what a recording says of itself: the server's messages name users and objects."""

@@ -57,6 +57,15 @@ class _Seen:
         self.pods = {(p.metadata.namespace, p.metadata.name): p for p in snapshot.pods}
         self.by_label = PodsByLabel(snapshot.pods, services)
 
+    def judges(self, piece: wire.SliceMetadata, pod: str) -> bool:
+        """Say whether the pods that were read tell what a slice says of one: all were, and none since it changed."""
+        if not self.pods_of(pod.partition("/")[0]):
+            return False
+        pods = self._snapshot.versions.get("pods", "")
+        if not pods or not piece.resource_version:
+            return True
+        return pods.isdecimal() and piece.resource_version.isdecimal() and int(pods) >= int(piece.resource_version)
+
     def pods_of(self, namespace: str) -> bool:
         """Say whether all pods of a namespace were read."""
         return self._snapshot.whole("pods", namespace)
@@ -103,7 +112,7 @@ def _port(port: wire.ServicePort, slices: list[wire.EndpointSlice], seen: _Seen,
     endpoints: tuple[EndpointEntry, ...] | None = None
     if seen.slices_of(service.metadata.namespace):
         found = (
-            _endpoint(endpoint, text, number, piece.metadata.namespace, seen)
+            _endpoint(endpoint, text, number, piece.metadata, seen)
             for piece in slices
             for number in _numbers(piece, port)
             for endpoint in piece.endpoints or ()
@@ -129,11 +138,13 @@ def _numbers(piece: wire.EndpointSlice, port: wire.ServicePort) -> list[int | No
     return [p.port for p in piece.ports or () if (p.name, p.protocol) == (port.name, port.protocol)]
 
 
-def _endpoint(endpoint: wire.Endpoint, address: str, port: int | None, namespace: str, seen: _Seen) -> EndpointEntry:
+def _endpoint(
+    endpoint: wire.Endpoint, address: str, port: int | None, piece: wire.SliceMetadata, seen: _Seen
+) -> EndpointEntry:
     target = endpoint.target_ref
     pod = ""
     if target is not None and target.kind == "Pod":
-        pod = f"{target.namespace or namespace}/{target.name}"
+        pod = f"{target.namespace or piece.namespace}/{target.name}"
     conditions = endpoint.conditions
     ready = conditions.ready is not False
     return EndpointEntry(
@@ -145,7 +156,7 @@ def _endpoint(endpoint: wire.Endpoint, address: str, port: int | None, namespace
         pod=pod,
         node=endpoint.node_name,
         zone=endpoint.zone,
-        stale=_stale(pod, address, seen) if pod and seen.pods_of(pod.partition("/")[0]) else "",
+        stale=_stale(pod, address, seen) if pod and seen.judges(piece, pod) else "",
     )
 
 

@@ -46,6 +46,7 @@ class Read:
     objects: list[Wire] = field(default_factory=list)
     pages: list[str] = field(default_factory=list)
     gap: Gap | None = None
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def collect(
     snapshot = Snapshot(
         taken_at=taken_at,
         server_version=version,
+        versions={r.name: results[r.name].version for r in wanted if results[r.name].version},
         gaps=tuple(results[r.name].gap for r in wanted if results[r.name].gap is not None),  # type: ignore[misc]
         **{r.name: tuple(results[r.name].objects) for r in wanted},  # type: ignore[arg-type]
     )
@@ -146,6 +148,7 @@ class _Reader:
             part = self._lists(resource, namespace)
             whole.objects += part.objects
             whole.pages += part.pages
+            whole.version = whole.version or part.version
         message = f"only those in {', '.join(self._namespaces)} may be listed"
         whole.gap = Gap(
             resource=resource.name,
@@ -178,6 +181,7 @@ class _Reader:
             part = self._served(resource, namespace, {"fieldSelector": f"metadata.name={name}"})
             whole.objects += part.objects
             whole.pages += part.pages
+            whole.version = whole.version or part.version
         return whole
 
     def _served(self, resource: Resource, namespace: str, query: dict[str, str]) -> Read:
@@ -219,6 +223,7 @@ class _Reader:
             while (raw := pages.read()) is not None:
                 page = decode_page(resource, raw)
                 pages.goes_on(page.metadata.continue_)
+                read.version = read.version or page.metadata.resource_version
                 read.objects += page.items or []
                 name = self._keep(resource.name, raw)
                 if name:

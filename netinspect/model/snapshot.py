@@ -31,10 +31,14 @@ class Gap(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
-    """A cluster, as far as it was read. A kind that is in ``gaps`` is empty without meaning that there is none."""
+    """A cluster, as far as it was read. A kind that is in ``gaps`` is empty without meaning that there is none.
+
+    ``versions`` are the resource versions of the lists: each kind is read at a moment of its own.
+    """
 
     taken_at: str = ""
     server_version: str = ""
+    versions: dict[str, str] = {}
     gaps: tuple[Gap, ...] = ()
     nodes: tuple[wire.Node, ...] = ()
     pods: tuple[wire.Pod, ...] = ()

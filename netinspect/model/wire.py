@@ -290,10 +290,16 @@ class EndpointPort(Wire, frozen=True):
     protocol: Term = "TCP"
 
 
+class SliceMetadata(Metadata, frozen=True):
+    """What a slice carries besides: the moment of its last change, comparable with a list's (KEP-5504)."""
+
+    resource_version: Term = ""
+
+
 class EndpointSlice(Wire, frozen=True):
     """Some of a Service's backends."""
 
-    metadata: Metadata
+    metadata: SliceMetadata
     address_type: Term = ""
     endpoints: tuple[Endpoint, ...] | None = ()
     ports: tuple[EndpointPort, ...] | None = ()

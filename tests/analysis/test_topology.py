@@ -261,6 +261,26 @@ def test_what_was_read_in_one_namespace_is_judged_there_and_only_there() -> None
     assert "selector-matches-nothing" not in judged["away"]
 
 
+@pytest.mark.parametrize(
+    ("pods", "piece", "judged"),
+    [
+        ("10", "9", True),
+        ("10", "10", True),
+        ("10", "11", False),
+        ("10", "x", False),
+        ("", "11", True),
+        ("10", "", True),
+    ],
+)
+def test_a_slice_that_is_newer_than_the_pods_is_not_called_stale(pods: str, piece: str, judged: bool) -> None:
+    """On a busy cluster a pod may be made after the pods were read and before the slices are."""
+    newer = endpoint_slice("s", endpoint("10.0.0.1", "just-made"))
+    newer["metadata"]["resourceVersion"] = piece
+    seen = snapshot(services=[service("s", "10.96.0.1")], endpoint_slices=[newer])
+    found = document(msgspec.structs.replace(seen, versions={"pods": pods} if pods else {}))
+    assert mismatches(found) == (["stale-endpoint"] if judged else [])
+
+
 def test_addresses_are_compared_as_addresses() -> None:
     """An administrator may write an IPv6 address in any of its forms (RFC 5952)."""
     found = mapped(
