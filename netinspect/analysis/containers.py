@@ -16,6 +16,7 @@ from netinspect.model.topology import (
     PodContainers,
     PortClash,
     Role,
+    several,
 )
 
 
@@ -24,7 +25,7 @@ def container_network(snapshot: Snapshot, selected: Selected) -> ContainerNetwor
     if snapshot.unseen("pods"):
         return ContainerNetwork(pods=None)
     return ContainerNetwork(
-        pods=tuple(_pod(pod) for pod in sorted(selected.pods, key=lambda p: (p.metadata.namespace, p.metadata.name)))
+        pods=several(_pod(pod) for pod in sorted(selected.pods, key=lambda p: (p.metadata.namespace, p.metadata.name)))
     )
 
 
@@ -53,7 +54,7 @@ def _entry(container: wire.Container, role: Role, states: dict[str, wire.Contain
         name=container.name,
         role=role,
         state=_state(states.get(container.name)),
-        ports=tuple(
+        ports=several(
             ContainerPortEntry(port=p.container_port, protocol=p.protocol, name=p.name, host_port=p.host_port)
             for p in container.ports
         ),
@@ -81,8 +82,8 @@ def _clashes(containers: tuple[ContainerEntry, ...]) -> tuple[PortClash, ...]:
         if container.role != "init":
             for number, protocol in {(p.port, p.protocol) for p in container.ports}:
                 claims[number, protocol].append(container.name)
-    return tuple(
-        PortClash(port=port, protocol=protocol, containers=tuple(names))
+    return several(
+        PortClash(port=port, protocol=protocol, containers=several(names))
         for (port, protocol), names in sorted(claims.items())
         if len(names) > 1
     )

@@ -9,7 +9,16 @@ from netinspect.analysis.pods import full_name, readiness
 from netinspect.analysis.selection import Selected
 from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot
-from netinspect.model.topology import HostNetwork, HostPod, HostPort, HostPortClash, NodeEntry, Truth, TypedAddress
+from netinspect.model.topology import (
+    HostNetwork,
+    HostPod,
+    HostPort,
+    HostPortClash,
+    NodeEntry,
+    Truth,
+    TypedAddress,
+    several,
+)
 
 _ROLE = "node-role.kubernetes.io/"
 
@@ -27,7 +36,7 @@ def host_network(snapshot: Snapshot, selected: Selected) -> HostNetwork:
         entries = [_from_pods(name, pods, shown) for name, pods in on_node.items()]
     else:
         entries = [_entry(node, on_node.get(node.metadata.name, []), shown) for node in snapshot.nodes]
-    return HostNetwork(nodes=tuple(sorted((e for e in entries if selected.node(e.name)), key=lambda e: e.name)))
+    return HostNetwork(nodes=several(sorted((e for e in entries if selected.node(e.name)), key=lambda e: e.name)))
 
 
 def _entry(node: wire.Node, pods: list[wire.Pod], shown: set[str] | None) -> NodeEntry:
@@ -35,8 +44,8 @@ def _entry(node: wire.Node, pods: list[wire.Pod], shown: set[str] | None) -> Nod
     return NodeEntry(
         name=node.metadata.name,
         ready=readiness(node.status.conditions),
-        addresses=tuple(TypedAddress(type=a.type, address=a.address) for a in node.status.addresses),
-        roles=tuple(sorted(k.removeprefix(_ROLE) for k in labels if k.startswith(_ROLE) and k != _ROLE)),
+        addresses=several(TypedAddress(type=a.type, address=a.address) for a in node.status.addresses),
+        roles=several(sorted(k.removeprefix(_ROLE) for k in labels if k.startswith(_ROLE) and k != _ROLE)),
         zone=labels.get("topology.kubernetes.io/zone", ""),
         region=labels.get("topology.kubernetes.io/region", ""),
         pod_cidrs=node.spec.pod_cidrs or ((node.spec.pod_cidr,) if node.spec.pod_cidr else ()),
@@ -53,7 +62,7 @@ def _from_pods(name: str, pods: list[wire.Pod], shown: set[str] | None) -> NodeE
         name=name,
         ready=Truth.UNKNOWN,
         known_from="pods",
-        addresses=tuple(TypedAddress(type="HostIP", address=a) for a in sorted(found)),
+        addresses=several(TypedAddress(type="HostIP", address=a) for a in sorted(found)),
         pods=_host_pods(pods, shown),
         clashes=_clashes(pods),
     )
@@ -73,13 +82,13 @@ def _host_pods(pods: list[wire.Pod], shown: set[str] | None) -> tuple[HostPod, .
         for pod in pods
         if full_name(pod.metadata) in shown and ((ports := _ports(pod)) or pod.spec.host_network)
     ]
-    return tuple(sorted(entries, key=lambda e: (e.namespace, e.name)))
+    return several(sorted(entries, key=lambda e: (e.namespace, e.name)))
 
 
 def _ports(pod: wire.Pod) -> tuple[HostPort, ...]:
     """List the ports of the node that a pod's containers declare; a host-network pod's every port is one."""
     containers = (*pod.spec.containers, *(c for c in pod.spec.init_containers if c.restart_policy == "Always"))
-    return tuple(
+    return several(
         HostPort(
             port=p.host_port or p.container_port,
             protocol=p.protocol,
@@ -112,8 +121,8 @@ def _clashes(pods: list[wire.Pod]) -> tuple[HostPortClash, ...]:
             }
         )
         if names:
-            found.append(HostPortClash(port=port, protocol=protocol, pods=tuple(names)))
-    return tuple(found)
+            found.append(HostPortClash(port=port, protocol=protocol, pods=several(names)))
+    return several(found)
 
 
 def _meet(first: str, second: str) -> bool:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from netinspect.analysis.pods import node_ranges
 from netinspect.analysis.ranges import Network, parse_address, parse_network
 from netinspect.model.snapshot import Snapshot
-from netinspect.model.topology import Evidence, Overlap, Range
+from netinspect.model.topology import Evidence, Overlap, Range, several
 
 
 class Named(NamedTuple):
@@ -37,7 +37,7 @@ def overlaps(snapshot: Snapshot, pods: tuple[Range, ...], services: tuple[Range,
     found = [_pair(*(pair if pair[0].network == "cluster" else pair[::-1])) for pair in across]
     found += _nodes_inside(snapshot, [*pod_ranges, *service_ranges])
     found += [_pair(a, b) for a, b in among_nodes]
-    return tuple(found)
+    return several(found)
 
 
 def _named(ranges: tuple[Range, ...] | list[Range], what: str, network: str) -> list[Named]:

@@ -167,13 +167,12 @@ def _entry_points(snapshot: Snapshot) -> Iterator[tuple[str, Owner]]:
 
 
 def _endpoints(snapshot: Snapshot) -> Iterator[tuple[str, Owner]]:
-    """Name the endpoints that are no pods of this cluster: those of pods are named as pods."""
+    """Name the Services that lead to an address, whoever has it."""
     for piece in snapshot.endpoint_slices:
         service = piece.metadata.labels.get("kubernetes.io/service-name", "")
         for endpoint in (piece.endpoints or ()) if service else ():
             for address in endpoint.addresses:
-                if endpoint.target_ref is None or endpoint.target_ref.kind != "Pod":
-                    yield address, _owner("service", "endpoint", f"svc/{piece.metadata.namespace}/{service}", "")
+                yield address, _owner("service", "endpoint", f"svc/{piece.metadata.namespace}/{service}", "")
 
 
 def _ranges(snapshot: Snapshot) -> Iterator[tuple[Network, Owner]]:

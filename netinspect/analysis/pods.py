@@ -9,12 +9,12 @@ from netinspect.analysis.ranges import Address, Network, Taken, capacity, parse_
 from netinspect.analysis.selection import Selected
 from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot
-from netinspect.model.topology import ClusterNetwork, NodePodNetwork, PodAddress, PodEntry, Truth
+from netinspect.model.topology import ClusterNetwork, NodePodNetwork, PodAddress, PodEntry, Truth, several
 
 
 def addresses(pod: wire.Pod) -> tuple[str, ...]:
     """Give a pod's addresses as its status has them, each family once."""
-    listed = tuple(a.ip for a in pod.status.pod_ips if a.ip)
+    listed = several(a.ip for a in pod.status.pod_ips if a.ip)
     return listed or ((pod.status.pod_ip,) if pod.status.pod_ip else ())
 
 
@@ -30,13 +30,13 @@ def holders(snapshot: Snapshot) -> dict[str, tuple[str, ...]]:
         if not pod.spec.host_network and not finished(pod):
             for address in addresses(pod):
                 found[address].append(full_name(pod.metadata))
-    return {address: tuple(sorted(names)) for address, names in found.items()}
+    return {address: several(sorted(names)) for address, names in found.items()}
 
 
 def node_ranges(snapshot: Snapshot) -> dict[str, tuple[Network, ...]]:
     """Map each node to the ranges that the control plane gave it."""
     return {
-        node.metadata.name: tuple(
+        node.metadata.name: several(
             n for c in (node.spec.pod_cidrs or (node.spec.pod_cidr,)) if (n := parse_network(c)) is not None
         )
         for node in snapshot.nodes
@@ -77,7 +77,7 @@ def cluster_network(snapshot: Snapshot, selected: Selected) -> ClusterNetwork:
         nodes=None if snapshot.unseen("nodes") else _node_networks(snapshot, ranges, held, selected),
         pods=None
         if snapshot.unseen("pods")
-        else tuple(
+        else several(
             _entry(pod, claims, parsed, judged.get(pod.spec.node_name, ()))
             for pod in sorted(selected.pods, key=lambda p: (p.metadata.namespace, p.metadata.name))
             if not pod.spec.host_network
@@ -89,7 +89,7 @@ def _node_networks(
     snapshot: Snapshot, ranges: dict[str, tuple[Network, ...]], held: Taken, selected: Selected
 ) -> tuple[NodePodNetwork, ...]:
     unknown = snapshot.gap("pods") is not None
-    return tuple(
+    return several(
         NodePodNetwork(node=node, cidr=str(n), used=None if unknown else held.within(n), capacity=capacity(n))
         for node, networks in sorted(ranges.items())
         if selected.node(node)
@@ -108,12 +108,12 @@ def _entry(
         node=pod.spec.node_name,
         phase=pod.status.phase,
         ready=readiness(pod.status.conditions),
-        addresses=tuple(
+        addresses=several(
             PodAddress(
                 address=a,
                 released=ended,
                 outside_node_range=not ended and _outside(parsed.get(a), ranges),
-                shared_with=() if ended else tuple(o for o in claims.get(a, ()) if o != me),
+                shared_with=() if ended else several(o for o in claims.get(a, ()) if o != me),
             )
             for a in addresses(pod)
         ),

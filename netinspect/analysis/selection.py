@@ -98,7 +98,7 @@ def select(snapshot: Snapshot, scope: Scope) -> Selected:
     A pod brings its node and the Services that lead to it, a Service its pods and their nodes, a node its pods and
     the Services that lead to these. Namespaces, nodes and labels narrow what the objects named.
     """
-    refs = [parse_object(o) for o in scope.objects]
+    refs = [_placed(snapshot, parse_object(o)) for o in scope.objects]
     _require(snapshot, refs, scope)
     labels = parse_selector(scope.selector) if scope.selector else None
     # Who is behind which Service matters only where something was named or narrowed.
@@ -166,6 +166,18 @@ def _backends(snapshot: Snapshot) -> dict[tuple[str, str], set[tuple[str, str]]]
             matching = {(p.metadata.namespace, p.metadata.name) for p in by_label.matching(service_object)}
             found.setdefault((meta.namespace, meta.name), set()).update(matching)
     return found
+
+
+def _placed(snapshot: Snapshot, ref: Ref) -> Ref:
+    """Find the namespace of a pod or Service that was named without one; ``UsageError`` where it could be several."""
+    if ref.namespace or ref.kind not in ("Pod", "Service"):
+        return ref
+    objects = snapshot.pods if ref.kind == "Pod" else snapshot.services
+    found = sorted(o.metadata.namespace for o in objects if o.metadata.name == ref.name)
+    if len(found) > 1:
+        candidates = ", ".join(f"{ref.kind.lower()}/{namespace}/{ref.name}" for namespace in found)
+        raise UsageError(f"{ref} is in several namespaces", hint=f"name one of {candidates}")
+    return Ref(kind=ref.kind, namespace=found[0] if found else "", name=ref.name)
 
 
 def _require(snapshot: Snapshot, refs: list[Ref], scope: Scope) -> None:

@@ -19,6 +19,7 @@ from netinspect.model.topology import (
     PortEntry,
     ServiceEntry,
     ServiceNetwork,
+    several,
 )
 
 _SERVICE_NAME = "kubernetes.io/service-name"
@@ -38,13 +39,15 @@ def service_network(snapshot: Snapshot, selected: Selected) -> ServiceNetwork:
         ranges=service_ranges(snapshot),
         services=None
         if snapshot.unseen("services")
-        else tuple(_entry(s, slices.get((s.metadata.namespace, s.metadata.name), []), seen) for s in services),
+        else several(_entry(s, slices.get((s.metadata.namespace, s.metadata.name), []), seen) for s in services),
         entry_points=None
         if fronts_unseen
-        else tuple(
+        else several(
             e
             for e in _entry_points(snapshot)
-            if selected.namespace(e.namespace) or not shown.isdisjoint(e.services or ())
+            if selected.namespace(e.namespace)
+            or not shown.isdisjoint(e.services or ())
+            or (e.services is None and e.namespace in {name.partition("/")[0] for name in shown})
         ),
     )
 
@@ -83,15 +86,15 @@ def _entry(service: wire.Service, slices: list[wire.EndpointSlice], seen: _Seen)
     external_name = spec.type == "ExternalName"
     # A headless Service may have no ports, and its slices then have none either: its endpoints stand for every port.
     asked = spec.ports or ((wire.ServicePort(),) if "None" in ips else ())
-    ports = tuple(_port(p, slices, seen, service) for p in asked)
+    ports = several(_port(p, slices, seen, service) for p in asked)
     return ServiceEntry(
         namespace=service.metadata.namespace,
         name=service.metadata.name,
         type=spec.type,
         headless="None" in ips,
-        cluster_ips=tuple(ip for ip in ips if ip != "None"),
+        cluster_ips=several(ip for ip in ips if ip != "None"),
         external_ips=spec.external_ips,
-        load_balancers=tuple(LoadBalancer(address=b.ip or b.hostname, ip_mode=b.ip_mode) for b in balancers),
+        load_balancers=several(LoadBalancer(address=b.ip or b.hostname, ip_mode=b.ip_mode) for b in balancers),
         load_balancer_pending=spec.type == "LoadBalancer" and not balancers,
         load_balancer_source_ranges=spec.load_balancer_source_ranges,
         external_name=spec.external_name,
@@ -104,7 +107,7 @@ def _entry(service: wire.Service, slices: list[wire.EndpointSlice], seen: _Seen)
         health_check_node_port=spec.health_check_node_port,
         publish_not_ready_addresses=spec.publish_not_ready_addresses,
         ports=ports,
-        mismatches=() if external_name else tuple(_mismatches(service, ports, seen)),
+        mismatches=() if external_name else several(_mismatches(service, ports, seen)),
     )
 
 
@@ -119,7 +122,7 @@ def _port(port: wire.ServicePort, slices: list[wire.EndpointSlice], seen: _Seen,
             for text in endpoint.addresses
         )
         external = service.spec.type == "ExternalName"
-        endpoints = () if external else tuple(sorted(found, key=lambda e: (e.pod, e.address)))
+        endpoints = () if external else several(sorted(found, key=lambda e: (e.pod, e.address)))
     return PortEntry(
         port=port.port,
         protocol=port.protocol if port.port else "any",
@@ -226,8 +229,8 @@ def _entry_points(snapshot: Snapshot) -> Iterator[EntryPoint]:
             namespace=ingress.metadata.namespace,
             name=ingress.metadata.name,
             controller_class=ingress.spec.ingress_class_name,
-            addresses=tuple(b.ip or b.hostname for b in ingress.status.load_balancer.ingress),
-            services=tuple(sorted(names)),
+            addresses=several(b.ip or b.hostname for b in ingress.status.load_balancer.ingress),
+            services=several(sorted(names)),
         )
     for gateway in sorted(snapshot.gateways, key=lambda g: (g.metadata.namespace, g.metadata.name)):
         yield EntryPoint(
@@ -235,7 +238,7 @@ def _entry_points(snapshot: Snapshot) -> Iterator[EntryPoint]:
             namespace=gateway.metadata.namespace,
             name=gateway.metadata.name,
             controller_class=gateway.spec.gateway_class_name,
-            addresses=tuple(a.value for a in gateway.status.addresses),
-            ports=tuple(dict.fromkeys(listener.port for listener in gateway.spec.listeners)),
+            addresses=several(a.value for a in gateway.status.addresses),
+            ports=several(dict.fromkeys(listener.port for listener in gateway.spec.listeners)),
             services=None,
         )

@@ -9,7 +9,7 @@ import typer
 from netinspect.cli import complete, console, source
 from netinspect.cli.options import Narrowing, Output, Target
 from netinspect.errors import UsageError
-from netinspect.model.topology import Scope
+from netinspect.model.topology import Ref, Scope
 
 _NETWORKS = ("host", "cluster", "service", "container")
 
@@ -47,12 +47,14 @@ def map_(
       netinspect map svc/shop/web
     """  # noqa: D301 - \b is Click's mark for text that is not to be wrapped
     from netinspect.analysis import topology  # noqa: PLC0415
+    from netinspect.analysis.selection import parse_object  # noqa: PLC0415
     from netinspect.output import BY_NAME  # noqa: PLC0415
 
     views = frozenset(_view(n) for n in network or _NETWORKS)
     scope = _scope(target, narrowing, objects or [])
-    named = (o.split("/")[1] for o in scope.objects if not o.startswith("node/"))
-    where = scope.namespaces or tuple(dict.fromkeys(named))
+    refs = map(parse_object, scope.objects)
+    named = (r.name if r.kind == "Namespace" else r.namespace for r in refs)
+    where = scope.namespaces or tuple(dict.fromkeys(n for n in named if n))
     snapshot = source.read(target, topology.needs(views, scope), where)
     document = topology.build(snapshot, views, scope)
     console.write(BY_NAME[output.output.value].render(document, console.style(no_color=output.no_color)))
@@ -77,19 +79,15 @@ def _scope(target: Target, narrowing: Narrowing, objects: list[str]) -> Scope:
         raise UsageError("-n and -A exclude each other")
     default = "" if narrowing.all_namespaces else narrowing.namespace or source.default_namespace(target)
     refs = [parse_object(text) for text in objects]
-    named = []
-    for ref in refs:
-        if ref.kind in ("Pod", "Service") and not ref.namespace:
-            if not default:
-                raise UsageError(
-                    f"{ref} could be in any namespace", hint=f"write {ref.kind.lower()}/NAMESPACE/{ref.name}"
-                )
-            named.append(f"{ref.kind.lower()}/{default}/{ref.name}")
-        else:
-            named.append(str(ref))
+    # For pods and Services the namespace says where they are; for nodes it narrows what is shown of them.
+    narrows = not refs or (bool(narrowing.namespace) and all(r.kind == "Node" for r in refs))
+    placed = [
+        Ref(kind=r.kind, namespace=default, name=r.name) if r.kind in ("Pod", "Service") and not r.namespace else r
+        for r in refs
+    ]
     return Scope(
-        namespaces=() if objects or not default else (default,),
+        namespaces=(default,) if default and narrows else (),
         selector=narrowing.selector,
         nodes=tuple(narrowing.node or ()),
-        objects=tuple(named),
+        objects=tuple(map(str, placed)),
     )

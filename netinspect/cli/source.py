@@ -14,6 +14,10 @@ from netinspect.model.snapshot import Snapshot
 
 def read(target: Target, resources: tuple[Resource, ...], namespaces: tuple[str, ...] = ()) -> Snapshot:
     """Read the kinds; the namespaces are where to look when the whole cluster may not be read."""
+    asked = (target.kubeconfig, target.context, target.cluster, target.user, target.server, target.as_user)
+    if (target.from_ or target.demo) and any(asked):
+        raise UsageError("a recording is read without a connection: leave out --from or --demo, or the connection")
+    duration(target.request_timeout)
     recording = load_recording(target.from_, demo=target.demo, resources=resources)
     if recording is not None:
         return recording

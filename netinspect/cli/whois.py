@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from typing import Annotated
@@ -9,8 +10,11 @@ from typing import Annotated
 import typer
 
 from netinspect.cli import console, source
-from netinspect.cli.options import Output, Target
+from netinspect.cli.options import Output, OutputFormat, Target
 from netinspect.errors import UsageError
+
+# As `ss` and logs write them: 10.0.0.1:80, [fd00::1]:80, [fd00::1].
+_WITH_PORT = re.compile(r"\[([^\[\]]+)\](?::\d+)?|([^:]+):\d+")
 
 
 def whois(
@@ -37,6 +41,8 @@ def whois(
 
     if "-" in addresses and len(addresses) > 1:
         raise UsageError("- takes the addresses from stdin, so no others can be given")
+    if addresses == ["-"] and output.output is not OutputFormat.TABLE:
+        raise UsageError("- writes the text that it reads, so it has no format", hint="leave out -o")
     namespace = source.default_namespace(target)
     snapshot = source.read(target, NEEDS, (namespace,) if namespace else ())
     owners = Owners(snapshot)
@@ -47,7 +53,7 @@ def whois(
         raise typer.Exit(0 if owners.certain else 3)
     found = []
     for text in addresses:
-        owned = owners.of(text.strip("[]"))
+        owned = owners.of(_without_port(text))
         if owned is None:
             raise UsageError(
                 f"{text!r} is not an address", hint="write an IPv4 or IPv6 address, or - to annotate stdin"
@@ -70,3 +76,8 @@ def _lines() -> Iterator[str]:
     sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")  # type: ignore[union-attr]
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")  # type: ignore[union-attr]
     yield from sys.stdin
+
+
+def _without_port(text: str) -> str:
+    match = _WITH_PORT.fullmatch(text)
+    return match.group(1) or match.group(2) if match else text

@@ -3,14 +3,16 @@
 ``None`` where a list, a number or a truth value is expected means that it is not known; the gaps say why.
 """
 
+from collections.abc import Iterable
 from enum import Enum
-from typing import Literal
+from typing import Literal, TypeVar
 
 from msgspec import Struct
 
 from netinspect.model.snapshot import Gap
 
 API_VERSION = "netinspect.io/v1"
+T = TypeVar("T")
 
 
 def _key(field: str) -> str:
@@ -24,6 +26,14 @@ _INITIALISMS = {"ip": "IP", "ips": "IPs", "cidrs": "CIDRs"}
 
 class Document(Struct, frozen=True, kw_only=True, gc=False, rename=_key, omit_defaults=True):
     """Base of everything that is printed; absent fields are empty, and unknown ones are null."""
+
+
+def several(items: Iterable[T]) -> tuple[T, ...]:
+    """Give a tuple whose empty form is the one that the encoder knows for a default and leaves out.
+
+    Python 3.10 makes another empty tuple from an empty generator.
+    """
+    return tuple(items) or ()
 
 
 class Ref(Document, frozen=True, order=True, kw_only=True):

@@ -20,24 +20,33 @@ def section(title: str, style: Style) -> str:
     return f"\x1b[1m{title}\x1b[0m\n" if style.colour else f"{title}\n"
 
 
-def columns(header: Sequence[str], rows: Iterable[Sequence[str]], style: Style) -> Iterator[str]:
+def columns(
+    header: Sequence[str], rows: Iterable[Sequence[str]], style: Style, optional: Sequence[str] = ()
+) -> Iterator[str]:
     """Align the rows below the header; a column that is empty in every row is left out.
 
     Where the width is limited, the widest columns are made narrower and their cells go on over several lines. Words
-    are never broken: a name that stands in two pieces can be neither read nor copied.
+    are never broken: a name that stands in two pieces can be neither read nor copied. Where that is not enough, the
+    ``optional`` columns are left out and said to be, and then the last column runs on.
     """
     cells = [row if "".join(row).isprintable() else tuple(map(safe, row)) for row in rows]
     if not any(map(any, cells)):
         return
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     kept = [i for i, width in enumerate(widths) if width]
-    chosen: Callable[[Sequence[str]], Any] = itemgetter(*kept) if len(kept) > 1 else lambda row: (row[kept[0]],)
-    widths = [max(widths[i], len(header[i])) for i in kept]
+    dropped: list[str] = []
     if style.width is not None:
-        chosen_cells = list(map(chosen, cells))
-        longest = [max(len(w) for c in column for w in c.split() or [""]) for column in zip(*chosen_cells, strict=True)]
-        floors = [max(word, len(header[i])) for word, i in zip(longest, kept, strict=True)]
-        widths = _fit(widths, floors, style.width)
+        floors = [max((len(w) for c in column for w in c.split()), default=0) for column in zip(*cells, strict=True)]
+        floors = [max(floor, len(name)) for floor, name in zip(floors, header, strict=True)]
+        for name in (n for n in optional if header.index(n) in kept):
+            if _total([floors[i] for i in kept]) > style.width:
+                kept.remove(header.index(name))
+                dropped.append(name)
+        fitted = _fit([max(widths[i], len(header[i])) for i in kept], [floors[i] for i in kept], style.width)
+    else:
+        fitted = [max(widths[i], len(header[i])) for i in kept]
+    chosen: Callable[[Sequence[str]], Any] = itemgetter(*kept) if len(kept) > 1 else lambda row: (row[kept[0]],)
+    widths = fitted
     template = _GAP.join(f"%-{width}s" for width in widths)
     yield (template % chosen(header)).rstrip() + "\n"
     for row in map(chosen, cells):
@@ -45,18 +54,22 @@ def columns(header: Sequence[str], rows: Iterable[Sequence[str]], style: Style) 
             yield (template % row).rstrip() + "\n"
         else:
             yield from _wrapped(row, widths, template)
+    if dropped:
+        yield f"(-o wide also shows {', '.join(dropped)})\n"
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
 
 
 def _fit(widths: list[int], floors: list[int], available: int) -> list[int]:
     """Narrow the widest columns until the line fits, but none so far that a name would have to be broken."""
+    if _total(floors) > available:
+        return [*floors[:-1], widths[-1]]
     fitted = list(widths)
-    excess = sum(fitted) + len(_GAP) * (len(fitted) - 1) - available
-    while excess > 0:
+    while _total(fitted) > available:
         slack = [i for i, width in enumerate(fitted) if width > floors[i]]
-        if not slack:
-            break
         fitted[max(slack, key=lambda i: fitted[i])] -= 1
-        excess -= 1
     return fitted
 
 

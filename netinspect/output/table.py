@@ -26,21 +26,13 @@ NAME = "table"
 RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership})
 
 
-# Below this many columns of a terminal only what matters most is shown.
-_ROOMY = 120
-
-
 @dataclass(frozen=True)
 class _Shown:
-    """What is shown: a column that repeats one namespace, or has no room, is not."""
+    """What is shown: a column that repeats one namespace is not."""
 
     style: Style
     wide: bool
     namespaced: bool
-
-    @property
-    def roomy(self) -> bool:
-        return self.style.width is None or self.style.width >= _ROOMY
 
     def namespace(self, name: str) -> str:
         return name if self.namespaced else ""
@@ -154,11 +146,12 @@ def _cluster(network: ClusterNetwork, shown: _Shown) -> Iterator[str]:
                 p.node,
                 ", ".join(a.address for a in p.addresses if not a.released),
                 p.owner if wide else "",
-                ", ".join(a.address for a in p.addresses if a.released) if wide or shown.roomy else "",
+                ", ".join(a.address for a in p.addresses if a.released),
             )
             for p in network.pods or ()
         ),
         style,
+        optional=("RELEASED",),
     )
     for p in network.pods or ():
         for note in words.pod_notes(p):
@@ -183,12 +176,13 @@ def _service(network: ServiceNetwork, shown: _Shown) -> Iterator[str]:
                 words.service_addresses(s),
                 ", ".join(words.service_port(p) for p in s.ports),
                 words.endpoint_count(s),
-                words.service_policies(s) if wide or shown.roomy else "",
+                words.service_policies(s),
                 ",".join(f"{k}={v}" for k, v in sorted(s.selector.items())) if wide else "",
             )
             for s in services
         ),
         style,
+        optional=("POLICIES",),
     )
     if wide:
         yield from _backends(services, shown)
@@ -266,12 +260,18 @@ def _container(network: ContainerNetwork, shown: _Shown) -> Iterator[str]:
 
 
 def _listed(
-    what: str, found: tuple[object, ...] | None, header: Sequence[str], rows: Iterable[Sequence[str]], style: Style
+    what: str,
+    found: tuple[object, ...] | None,
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    style: Style,
+    *,
+    optional: Sequence[str] = (),
 ) -> Iterator[str]:
     """Give a table, or a line that says whether there is nothing or nothing could be seen."""
     if not found:
         yield f"{what}: not known\n" if found is None else f"no {what}\n"
-    yield from columns(header, rows, style)
+    yield from columns(header, rows, style, optional)
 
 
 def _more(header: Sequence[str], rows: Sequence[tuple[str, ...]], style: Style) -> Iterator[str]:

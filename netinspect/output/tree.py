@@ -83,7 +83,9 @@ def _services(document: Topology) -> Iterator[_Branch]:
     for entry in (document.service.entry_points or ()) if document.service else ():
         yield _Branch(
             f"{entry.kind.lower()}/{entry.namespace}/{entry.name}  {', '.join(entry.addresses)}",
-            [_Branch(f"svc/{s}") for s in entry.services or ()],
+            [_Branch("Services not known: routes are not evaluated")]
+            if entry.services is None
+            else [_Branch(f"svc/{s}") for s in entry.services],
         )
 
 

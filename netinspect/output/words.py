@@ -47,7 +47,7 @@ def endpoint_count(service: ServiceEntry) -> str:
     for port in service.ports:
         for e in port.endpoints or ():
             key = e.pod or e.address
-            ready[key] = ready.get(key, True) and e.ready
+            ready[key] = ready.get(key, True) and e.ready and not e.stale
     return f"{sum(ready.values())}/{len(ready)}"
 
 

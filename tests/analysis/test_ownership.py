@@ -35,10 +35,12 @@ def owners() -> Owners:
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
-        ("10.0.1.2", ["pod/shop/web as pod address", "node/n1 as pod range", "as pod range of the cluster"]),
+        ("10.0.1.2", ["pod/shop/web as pod address", "svc/shop/legacy as endpoint", "node/n1 as pod range",
+                       "as pod range of the cluster"]),
         ("fd00:1::2", ["pod/shop/web as pod address", "node/n1 as pod range", "as pod range of the cluster"]),
         ("FD00:0001:0:0:0::2", ["pod/shop/web as pod address", "node/n1 as pod range", "as pod range of the cluster"]),
-        ("::ffff:10.0.1.2", ["pod/shop/web as pod address", "node/n1 as pod range", "as pod range of the cluster"]),
+        ("::ffff:10.0.1.2", ["pod/shop/web as pod address", "svc/shop/legacy as endpoint", "node/n1 as pod range",
+                       "as pod range of the cluster"]),
         ("10.0.1.3", ["pod/shop/reborn as pod address", "pod/shop/done as released by a finished pod",
                       "node/n1 as pod range", "as pod range of the cluster"]),
         ("10.0.1.4", ["pod/shop/finished as released by a finished pod", "node/n1 as pod range",

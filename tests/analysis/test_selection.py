@@ -113,6 +113,15 @@ def test_names_that_do_not_exist_are_refused(cluster: Snapshot, scope: Scope) ->
         select(cluster, scope)
 
 
+def test_a_name_in_several_namespaces_must_be_placed() -> None:
+    twin = service("web", "10.96.0.9")
+    twin["metadata"]["namespace"] = "other"
+    seen = snapshot(services=[service("web", "10.96.0.1"), twin])
+    with pytest.raises(UsageError, match="is in several namespaces") as refused:
+        select(seen, Scope(objects=("service/web",)))
+    assert refused.value.hint == "name one of service/other/web, service/shop/web"
+
+
 def test_pods_that_have_no_address_yet_belong_to_their_service_all_the_same() -> None:
     """They are in no slice; a Service is looked at most when all its pods are stuck."""
     stuck = snapshot(

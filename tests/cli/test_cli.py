@@ -102,7 +102,9 @@ def test_flags_stand_on_either_side_of_the_command(netinspect: Netinspect) -> No
         (("whois",), "Missing argument"), (("whois", "--demo", "web"), "'web' is not an address"),
         (("whois", "--demo", "-", "10.0.0.1"), "- takes the addresses from stdin"),
         (("whois", "--demo", "10.0.0.1", "-o", "dot"), "whois has no format dot"),
-        (("map", "--demo", "--from", "x"), "exclude each other"), (("map", "--demo", "pod/web"), "in any namespace"),
+        (("map", "--demo", "--from", "x"), "exclude each other"), (("map", "--demo", "pod/web"), "there is no pod web"),
+        (("map", "--demo", "--context", "x"), "without a connection"),
+        (("whois", "--demo", "-", "-o", "json"), "no format"),
         (("snapshot", "--demo", "x.zip"), "already recorded"), (("schema", "nosuch"), "nosuch"),
     ],
 )  # fmt: skip
@@ -110,6 +112,17 @@ def test_mistakes_exit_2_and_say_what(arguments: tuple[str, ...], said: str, net
     result = netinspect(*arguments)
     assert (result.code, result.out) == (2, "")
     assert said in result.err
+
+
+def test_a_name_that_only_one_object_has_needs_no_namespace(netinspect: Netinspect) -> None:
+    assert netinspect("map", "--demo", "svc/web-sticky").out == netinspect("map", "--demo", "svc/shop/web-sticky").out
+
+
+@pytest.mark.parametrize("text", ["{}:80", "[{}]:80", "[{}]", "{}"])
+def test_whois_takes_addresses_as_other_tools_write_them(text: str, netinspect: Netinspect) -> None:
+    for address in ("10.96.0.10",) if text == "{}:80" else ("10.96.0.10", "fd00:10:96::a"):
+        found = netinspect("whois", "--demo", text.format(address), "-o", "json")
+        assert found.json["addresses"][0]["owners"][0]["owner"] == "svc/kube-system/kube-dns"
 
 
 def test_version(netinspect: Netinspect) -> None:
@@ -199,6 +212,8 @@ def test_tables_fit_the_terminal_and_break_no_name(columns: int, netinspect: Net
     names |= {a["address"] for p in pods for a in p.get("addresses", []) if not a.get("released")}
     names |= {ip for s in services for ip in s.get("clusterIPs", [])}
     assert names <= set(shown.replace(",", " ").split())
+    assert ("external: Local" in shown) is (columns > 80)
+    assert ("(-o wide also shows POLICIES)" in shown) is (columns <= 80)
 
 
 def test_colour_only_where_it_is_wanted(netinspect: Netinspect) -> None:

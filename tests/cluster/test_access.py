@@ -294,7 +294,7 @@ def test_certificates_that_do_not_fit(
         (("--network", "nosuch"), "there is no network 'nosuch'"),
         (("-l", "a b"), "cannot read 'a b' in the label selector"),
         (("deploy/web",), "cannot read 'deploy/web' as an object"),
-        (("pod/web", "-A"), "could be in any namespace"),
+        (("pod/web", "-A"), "there is no pod web"),
         (("-n", "shop", "-A"), "exclude each other"),
         (("--node", "nosuch"), "there is no node nosuch"),
         (("--as", "\u674e"), "nobody can be impersonated by the name"),
