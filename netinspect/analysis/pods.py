@@ -12,7 +12,6 @@ from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot
 from netinspect.model.topology import ClusterNetwork, NodePodNetwork, PodAddress, PodEntry, Truth, several
 
-
 # So many addresses tell what a CNI does; there may be 150,000.
 _ENOUGH = 2_000
 
