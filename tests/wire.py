@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -71,14 +72,18 @@ class Request(BaseHTTPRequestHandler):
 class WireServer:
     """Serves an empty cluster, but for what ``on`` was told."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[str] = []
         self._answers: dict[str, list[Answer]] = {}
         self._lock = threading.Lock()
         handler = type("Handler", (Request,), {"wire": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+            # A handshake that the client breaks off is what the tests are about, and no news.
+            self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> WireServer:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()

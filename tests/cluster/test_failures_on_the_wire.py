@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import datetime
+import ipaddress
+import json
 import socket
+import ssl
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.conftest import Netinspect
+from tests.lab import pki
 from tests.wire import Request, WireServer, kubeconfig
 
 PODS = "/api/v1/pods"
@@ -340,3 +349,62 @@ def test_a_page_that_was_asked_for_ahead_may_fail_too(wire: WireServer, netinspe
     result = netinspect("map", "-A", "--network", "container", "--kubeconfig", wire.kubeconfig(tmp_path), "-o", "json")
     assert result.code == 3
     assert [(g["reason"], g["message"]) for g in result.json["gaps"]] == [("forbidden", "no more")]
+
+
+def test_a_proxy_from_the_environment_is_used_and_no_proxy_heeded(
+    wire: WireServer, netinspect: Netinspect, tmp_path: Path
+) -> None:
+    path = wire.kubeconfig(tmp_path)
+    through = netinspect("map", "-A", "--kubeconfig", path, env={"http_proxy": "http://127.0.0.1:1"})
+    assert (through.code, "the proxy on the way" in through.err) == (3, True)
+    around = {"http_proxy": "http://127.0.0.1:1", "no_proxy": "127.0.0.1"}
+    assert netinspect("map", "-A", "--kubeconfig", path, env=around).code == 0
+
+
+def test_an_oidc_token_is_presented(wire: WireServer, netinspect: Netinspect, tmp_path: Path) -> None:
+    """The kubeconfig's auth provider holds an ID token (RFC 7519) that has not expired: it is used as it is."""
+
+    def part(value: object) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+    token = f"{part({'alg': 'none'})}.{part({'exp': int(time.time()) + 3600, 'sub': 'me'})}.c2lnbmF0dXJl"
+    provider = {
+        "name": "oidc",
+        "config": {"id-token": token, "client-id": "x", "idp-issuer-url": "https://idp.invalid"},
+    }
+    seen: list[str | None] = []
+
+    def version(request: Request) -> None:
+        seen.append(request.headers["Authorization"])
+        request.json({"gitVersion": "v1.36.3"})
+
+    wire.on("/version", version)
+    path = tmp_path / "kubeconfig"
+    path.write_text(kubeconfig({"server": wire.url}, {"auth-provider": provider}))
+    assert netinspect("map", "-A", "--kubeconfig", path).code == 0
+    assert seen == [f"Bearer {token}"]
+
+
+def test_an_expired_certificate_of_the_server(netinspect: Netinspect, tmp_path: Path) -> None:
+    authority = pki.Authority.new(tmp_path)
+    key = ec.generate_private_key(ec.SECP256R1())
+    then = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=2)
+    old = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(authority.certificate.subject).public_key(key.public_key()).serial_number(1)
+        .not_valid_before(then).not_valid_after(then + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=True)
+        .sign(authority.key, hashes.SHA256())
+    )  # fmt: skip
+    (tmp_path / "old.crt").write_bytes(old.public_bytes(serialization.Encoding.PEM))
+    (tmp_path / "old.key").write_bytes(key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "old.crt", tmp_path / "old.key")
+    with WireServer(context) as server:
+        path = server.kubeconfig(tmp_path, **{"certificate-authority": str(tmp_path / "ca.crt")})
+        result = netinspect("map", "-A", "--kubeconfig", path)
+    assert (result.code, result.out) == (3, "")
+    assert "has expired" in result.err
+    assert "hint: renew the cluster's certificates" in result.err
