@@ -21,19 +21,8 @@ from netinspect.model import resources, wire
 from netinspect.model.snapshot import Snapshot
 from netinspect.model.topology import AddressOwners, Evidence, Owner, OwnerNetwork, Range
 
-NEEDS = (
-    resources.NODES,
-    resources.PODS,
-    resources.SERVICES,
-    resources.ENDPOINT_SLICES,
-    resources.INGRESSES,
-    resources.GATEWAYS,
-    resources.SERVICE_CIDRS,
-    resources.IP_ADDRESSES,
-    resources.CONTROL_PLANE,
-    resources.CONFIG_MAPS,
-)
-_DECISIVE = frozenset(r.name for r in NEEDS[:6])
+NEEDS = (*resources.DECISIVE, *resources.RANGE_EVIDENCE, resources.IP_ADDRESSES)
+_DECISIVE = frozenset(r.name for r in resources.DECISIVE)
 
 # Owners that nobody unseen can contradict: an endpoint or a released address may be a pod's that was not seen.
 _SETTLING = frozenset({"pod address", "cluster IP", "InternalIP", "ExternalIP", "HostIP"})

@@ -25,29 +25,19 @@ class View(str, Enum):
     CONTAINER = "container"
 
 
-_RANGES = (resources.SERVICE_CIDRS, resources.CONTROL_PLANE, resources.CONFIG_MAPS)
 _NEEDS: dict[View, tuple[Resource, ...]] = {
     View.HOST: (resources.NODES, resources.PODS),
-    View.CLUSTER: (resources.NODES, resources.PODS, *_RANGES),
+    View.CLUSTER: (resources.NODES, resources.PODS, *resources.RANGE_EVIDENCE),
     View.SERVICE: (
         resources.SERVICES,
         resources.ENDPOINT_SLICES,
         resources.PODS,
         resources.INGRESSES,
         resources.GATEWAYS,
-        *_RANGES,
+        *resources.RANGE_EVIDENCE,
     ),
     View.CONTAINER: (resources.PODS,),
 }
-# Kinds without which a network is not known; the others only make the evidence better.
-_DECISIVE = (
-    resources.NODES,
-    resources.PODS,
-    resources.SERVICES,
-    resources.ENDPOINT_SLICES,
-    resources.INGRESSES,
-    resources.GATEWAYS,
-)
 
 
 def needs(views: frozenset[View], scope: Scope) -> tuple[Resource, ...]:
@@ -82,5 +72,5 @@ def build(snapshot: Snapshot, views: frozenset[View], scope: Scope) -> Topology:
 
 def settled(topology: Topology) -> bool:
     """Say whether every network of the map was seen whole, as far as the API server can show it."""
-    decisive = {r.name for r in _DECISIVE}
+    decisive = {r.name for r in resources.DECISIVE}
     return not any(g.resource in decisive for g in topology.gaps)

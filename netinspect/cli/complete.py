@@ -17,7 +17,7 @@ def contexts(ctx: typer.Context, incomplete: str) -> list[str]:
     """Offer the contexts of the kubeconfig."""
 
     def find() -> list[str]:
-        from netinspect.cluster.connect import contexts as listed  # noqa: PLC0415
+        from netinspect.cluster.connect import contexts as listed
 
         return listed(str(_given(ctx, "kubeconfig") or ""))
 
@@ -51,8 +51,8 @@ def _offered(find: Callable[[], list[str]], incomplete: str) -> list[str]:
 
 
 def _names(ctx: typer.Context, kind: str) -> list[str]:
-    from netinspect.cli.source import load_recording  # noqa: PLC0415
-    from netinspect.model import resources  # noqa: PLC0415
+    from netinspect.cli.source import load_recording
+    from netinspect.model import resources
 
     resource = {"pod": resources.PODS, "svc": resources.SERVICES, "node": resources.NODES, "ns": resources.NAMESPACES}[
         kind
@@ -65,7 +65,7 @@ def _names(ctx: typer.Context, kind: str) -> list[str]:
         inside = [o.metadata for o in found if not resource.namespaced or namespace in ("", o.metadata.namespace)]
         return [f"{m.namespace}/{m.name}" if resource.namespaced and not namespace else m.name for m in inside]
 
-    from netinspect.cluster import collect, connect  # noqa: PLC0415
+    from netinspect.cluster import collect, connect
 
     access = connect.Access(
         kubeconfig=str(_given(ctx, "kubeconfig") or ""),

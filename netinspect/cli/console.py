@@ -24,7 +24,7 @@ _PATIENCE = 1.0
 
 def error(failure: NetinspectError) -> None:
     """Say what went wrong and what to do about it."""
-    from netinspect.output.base import safe  # noqa: PLC0415
+    from netinspect.output.base import safe
 
     say(f"error: {safe(str(failure))}")
     if failure.hint:
@@ -40,7 +40,7 @@ def say(message: str) -> None:
 
 def style(*, no_color: bool = False) -> Style:
     """Find out what stdout can show."""
-    from netinspect.output.base import Style  # noqa: PLC0415
+    from netinspect.output.base import Style
 
     terminal = sys.stdout.isatty()
     plain = no_color or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
@@ -92,7 +92,7 @@ def progress(*, verbose: bool) -> Iterator[Progress]:
     def show() -> None:
         if done.wait(_PATIENCE):
             return
-        from rich.console import Console  # noqa: PLC0415
+        from rich.console import Console
 
         with Console(stderr=True, markup=False, highlight=False, emoji=False).status("reading") as status:
             while not done.wait(0.1):

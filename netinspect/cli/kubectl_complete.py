@@ -20,7 +20,7 @@ def main() -> None:
     os.environ["_NETINSPECT_COMPLETE"] = "complete_bash"
     os.environ["COMP_WORDS"] = shlex.join(w for w in words if w)
     os.environ["COMP_CWORD"] = str(len(words) - 1)
-    from netinspect.cli.app import app  # noqa: PLC0415
+    from netinspect.cli.app import app
 
     with contextlib.suppress(SystemExit):
         app(prog_name="netinspect")

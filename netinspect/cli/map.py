@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from netinspect.cli import complete, console, source
 from netinspect.cli.options import Narrowing, Output, Target
 from netinspect.errors import UsageError
 from netinspect.model.topology import Ref, Scope
+
+if TYPE_CHECKING:
+    from netinspect.analysis.topology import View
 
 _NETWORKS = ("host", "cluster", "service", "container")
 
@@ -46,9 +49,9 @@ def map_(
       # one Service, its pods and their nodes
       netinspect map svc/shop/web
     """  # noqa: D301 - \b is Click's mark for text that is not to be wrapped
-    from netinspect.analysis import topology  # noqa: PLC0415
-    from netinspect.analysis.selection import parse_object  # noqa: PLC0415
-    from netinspect.output import BY_NAME  # noqa: PLC0415
+    from netinspect.analysis import topology
+    from netinspect.analysis.selection import parse_object
+    from netinspect.output import BY_NAME
 
     views = frozenset(_view(n) for n in network or _NETWORKS)
     scope = _scope(target, narrowing, objects or [])
@@ -64,8 +67,8 @@ def map_(
     raise typer.Exit(0 if topology.settled(document) else 3)
 
 
-def _view(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    from netinspect.analysis.topology import View  # noqa: PLC0415
+def _view(name: str) -> View:
+    from netinspect.analysis.topology import View
 
     if name not in _NETWORKS:
         raise UsageError(f"there is no network {name!r}", hint=f"the networks are {', '.join(_NETWORKS)}")
@@ -73,7 +76,7 @@ def _view(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
 
 
 def _scope(target: Target, narrowing: Narrowing, objects: list[str]) -> Scope:
-    from netinspect.analysis.selection import parse_object  # noqa: PLC0415
+    from netinspect.analysis.selection import parse_object
 
     if narrowing.namespace and narrowing.all_namespaces:
         raise UsageError("-n and -A exclude each other")

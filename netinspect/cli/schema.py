@@ -24,9 +24,9 @@ def schema(
 
     Within v1 fields are only ever added.
     """
-    import msgspec  # noqa: PLC0415
+    import msgspec
 
-    from netinspect.model.topology import Ownership, Topology  # noqa: PLC0415
+    from netinspect.model.topology import Ownership, Topology
 
     kind = {DocumentName.MAP: Topology, DocumentName.WHOIS: Ownership}[document]
     described = {

@@ -31,11 +31,11 @@ def snapshot(
       # to show to others
       netinspect snapshot --redact cluster.zip
     """  # noqa: D301 - \b is Click's mark for text that is not to be wrapped
-    from netinspect.analysis.redaction import Redactor  # noqa: PLC0415
-    from netinspect.bundle import Writer  # noqa: PLC0415
-    from netinspect.cluster.collect import collect  # noqa: PLC0415
-    from netinspect.cluster.connect import connect  # noqa: PLC0415
-    from netinspect.model.resources import RESOURCES  # noqa: PLC0415
+    from netinspect.analysis.redaction import Redactor
+    from netinspect.bundle import Writer
+    from netinspect.cluster.collect import collect
+    from netinspect.cluster.connect import connect
+    from netinspect.model.resources import RESOURCES
 
     if target.from_ or target.demo:
         raise UsageError("a recording is already recorded", hint="copy the file")

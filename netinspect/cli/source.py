@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from importlib import resources as files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from netinspect.cli import console
 from netinspect.cli.options import Target, duration
 from netinspect.errors import UsageError
 from netinspect.model.resources import Resource
 from netinspect.model.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from netinspect.cluster.connect import Access
 
 
 def read(target: Target, resources: tuple[Resource, ...], namespaces: tuple[str, ...] = ()) -> Snapshot:
@@ -21,8 +25,8 @@ def read(target: Target, resources: tuple[Resource, ...], namespaces: tuple[str,
     recording = load_recording(target.from_, demo=target.demo, resources=resources)
     if recording is not None:
         return recording
-    from netinspect.cluster.collect import collect  # noqa: PLC0415
-    from netinspect.cluster.connect import connect  # noqa: PLC0415
+    from netinspect.cluster.collect import collect
+    from netinspect.cluster.connect import connect
 
     with console.progress(verbose=target.verbose) as progress:
         return collect(connect(access(target)), resources, namespaces=namespaces, progress=progress).snapshot
@@ -34,7 +38,7 @@ def load_recording(path: object, *, demo: bool, resources: tuple[Resource, ...])
         raise UsageError("--from and --demo exclude each other")
     if not path and not demo:
         return None
-    from netinspect.bundle import load  # noqa: PLC0415
+    from netinspect.bundle import load
 
     if path:
         return load(Path(str(path)), resources)
@@ -42,9 +46,9 @@ def load_recording(path: object, *, demo: bool, resources: tuple[Resource, ...])
         return load(shipped, resources)
 
 
-def access(target: Target):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def access(target: Target) -> Access:
     """Say how the cluster is reached."""
-    from netinspect.cluster.connect import Access  # noqa: PLC0415
+    from netinspect.cluster.connect import Access
 
     return Access(
         kubeconfig=target.kubeconfig,
@@ -64,6 +68,6 @@ def default_namespace(target: Target) -> str:
     """Give the context's namespace; empty for a recording, which has no context and is shown whole."""
     if target.from_ or target.demo:
         return ""
-    from netinspect.cluster.connect import default_namespace as of_context  # noqa: PLC0415
+    from netinspect.cluster.connect import default_namespace as of_context
 
     return of_context(access(target))

@@ -34,10 +34,10 @@ def whois(
       # names in the output of another tool
       ss -tn | netinspect whois -
     """  # noqa: D301 - \b is Click's mark for text that is not to be wrapped
-    from netinspect.analysis.ownership import NEEDS, Owners, annotate  # noqa: PLC0415
-    from netinspect.model.topology import Ownership  # noqa: PLC0415
-    from netinspect.output import BY_NAME  # noqa: PLC0415
-    from netinspect.output.base import safe  # noqa: PLC0415
+    from netinspect.analysis.ownership import NEEDS, Owners, annotate
+    from netinspect.model.topology import Ownership
+    from netinspect.output import BY_NAME
+    from netinspect.output.base import safe
 
     if "-" in addresses and len(addresses) > 1:
         raise UsageError("- takes the addresses from stdin, so no others can be given")

@@ -98,4 +98,7 @@ RESOURCES = (
     CONTROL_PLANE,
     CONFIG_MAPS,
 )
+# Kinds without which a network, or an owner, is not known; the others only make the evidence better.
+DECISIVE = (NODES, PODS, SERVICES, ENDPOINT_SLICES, INGRESSES, GATEWAYS)
+RANGE_EVIDENCE = (SERVICE_CIDRS, CONTROL_PLANE, CONFIG_MAPS)
 BY_NAME = {resource.name: resource for resource in RESOURCES}
