@@ -26,8 +26,8 @@ from netinspect.errors import BundleError, ClusterError, UsageError
 from netinspect.model.decode import decode_page
 from netinspect.model.resources import BY_NAME, Resource
 from netinspect.model.snapshot import Gap, GapReason, Snapshot
+from netinspect.model.topology import API_VERSION
 
-API_VERSION = "netinspect.io/v1"
 _MANIFEST = "manifest.json"
 _PAGE_NAME = re.compile(r"api/[a-z_]{1,64}/[0-9]{4,8}\.json", re.ASCII)
 _MEBIBYTE = 1 << 20

@@ -6,8 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from netinspect.analysis.pods import node_ranges
-from netinspect.analysis.ranges import Network, parse_address, parse_network
+from netinspect.analysis.ranges import Network, node_ranges, parse_address, parse_network
 from netinspect.model.snapshot import Snapshot
 from netinspect.model.topology import Evidence, Overlap, Range, several
 

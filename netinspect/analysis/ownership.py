@@ -7,11 +7,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
 from netinspect.analysis.backends import finished
-from netinspect.analysis.pods import addresses, full_name, holders, node_ranges, node_ranges_used
+from netinspect.analysis.pods import addresses, full_name, holders, node_ranges_used
 from netinspect.analysis.ranges import (
     Address,
     Network,
     Taken,
+    node_ranges,
     parse_address,
     parse_network,
     pod_ranges,
@@ -166,11 +167,12 @@ def _endpoints(snapshot: Snapshot) -> Iterator[tuple[str, Owner]]:
 
 def _ranges(snapshot: Snapshot) -> Iterator[tuple[Network, Owner]]:
     """Name the ranges, the smallest first; what is only inferred of the Services' range may be far too wide."""
-    used = node_ranges_used(snapshot) is not False
+    nodes = node_ranges(snapshot)
+    used = node_ranges_used(snapshot, nodes) is not False
     services = tuple(r for r in service_ranges(snapshot) if r.evidence is not Evidence.INFERRED)
     found: list[tuple[Network, Owner]] = [
         (network, _owner("cluster", "pod range", f"node/{node}", str(network)))
-        for node, networks in node_ranges(snapshot).items()
+        for node, networks in nodes.items()
         for network in networks
         if used
     ]

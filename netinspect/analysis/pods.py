@@ -6,7 +6,7 @@ from collections import defaultdict
 from itertools import islice
 
 from netinspect.analysis.backends import finished
-from netinspect.analysis.ranges import Address, Network, Taken, capacity, parse_address, parse_network, pod_ranges
+from netinspect.analysis.ranges import Address, Network, Taken, capacity, node_ranges, parse_address, pod_ranges
 from netinspect.analysis.selection import Selected
 from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot
@@ -37,23 +37,12 @@ def holders(snapshot: Snapshot) -> dict[str, tuple[str, ...]]:
     return {address: several(sorted(names)) for address, names in found.items()}
 
 
-def node_ranges(snapshot: Snapshot) -> dict[str, tuple[Network, ...]]:
-    """Map each node to the ranges that the control plane gave it."""
-    return {
-        node.metadata.name: several(
-            n for c in (node.spec.pod_cidrs or (node.spec.pod_cidr,)) if (n := parse_network(c)) is not None
-        )
-        for node in snapshot.nodes
-    }
-
-
-def node_ranges_used(snapshot: Snapshot) -> bool | None:
+def node_ranges_used(snapshot: Snapshot, ranges: dict[str, tuple[Network, ...]]) -> bool | None:
     """Say whether pods take their addresses out of their nodes' pod CIDRs; None where no pod tells.
 
     The control plane may hand out pod CIDRs that the CNI ignores: Calico, Cilium and the clouds' plug-ins have address
     plans of their own. Where most pods lie outside their node's range, the ranges mean nothing.
     """
-    ranges = node_ranges(snapshot)
     told = (
         (parse_address(text), networks)
         for pod in snapshot.pods
@@ -75,7 +64,7 @@ def cluster_network(snapshot: Snapshot, selected: Selected) -> ClusterNetwork:
     parsed = {text: address for text in claims if (address := parse_address(text)) is not None}
     held = Taken(parsed.values())
     ranges = node_ranges(snapshot)
-    used = node_ranges_used(snapshot)
+    used = node_ranges_used(snapshot, ranges)
     judged = ranges if used else {}
     return ClusterNetwork(
         ranges=pod_ranges(snapshot, held),

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from socket import AF_INET, AF_INET6, inet_pton
 
 from netinspect.model.snapshot import Snapshot
-from netinspect.model.topology import Evidence, Range
+from netinspect.model.topology import Evidence, Range, several
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -79,16 +79,21 @@ def service_ranges(snapshot: Snapshot) -> tuple[Range, ...]:
     return tuple(_range(cidr, evidence, source, known) for cidr, evidence, source in found)
 
 
+def node_ranges(snapshot: Snapshot) -> dict[str, tuple[Network, ...]]:
+    """Map each node to the pod CIDRs that the control plane gave it."""
+    return {
+        node.metadata.name: several(
+            n for c in (node.spec.pod_cidrs or (node.spec.pod_cidr,)) if (n := parse_network(c)) is not None
+        )
+        for node in snapshot.nodes
+    }
+
+
 def pod_ranges(snapshot: Snapshot, held: Taken) -> tuple[Range, ...]:
     """Find the ranges of the pod network: a flag of the control plane, else the nodes' own ranges taken together."""
     found = _declared(snapshot, "--cluster-cidr", "podSubnet", "clusterCIDR")
     if not found:
-        cidrs = [
-            n
-            for node in snapshot.nodes
-            for c in (node.spec.pod_cidrs or (node.spec.pod_cidr,))
-            if (n := parse_network(c)) is not None
-        ]
+        cidrs = [n for networks in node_ranges(snapshot).values() for n in networks]
         found = [(str(n), Evidence.INFERRED, "the nodes' pod CIDRs; the range may be wider") for n in _collapse(cidrs)]
     taken = held if snapshot.gap("pods") is None else None
     return tuple(_range(cidr, evidence, source, taken) for cidr, evidence, source in found)

@@ -34,6 +34,7 @@ def service_network(snapshot: Snapshot, selected: Selected) -> ServiceNetwork:
     seen = _Seen(snapshot, selected.services)
     services = sorted(selected.services, key=lambda s: (s.metadata.namespace, s.metadata.name))
     shown = {full_name(s.metadata) for s in services}
+    shown_namespaces = {s.metadata.namespace for s in services}
     fronts_unseen = snapshot.unseen("ingresses") or snapshot.unseen("gateways")
     return ServiceNetwork(
         ranges=service_ranges(snapshot),
@@ -47,7 +48,7 @@ def service_network(snapshot: Snapshot, selected: Selected) -> ServiceNetwork:
             for e in _entry_points(snapshot)
             if selected.namespace(e.namespace)
             or not shown.isdisjoint(e.services or ())
-            or (e.services is None and e.namespace in {name.partition("/")[0] for name in shown})
+            or (e.services is None and e.namespace in shown_namespaces)
         ),
     )
 

@@ -42,11 +42,10 @@ def columns(
             if _total([floors[i] for i in kept]) > style.width:
                 kept.remove(header.index(name))
                 dropped.append(name)
-        fitted = _fit([max(widths[i], len(header[i])) for i in kept], [floors[i] for i in kept], style.width)
+        widths = _fit([max(widths[i], len(header[i])) for i in kept], [floors[i] for i in kept], style.width)
     else:
-        fitted = [max(widths[i], len(header[i])) for i in kept]
+        widths = [max(widths[i], len(header[i])) for i in kept]
     chosen: Callable[[Sequence[str]], Any] = itemgetter(*kept) if len(kept) > 1 else lambda row: (row[kept[0]],)
-    widths = fitted
     template = _GAP.join(f"%-{width}s" for width in widths)
     yield (template % chosen(header)).rstrip() + "\n"
     for row in map(chosen, cells):
