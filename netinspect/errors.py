@@ -10,6 +10,8 @@
     │   ├── CertificateError  3  the two sides do not trust each other's certificates
     │   ├── CredentialsError  3  the server does not know who we are
     │   └── ApiError          3  the server answered with an error
+    ├── NodeError             3  a node did not let us look
+    ├── ParseError            3  what a tool printed is not what it prints
     └── BundleError           3  a recording cannot be read
 
 An error says in one sentence what happened; its hint says what to do about it.
@@ -61,6 +63,19 @@ class ApiError(ClusterError):
         super().__init__(message, hint=hint)
         self.status = status
         self.reason = reason
+
+
+class NodeError(NetinspectError):
+    """A node, or the way into it, did not let us look."""
+
+
+class ParseError(NetinspectError):
+    """What a tool printed cannot be read; names the section of the evidence and the line in it, from 1."""
+
+    def __init__(self, section: str, line: int, message: str) -> None:
+        super().__init__(f"{section}, line {line}: {message}", hint="the tool may be of a version not known here")
+        self.section = section
+        self.line = line
 
 
 class BundleError(NetinspectError):
