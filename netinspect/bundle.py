@@ -1,7 +1,8 @@
 """Recordings: a Snapshot in one zip file, as raw as it was read.
 
 ``manifest.json`` names, for each kind, the pages that make up its list; ``api/KIND/NNNN.json`` are the API server's
-answers unchanged, so that a later version of this program sees more in an old file. A recording may come from anyone:
+answers and ``nodes/NNNN.txt`` what the collector printed, both unchanged, so that a later version of this program sees
+more in an old file. A recording may come from anyone:
 nothing in it is trusted.
 """
 
@@ -22,22 +23,37 @@ import msgspec
 from msgspec import Struct
 
 from netinspect import __version__
-from netinspect.errors import BundleError, ClusterError, UsageError
+from netinspect.errors import BundleError, ClusterError, ParseError, UsageError
+from netinspect.kernel.stream import assemble
 from netinspect.model.decode import decode_page
+from netinspect.model.evidence import Access, NodeEvidence, PodReference, Reading
 from netinspect.model.resources import BY_NAME, Resource
 from netinspect.model.snapshot import Gap, GapReason, Snapshot
 from netinspect.model.topology import API_VERSION
 
 _MANIFEST = "manifest.json"
 _PAGE_NAME = re.compile(r"api/[a-z_]{1,64}/[0-9]{4,8}\.json", re.ASCII)
+_STREAM_NAME = re.compile(r"nodes/[0-9]{4,8}\.txt", re.ASCII)
 _MEBIBYTE = 1 << 20
 _LARGEST_PAGE = 64 * _MEBIBYTE
+_LARGEST_STREAM = 256 * _MEBIBYTE
 _LARGEST_MANIFEST = 16 * _MEBIBYTE
 _MOST_PAGES = 100_000
 # What the API server says shrinks to a twentieth; a file that claims far more is a bomb.
 _SMALL = 64 * _MEBIBYTE
 _MOST_EXPANSION = 200
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class StoredReading(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Where a stream of the collector is, and what it is of."""
+
+    file: str
+    node: str
+    access: Access
+    through: str
+    pod: PodReference | None = None
+    broken: str = ""
 
 
 class Manifest(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -51,6 +67,7 @@ class Manifest(Struct, frozen=True, kw_only=True, rename="camel"):
     redacted: bool = False
     gaps: tuple[Gap, ...] = ()
     pages: dict[str, tuple[str, ...]] = {}
+    streams: tuple[StoredReading, ...] = ()
 
 
 class Writer:
@@ -103,8 +120,23 @@ class Writer:
             self._store(name, page)
         return name
 
-    def finish(self, snapshot: Snapshot, pages: dict[str, tuple[str, ...]]) -> None:
+    def finish(self, snapshot: Snapshot, pages: dict[str, tuple[str, ...]], readings: tuple[Reading, ...] = ()) -> None:
         """Write the manifest and put the file in its place."""
+        streams = []
+        for number, reading in enumerate(readings, 1):
+            file = f"nodes/{number:04}.txt"
+            with self._lock:
+                self._store(file, reading.raw)
+            streams.append(
+                StoredReading(
+                    file=file,
+                    node=reading.node,
+                    access=reading.access,
+                    through=reading.through,
+                    pod=reading.pod,
+                    broken=reading.broken,
+                )
+            )
         manifest = Manifest(
             api_version=API_VERSION,
             kind="Recording",
@@ -114,6 +146,7 @@ class Writer:
             redacted=self._transform is not None,
             gaps=snapshot.gaps,
             pages={resource: names for resource, names in pages.items() if names or not BY_NAME[resource].optional},
+            streams=tuple(streams),
         )
         self._store(_MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
         with _writing(self._path):
@@ -157,7 +190,9 @@ def _read(file: BinaryIO, size: int, name: str, resources: tuple[Resource, ...])
     try:
         with zipfile.ZipFile(file) as archive:
             manifest = _manifest(archive, name)
-            budget -= sum(archive.getinfo(page).file_size for pages in manifest.pages.values() for page in pages)
+            pages = [page for names in manifest.pages.values() for page in names]
+            entries = [*pages, *(s.file for s in manifest.streams)]
+            budget -= sum(archive.getinfo(entry).file_size for entry in entries)
             if budget < 0:
                 raise BundleError(f"{name} unpacks to far more than a recording would: it is not read")
             found: dict[str, Any] = {}
@@ -165,8 +200,8 @@ def _read(file: BinaryIO, size: int, name: str, resources: tuple[Resource, ...])
             gaps = list(manifest.gaps)
             for resource in resources:
                 if resource.name in manifest.pages or any(g.resource == resource.name for g in gaps):
-                    pages = manifest.pages.get(resource.name, ())
-                    found[resource.name], version = _objects(archive, pages, resource, name)
+                    listed = manifest.pages.get(resource.name, ())
+                    found[resource.name], version = _objects(archive, listed, resource, name)
                     versions |= {resource.name: version} if version else {}
                 elif not resource.optional:
                     gaps.append(
@@ -177,6 +212,7 @@ def _read(file: BinaryIO, size: int, name: str, resources: tuple[Resource, ...])
                             hint="record the cluster again",
                         )
                     )
+            kernels = _kernels(archive, manifest, name)
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError, ValueError) as error:
         raise BundleError(
             f"{name} is not a recording, or is damaged: {error}",
@@ -187,6 +223,7 @@ def _read(file: BinaryIO, size: int, name: str, resources: tuple[Resource, ...])
         server_version=manifest.server_version,
         gaps=tuple(gaps),
         versions=versions,
+        kernels=kernels,
         **found,
     )
 
@@ -204,12 +241,27 @@ def _manifest(archive: zipfile.ZipFile, name: str) -> Manifest:
             hint="read it with the version of netinspect that wrote it, or a newer one",
         )
     pages = [page for names in manifest.pages.values() for page in names]
-    if len(pages) > _MOST_PAGES:
-        raise BundleError(f"{name} claims to hold {len(pages)} pages: it is not read")
+    if len(pages) + len(manifest.streams) > _MOST_PAGES:
+        raise BundleError(f"{name} claims to hold {len(pages) + len(manifest.streams)} files: it is not read")
+    for stream in manifest.streams:
+        if not _STREAM_NAME.fullmatch(stream.file):
+            raise BundleError(f"{name} names a file {stream.file[:80]!r}, as no recording does: it is not read")
     for page in pages:
         if not _PAGE_NAME.fullmatch(page):
             raise BundleError(f"{name} names a page {page[:80]!r}, as no recording does: it is not read")
     return manifest
+
+
+def _kernels(archive: zipfile.ZipFile, manifest: Manifest, name: str) -> tuple[NodeEvidence, ...]:
+    """Parse what was read in the nodes."""
+    readings = (
+        Reading(s.node, s.access, s.through, _content(archive, s.file, _LARGEST_STREAM, name), s.pod, s.broken)
+        for s in manifest.streams
+    )
+    try:
+        return assemble(readings)
+    except ParseError as error:
+        raise BundleError(f"what {name} holds of a node cannot be read: {error}") from error
 
 
 def _objects(

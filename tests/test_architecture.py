@@ -29,7 +29,7 @@ def test_layers() -> None:
 
 
 def test_every_format_is_listed_and_offered() -> None:
-    helpers = {"base", "columns", "graph", "words"}
+    helpers = {"base", "columns", "graph", "kernel", "words"}
     modules = {m.name for m in pkgutil.iter_modules(output.__path__)} - helpers
     assert modules == {f.NAME for f in output.FORMATS} == {f.value for f in OutputFormat}
 
@@ -41,7 +41,7 @@ def test_every_format_says_what_it_is_for(format_: Format) -> None:
 
 
 def test_every_resource_has_its_place_in_the_snapshot() -> None:
-    fields = set(Snapshot.__struct_fields__) - {"taken_at", "server_version", "versions", "gaps"}
+    fields = set(Snapshot.__struct_fields__) - {"taken_at", "server_version", "versions", "gaps", "kernels"}
     assert fields == {r.name for r in RESOURCES}
     assert "secrets" not in {r.plural for r in RESOURCES}
 
@@ -60,7 +60,7 @@ except SystemExit:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("command", ["map", "whois", "snapshot", "schema"])
+@pytest.mark.parametrize("command", ["map", "whois", "node", "pod", "snapshot", "rbac", "cleanup", "schema"])
 def test_every_command_has_help_with_examples(command: str, netinspect: Netinspect) -> None:
     for flag in ("-h", "--help"):
         result = netinspect(command, flag)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 
 from netinspect.analysis.backends import finished
+from netinspect.analysis.inside import Inside
+from netinspect.analysis.interfaces import disagreements, of_pod
 from netinspect.analysis.pods import addresses
 from netinspect.analysis.selection import Selected
 from netinspect.model import wire
@@ -20,16 +22,18 @@ from netinspect.model.topology import (
 )
 
 
-def container_network(snapshot: Snapshot, selected: Selected) -> ContainerNetwork:
+def container_network(snapshot: Snapshot, selected: Selected, inside: Inside) -> ContainerNetwork:
     """Lay out each pod's containers with the ports they declare."""
     if snapshot.unseen("pods"):
         return ContainerNetwork(pods=None)
     return ContainerNetwork(
-        pods=several(_pod(pod) for pod in sorted(selected.pods, key=lambda p: (p.metadata.namespace, p.metadata.name)))
+        pods=several(
+            _pod(pod, inside) for pod in sorted(selected.pods, key=lambda p: (p.metadata.namespace, p.metadata.name))
+        )
     )
 
 
-def _pod(pod: wire.Pod) -> PodContainers:
+def _pod(pod: wire.Pod, inside: Inside) -> PodContainers:
     status = pod.status
     listed = (*status.init_container_statuses, *status.container_statuses, *status.ephemeral_container_statuses)
     states = {s.name: s for s in listed}
@@ -46,6 +50,8 @@ def _pod(pod: wire.Pod) -> PodContainers:
         addresses=() if finished(pod) else addresses(pod),
         containers=entries,
         clashes=_clashes(entries),
+        attachments=of_pod(pod, inside),
+        disagreements=disagreements(pod, inside),
     )
 
 

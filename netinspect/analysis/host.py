@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 
 from netinspect.analysis.backends import finished
+from netinspect.analysis.inside import Inside
+from netinspect.analysis.interfaces import of_node
 from netinspect.analysis.pods import full_name, readiness
 from netinspect.analysis.selection import Selected
 from netinspect.model import wire
@@ -23,7 +25,7 @@ from netinspect.model.topology import (
 _ROLE = "node-role.kubernetes.io/"
 
 
-def host_network(snapshot: Snapshot, selected: Selected) -> HostNetwork:
+def host_network(snapshot: Snapshot, selected: Selected, inside: Inside) -> HostNetwork:
     """Lay out the nodes; where they may not be listed, what the pods on them tell of them."""
     if snapshot.unseen("nodes") and snapshot.unseen("pods"):
         return HostNetwork(nodes=None)
@@ -33,13 +35,13 @@ def host_network(snapshot: Snapshot, selected: Selected) -> HostNetwork:
         if pod.spec.node_name and not finished(pod):
             on_node[pod.spec.node_name].append(pod)
     if snapshot.gap("nodes"):
-        entries = [_from_pods(name, pods, shown) for name, pods in on_node.items()]
+        entries = [_from_pods(name, pods, shown, inside) for name, pods in on_node.items()]
     else:
-        entries = [_entry(node, on_node.get(node.metadata.name, []), shown) for node in snapshot.nodes]
+        entries = [_entry(node, on_node.get(node.metadata.name, []), shown, inside) for node in snapshot.nodes]
     return HostNetwork(nodes=several(sorted((e for e in entries if selected.node(e.name)), key=lambda e: e.name)))
 
 
-def _entry(node: wire.Node, pods: list[wire.Pod], shown: set[str] | None) -> NodeEntry:
+def _entry(node: wire.Node, pods: list[wire.Pod], shown: set[str] | None, inside: Inside) -> NodeEntry:
     labels = node.metadata.labels
     return NodeEntry(
         name=node.metadata.name,
@@ -53,10 +55,11 @@ def _entry(node: wire.Node, pods: list[wire.Pod], shown: set[str] | None) -> Nod
         operating_system=node.status.node_info.operating_system,
         pods=_host_pods(pods, shown),
         clashes=_clashes(pods),
+        interfaces=of_node(node.metadata.name, inside),
     )
 
 
-def _from_pods(name: str, pods: list[wire.Pod], shown: set[str] | None) -> NodeEntry:
+def _from_pods(name: str, pods: list[wire.Pod], shown: set[str] | None, inside: Inside) -> NodeEntry:
     found = {a.ip for p in pods for a in (*p.status.host_ips, wire.PodIP(p.status.host_ip)) if a.ip}
     return NodeEntry(
         name=name,
@@ -65,6 +68,7 @@ def _from_pods(name: str, pods: list[wire.Pod], shown: set[str] | None) -> NodeE
         addresses=several(TypedAddress(type="HostIP", address=a) for a in sorted(found)),
         pods=_host_pods(pods, shown),
         clashes=_clashes(pods),
+        interfaces=of_node(name, inside),
     )
 
 

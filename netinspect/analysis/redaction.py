@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from netinspect.analysis.ranges import flag_values, setting
 from netinspect.model.decode import decode_page
+from netinspect.model.evidence import PodReference, Reading
 from netinspect.model.resources import Resource
 from netinspect.model.snapshot import Gap, Snapshot
 
@@ -39,6 +40,27 @@ _COMMON = frozenset({
 })  # fmt: skip
 _FLAGS = ("--service-cluster-ip-range", "--cluster-cidr")
 _SETTINGS = ("podSubnet", "serviceSubnet", "clusterCIDR")
+# Sections of kernel state in which nothing stands but what is replaced below.
+_KEPT_SECTIONS = frozenset({
+    "links", "routes4", "routes6", "rules4", "rules6", "nexthops", "neighbours", "proxied", "fdb", "iptables-nft",
+    "iptables-legacy", "iptables", "ip6tables-nft", "ip6tables-legacy", "ip6tables", "nftables", "ipset", "ipvs",
+    "sockets", "conntrack", "sysctl", "qdiscs", "kernel", "ip-version", "iptables-version", "nft-version", "places",
+    "groups", "proc-dev",
+})  # fmt: skip
+_STREAM_BEGIN = re.compile(r"@([0-9a-zA-Z]{1,64}) begin 1")
+# Comments and prefixes of logs, in iptables-save and in nft's JSON, and interfaces' aliases.
+_QUOTED = re.compile(r'((?:--[a-z-]+ |"(?:comment|prefix|ifalias)": ?|comment )")((?:[^"\\]|\\.)*)(")')
+_PROCESSES = re.compile(r" ?users:\(\(.*\)\)")
+_WORD = re.compile(r"[A-Za-z0-9_.-]+")
+_MACS = re.compile(r"(?<![0-9a-f:])[0-9a-f]{2}(?::[0-9a-f]{2}){5}(?![0-9a-f:])")
+_PLAIN_MACS = frozenset({"00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"})
+_IDENTIFIERS = re.compile(
+    r"(?:(?<=pod)|(?<![0-9a-f]))(?:[0-9a-f]{64}|[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})"
+    r"(?![0-9a-f])"
+)
+_ADDRESSES = re.compile(
+    r"(?<![\w.])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{0,4}:[0-9a-fA-F:]*:[0-9a-fA-F:.]*)(?:/\d{1,3})?(?![\w.])"
+)
 # Numbers of ports and the like; longer ones may be somebody's account.
 _SHORT_NUMBER = re.compile(r"[0-9]{1,5}", re.ASCII)
 # Meaningful to everyone and nobody's own: unspecified, loopback, link-local, multicast.
@@ -71,13 +93,88 @@ class Redactor:
 
     def snapshot(self, snapshot: Snapshot) -> Snapshot:
         """Redact what a recording says of itself: the server's messages name users and objects."""
-        gaps = tuple(Gap(resource=g.resource, reason=g.reason, message=g.reason.value, hint="") for g in snapshot.gaps)
+        gaps = tuple(
+            Gap(resource=self._resource(g), reason=g.reason, message=g.reason.value, hint="") for g in snapshot.gaps
+        )
         return Snapshot(taken_at=snapshot.taken_at, server_version=snapshot.server_version, gaps=gaps)
+
+    def _resource(self, gap: Gap) -> str:
+        """Redact the node or pod that a gap is about; other gaps are about kinds, which every cluster has."""
+        if not gap.inside:
+            return gap.resource
+        kind, *names = gap.resource.partition(",")[0].split("/")
+        return "/".join([kind, *map(self.name, names)])
+
+    def reading(self, reading: Reading) -> Reading:
+        """Redact what was read in a node: addresses, MACs and identifiers wherever they stand, names where known.
+
+        Sections that may hold anything (configuration, command lines, folders, IPsec) are left out, and so is what
+        comes after the last whole section. To be called after the pages, which say what the names are.
+        """
+        pod = reading.pod
+        return Reading(
+            node=self.name(reading.node),
+            access=reading.access,
+            through="/".join(map(self.name, reading.through.split("/"))),
+            raw=self._stream(reading.raw),
+            pod=PodReference(self.name(pod.uid), self.name(pod.namespace), self.name(pod.name)) if pod else None,
+            broken=bool(reading.broken) * "ended early",
+        )
+
+    def _stream(self, raw: bytes) -> bytes:
+        lines: list[str] = []
+        mark = ""
+        kept = text = False
+        for line in raw.decode(errors="backslashreplace").split("\n"):
+            if not mark:
+                begin = _STREAM_BEGIN.fullmatch(line)
+                mark = f"@{begin[1]} " if begin else ""
+            if not mark:
+                continue
+            if not line.startswith(mark):
+                # What a tool complains of, after its end, is free text.
+                lines += [self._words(line) if text else ""] if kept else []
+                continue
+            verb, *words = line.removeprefix(mark).split(" ")
+            if verb == "section":
+                kept = text = words[1].partition(":")[0] in _KEPT_SECTIONS
+                lines.append(line if kept else f"{mark}absent {words[0]} {words[1].partition(':')[0]} redacted")
+            elif verb in ("begin", "host", "finish", "absent"):
+                lines.append(line)
+            elif kept:
+                text = False
+                lines.append(line)
+        return "\n".join(lines).encode() + b"\n"
+
+    def _words(self, line: str) -> str:
+        """Replace what stands for somebody in a line of a tool's output."""
+        line = _QUOTED.sub(lambda m: m[1] + _WORD.sub(lambda w: self.name(w[0]), m[2]) + m[3], line)
+        line = _PROCESSES.sub("", line)
+        line = _IDENTIFIERS.sub(lambda m: self._identifier(m[0]), line)
+        line = _MACS.sub(lambda m: self._mac(m[0]), line)
+        line = _ADDRESSES.sub(lambda m: self._as_address(m[0]) or m[0], line)
+        return _WORD.sub(lambda m: self._names.get(m[0], m[0]), line)
+
+    def _identifier(self, text: str) -> str:
+        """Give another UID or container ID of the same form: a keyed hash, so that it is the same everywhere."""
+        bare = text.replace("-", "").replace("_", "")
+        shape = iter(hmac.digest(self._key, f"id/{bare}".encode(), hashlib.sha256).hex())
+        return "".join(c if c in "-_" else next(shape) for c in text)
+
+    def _mac(self, token: str) -> str:
+        """Give another locally administered address for a MAC, always the same; multicast says nothing of anybody."""
+        if token in _PLAIN_MACS or token.startswith(("33:33:", "01:00:5e:")):
+            return token
+        digest = hmac.digest(self._key, f"mac/{token}".encode(), hashlib.sha256)
+        return ":".join(f"{b:02x}" for b in bytes([0x02]) + digest[:5])
 
     def name(self, text: str) -> str:
         """Give the pseudonym of a name; an address is replaced as an address."""
         if text in _COMMON or _SHORT_NUMBER.fullmatch(text):
             return text
+        runtime, scheme, identifier = text.rpartition("://")
+        if _IDENTIFIERS.fullmatch(identifier):
+            return runtime + scheme + self._identifier(identifier)
         if (address := self._as_address(text)) is not None:
             return address
         with self._lock:

@@ -6,13 +6,14 @@ from enum import Enum
 
 from netinspect.analysis.containers import container_network
 from netinspect.analysis.host import host_network
+from netinspect.analysis.inside import gaps, match, unseen
 from netinspect.analysis.overlaps import overlaps
 from netinspect.analysis.pods import cluster_network
 from netinspect.analysis.selection import select
 from netinspect.analysis.services import service_network
 from netinspect.model import resources
 from netinspect.model.resources import Resource
-from netinspect.model.snapshot import Snapshot
+from netinspect.model.snapshot import GapReason, Snapshot
 from netinspect.model.topology import Scope, Topology
 
 
@@ -40,9 +41,15 @@ _NEEDS: dict[View, tuple[Resource, ...]] = {
 }
 
 
-def needs(views: frozenset[View], scope: Scope) -> tuple[Resource, ...]:
-    """List the kinds that a map of these networks has to read."""
+# The sections of kernel state that the map is drawn from.
+_SHOWN = frozenset({"links", "routes4", "routes6"})
+
+
+def needs(views: frozenset[View], scope: Scope, *, inside: bool = False) -> tuple[Resource, ...]:
+    """List the kinds that a map of these networks has to read; ``inside`` the nodes it takes the nodes and pods."""
     wanted = [r for v in View if v in views for r in _NEEDS[v]]
+    if inside:
+        wanted += [resources.NODES, resources.PODS]
     if scope.selector or scope.nodes or scope.objects:
         wanted += [resources.SERVICES, resources.ENDPOINT_SLICES, resources.NODES, resources.PODS]
     if scope.namespaces or scope.objects:
@@ -53,7 +60,8 @@ def needs(views: frozenset[View], scope: Scope) -> tuple[Resource, ...]:
 def build(snapshot: Snapshot, views: frozenset[View], scope: Scope) -> Topology:
     """Lay out the networks; ``UsageError`` where the scope names what does not exist."""
     selected = select(snapshot, scope)
-    host = host_network(snapshot, selected) if View.HOST in views else None
+    inside = match(snapshot)
+    host = host_network(snapshot, selected, inside) if View.HOST in views else None
     cluster = cluster_network(snapshot, selected) if View.CLUSTER in views else None
     service = service_network(snapshot, selected) if View.SERVICE in views else None
     relevant = {r.name for r in needs(views, scope)}
@@ -64,13 +72,18 @@ def build(snapshot: Snapshot, views: frozenset[View], scope: Scope) -> Topology:
         host=host,
         cluster=cluster,
         service=service,
-        container=container_network(snapshot, selected) if View.CONTAINER in views else None,
+        container=container_network(snapshot, selected, inside) if View.CONTAINER in views else None,
         overlaps=overlaps(snapshot, cluster.ranges if cluster else (), service.ranges if service else ()),
-        gaps=tuple(g for g in snapshot.gaps if g.resource in relevant),
+        gaps=(
+            *(g for g in snapshot.gaps if g.resource in relevant or g.inside),
+            *gaps(snapshot.kernels, _SHOWN),
+        ),
     )
 
 
-def settled(topology: Topology) -> bool:
-    """Say whether every network of the map was seen whole, as far as the API server can show it."""
+def settled(topology: Topology, snapshot: Snapshot) -> bool:
+    """Say whether every network of the map was seen whole, as far as the API server and the nodes asked can show it."""
     decisive = {r.name for r in resources.DECISIVE}
-    return not any(g.resource in decisive for g in topology.gaps)
+    return not any(
+        g.resource in decisive or (g.inside and g.reason is GapReason.NO_ACCESS) for g in topology.gaps
+    ) and not unseen(snapshot, _SHOWN)

@@ -6,6 +6,7 @@ import gc
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import PurePath
 from types import FrameType
 from typing import Annotated
@@ -13,7 +14,7 @@ from typing import Annotated
 import typer
 
 from netinspect import __version__
-from netinspect.cli import console, schema, snapshot, whois
+from netinspect.cli import cleanup, console, node, rbac, schema, snapshot, whois
 from netinspect.cli.map import map_
 from netinspect.cli.options import Target, flatten
 from netinspect.errors import NetinspectError
@@ -50,17 +51,21 @@ def _root(
     *,
     target: Target,  # noqa: ARG001
 ) -> None:
-    """Inspect Kubernetes cluster networking. Read-only."""
+    """Inspect Kubernetes cluster networking. Read-only unless --access pod is given."""
     # kubectl takes its flags on either side of the verb; so do we: what is given before it is the default after it.
     sources = ((name, ctx.get_parameter_source(name)) for name in ctx.params)
     given = {name: ctx.params[name] for name, source in sources if source is not None and source.name == "COMMANDLINE"}
     ctx.default_map = dict.fromkeys(_COMMANDS, given)
 
 
-_COMMANDS = {
+_COMMANDS: dict[str, Callable[..., None]] = {
     "map": flatten(map_),
     "whois": flatten(whois.whois),
+    "node": flatten(node.node),
+    "pod": flatten(node.pod),
     "snapshot": flatten(snapshot.snapshot),
+    "rbac": rbac.rbac,
+    "cleanup": flatten(cleanup.cleanup),
     "schema": schema.schema,
 }
 for _name, _command in _COMMANDS.items():

@@ -34,6 +34,18 @@ def nodes(ctx: typer.Context, incomplete: str) -> list[str]:
     return _offered(lambda: _names(ctx, "node"), incomplete)
 
 
+def pods(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Offer the pods."""
+    return _offered(lambda: _names(ctx, "pod"), incomplete)
+
+
+def sections(incomplete: str) -> list[str]:
+    """Offer the parts of a namespace."""
+    from netinspect.analysis.inspection import SECTIONS
+
+    return [name for name in SECTIONS if name.startswith(incomplete)]
+
+
 def objects(ctx: typer.Context, incomplete: str) -> list[str]:
     """Offer ``pod/…``, ``svc/…``, ``node/…`` and ``ns/…``; the names once the kind is written."""
     kind, slash, _ = incomplete.partition("/")

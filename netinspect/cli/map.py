@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from netinspect.cli import complete, console, source
-from netinspect.cli.options import Narrowing, Output, Target
+from netinspect.cli import complete, console, inside, source
+from netinspect.cli.options import Inspection, Narrowing, Output, Target
 from netinspect.errors import UsageError
 from netinspect.model.topology import Ref, Scope
 
@@ -36,6 +36,7 @@ def map_(
     *,
     target: Target,
     narrowing: Narrowing,
+    inspection: Inspection,
     output: Output,
 ) -> None:
     """Lay out the four networks of a cluster.
@@ -48,6 +49,8 @@ def map_(
       netinspect map -A -o wide
       # one Service, its pods and their nodes
       netinspect map svc/shop/web
+      # with the interfaces that the nodes' kernels have
+      netinspect map node/n1 --access exec
     """  # noqa: D301 - \b is Click's mark for text that is not to be wrapped
     from netinspect.analysis import topology
     from netinspect.analysis.selection import parse_object
@@ -58,13 +61,19 @@ def map_(
     refs = map(parse_object, scope.objects)
     named = (r.name if r.kind == "Namespace" else r.namespace for r in refs)
     where = scope.namespaces or tuple(dict.fromkeys(n for n in named if n))
-    snapshot = source.read(target, topology.needs(views, scope), where)
+    inside.check(target, inspection)
+    snapshot = source.read(target, topology.needs(views, scope, inside=inspection.access is not None), where)
+    wishes = inside.wishes(snapshot, scope, pods=topology.View.CONTAINER in views)
+    if inspection.dry_run:
+        inside.print_plan(inspection, [w.node for w in wishes])
+        raise typer.Exit
+    snapshot, _ = inside.with_kernels(snapshot, target, inspection, wishes)
     document = topology.build(snapshot, views, scope)
     console.write(BY_NAME[output.output.value].render(document, console.style(no_color=output.no_color)))
     empty = document.container is not None and document.container.pods == ()
     if scope.namespaces and empty and not (narrowing.namespace or narrowing.selector or narrowing.node):
         console.say(f"no pods in namespace {scope.namespaces[0]}; -A shows every namespace")
-    raise typer.Exit(0 if topology.settled(document) else 3)
+    raise typer.Exit(0 if topology.settled(document, snapshot) else 3)
 
 
 def _view(name: str) -> View:

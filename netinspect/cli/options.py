@@ -111,6 +111,58 @@ class Narrowing:
     ] = None
 
 
+class AccessLevel(str, Enum):
+    """The ways into the nodes."""
+
+    NONE = "none"
+    LOCAL = "local"
+    EXEC = "exec"
+    POD = "pod"
+    AUTO = "auto"
+
+
+class PullPolicy(str, Enum):
+    """When the node fetches the inspector's image."""
+
+    IF_NOT_PRESENT = "IfNotPresent"
+    NEVER = "Never"
+    ALWAYS = "Always"
+
+
+_INSIDE = "Inside the nodes"
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """How the nodes are looked into."""
+
+    access: Annotated[
+        AccessLevel | None,
+        typer.Option(
+            help="local: this machine, as root; exec: through pods that are there; pod: through short-lived pods; "
+            "auto: local where this is the node, else exec",
+            rich_help_panel=_INSIDE,
+        ),
+    ] = None
+    inspector_namespace: Annotated[
+        str, typer.Option(help="Where --access pod creates its pods", rich_help_panel=_INSIDE)
+    ] = "kube-system"
+    image: Annotated[
+        str, typer.Option(help="Image of these pods; else netshoot, by digest", rich_help_panel=_INSIDE)
+    ] = ""
+    image_pull_policy: Annotated[PullPolicy, typer.Option(help="When it is fetched", rich_help_panel=_INSIDE)] = (
+        PullPolicy.IF_NOT_PRESENT
+    )
+    parallel: Annotated[
+        int, typer.Option(min=1, max=64, help="Nodes read at the same time", rich_help_panel=_INSIDE)
+    ] = 8
+    node_timeout: Annotated[str, typer.Option(help="Longest time for one node", rich_help_panel=_INSIDE)] = "60s"
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print what --access pod would create, and do nothing", rich_help_panel=_INSIDE),
+    ] = False
+
+
 @dataclass(frozen=True)
 class Output:
     """How the document is written."""

@@ -15,6 +15,8 @@ class DocumentName(str, Enum):
 
     MAP = "map"
     WHOIS = "whois"
+    NODE = "node"
+    POD = "pod"
 
 
 def schema(
@@ -26,12 +28,18 @@ def schema(
     """
     import msgspec
 
+    from netinspect.model.inspection import NamespaceView
     from netinspect.model.topology import Ownership, Topology
 
-    kind = {DocumentName.MAP: Topology, DocumentName.WHOIS: Ownership}[document]
+    kinds = {
+        DocumentName.MAP: Topology,
+        DocumentName.WHOIS: Ownership,
+        DocumentName.NODE: NamespaceView,
+        DocumentName.POD: NamespaceView,
+    }
     described = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"https://netinspect.io/schemas/v1/{document.value}.json",
-        **msgspec.json.schema(kind),
+        **msgspec.json.schema(kinds[document]),
     }
     console.write([msgspec.json.format(msgspec.json.encode(described), indent=2).decode() + "\n"])

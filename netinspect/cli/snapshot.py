@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from netinspect.cli import console, source
-from netinspect.cli.options import Target, duration
+from netinspect.cli import console, inside, source
+from netinspect.cli.options import Inspection, Target, duration
 from netinspect.errors import UsageError
+from netinspect.model.snapshot import Snapshot
+from netinspect.model.topology import Scope
 
 
 def snapshot(
@@ -22,6 +24,7 @@ def snapshot(
     ] = "",
     *,
     target: Target,
+    inspection: Inspection,
 ) -> None:
     """Record a cluster for --from; never its Secrets.
 
@@ -30,6 +33,8 @@ def snapshot(
       netinspect snapshot cluster.zip && netinspect map --from cluster.zip
       # to show to others
       netinspect snapshot --redact cluster.zip
+      # with the kernel state of every node
+      netinspect snapshot --access exec cluster.zip
     """  # noqa: D301 - \b is Click's mark for text that is not to be wrapped
     from netinspect.analysis.redaction import Redactor
     from netinspect.bundle import Writer
@@ -40,6 +45,7 @@ def snapshot(
     if target.from_ or target.demo:
         raise UsageError("a recording is already recorded", hint="copy the file")
     duration(target.request_timeout)
+    inside.check(target, inspection)
     transport = connect(source.access(target))
     redactor = Redactor() if redact else None
     with (
@@ -48,12 +54,26 @@ def snapshot(
     ):
         where = (namespace or source.default_namespace(target),)
         collected = collect(transport, RESOURCES, namespaces=where, progress=progress, keep=writer.keep)
-        taken = redactor.snapshot(collected.snapshot) if redactor else collected.snapshot
-        writer.finish(taken, collected.pages)
-    gaps = collected.snapshot.gaps
-    missing = f"; not seen: {', '.join(g.resource for g in gaps)}" if gaps else ""
+        wishes = inside.wishes(collected.snapshot, Scope())
+        if inspection.dry_run:
+            inside.print_plan(inspection, [w.node for w in wishes])
+            raise typer.Exit
+        snapshot, readings = inside.with_kernels(collected.snapshot, target, inspection, wishes)
+        if redactor:
+            readings = tuple(map(redactor.reading, readings))
+        writer.finish(redactor.snapshot(snapshot) if redactor else snapshot, collected.pages, readings)
+    gaps = snapshot.gaps
+    missing = f"; not seen: {', '.join(dict.fromkeys(g.resource for g in gaps))}" if gaps else ""
     console.say(
         f"recorded {len(collected.snapshot.nodes)} nodes, {len(collected.snapshot.pods)} pods and "
-        f"{len(collected.snapshot.services)} Services in {file}{missing}"
+        f"{len(collected.snapshot.services)} Services{_nodes(snapshot)} in {file}{missing}"
     )
     raise typer.Exit(3 if gaps else 0)
+
+
+def _nodes(snapshot: Snapshot) -> str:
+    """Say how many nodes were looked into, where any was."""
+    if not snapshot.kernels:
+        return ""
+    namespaces = sum(len(k.namespaces) for k in snapshot.kernels)
+    return f", and {namespaces} network namespaces of {len(snapshot.kernels)} nodes,"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import queue
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -17,11 +15,11 @@ from netinspect.model.decode import decode_page
 from netinspect.model.resources import Resource
 from netinspect.model.snapshot import Gap, GapReason, Snapshot
 from netinspect.model.wire import Wire
+from netinspect.parallel import each
 
 PAGE = 500
 WORKERS = 8
 _RESTARTS = 3
-_WAIT = 0.2
 _METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"
 
 
@@ -74,7 +72,7 @@ def collect(
     version = _server_version(transport)
     wanted = list(resources)
     reader = _Reader(transport, namespaces, progress, keep)
-    results = _in_parallel(wanted, reader.read)
+    results = {resource.name: read for resource, read in each(wanted, reader.read, WORKERS)}
     failures = [r.gap for r in results.values() if r.gap is not None and r.gap.reason is GapReason.FAILED]
     if wanted and len(failures) == len(wanted):
         raise ClusterError(failures[0].message, hint=failures[0].hint)
@@ -240,36 +238,3 @@ def _gap(resource: Resource, reason: GapReason, error: ClusterError) -> Gap:
 def _grant(resource: Resource) -> str:
     where = f" in {resource.fixed_namespace}" if resource.fixed_namespace else ""
     return f"grant list on {resource.qualified}{where}"
-
-
-def _in_parallel(resources: list[Resource], read: Callable[[Resource], Read]) -> dict[str, Read]:
-    """Read the kinds in daemon threads, so that Ctrl-C ends the program at once; raise the first error."""
-    todo: queue.SimpleQueue[Resource] = queue.SimpleQueue()
-    done: queue.SimpleQueue[tuple[str, Read | BaseException]] = queue.SimpleQueue()
-    for resource in resources:
-        todo.put(resource)
-
-    def work() -> None:
-        while True:
-            try:
-                resource = todo.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                done.put((resource.name, read(resource)))
-            except BaseException as error:
-                done.put((resource.name, error))
-
-    for _ in range(min(WORKERS, len(resources))):
-        threading.Thread(target=work, daemon=True).start()
-    results: dict[str, Read] = {}
-    while len(results) < len(resources):
-        try:
-            # With a time-out, because on Windows Ctrl-C does not end a wait without one.
-            name, result = done.get(timeout=_WAIT)
-        except queue.Empty:
-            continue
-        if isinstance(result, BaseException):
-            raise result
-        results[name] = result
-    return results

@@ -1,4 +1,4 @@
-"""One GET at a time: headers, deadline, retries, and errors that a person can act on."""
+"""One request at a time: headers, deadline, retries, and errors that a person can act on."""
 
 from __future__ import annotations
 
@@ -34,6 +34,36 @@ class Transport:
         self._headers = headers
         self.host: str = api.configuration.host
 
+    @property
+    def settings(self) -> client.Configuration:
+        """Give the client's settings: certificates, proxy, and how the server's name is checked."""
+        settings: client.Configuration = self._api.configuration
+        return settings
+
+    @property
+    def timeout(self) -> float:
+        """Give the longest wait for one answer in seconds; 0 means no bound."""
+        return self._timeout
+
+    def headers(self) -> list[tuple[str, str]]:
+        """Give the headers of every request: who we are, and whom we impersonate."""
+        _, _, sent, _, _ = self._api.param_serialize(
+            "GET", "/", header_params={"User-Agent": f"netinspect/{__version__}"}, auth_settings=["BearerToken"]
+        )
+        return [*sent.items(), *((name, value) for name, values in self._headers.items() for value in values)]
+
+    def send(self, method: str, path: str, body: Any = None, query: dict[str, str] | None = None) -> bytes:
+        """Create, change or delete, once: whether a request that broke was carried out is not known.
+
+        Raises as ``get`` does.
+        """
+        content = None if body is None else json.dumps(body).encode()
+        deadline = time.monotonic() + self._timeout if self._timeout else None
+        try:
+            return self._once(method, path, query or {}, "application/json", deadline, lambda _head: None, content)
+        except _PassingError as passing:
+            raise passing.final(1) from passing
+
     def get(
         self,
         path: str,
@@ -52,7 +82,7 @@ class Transport:
         while True:
             attempt += 1
             try:
-                return self._get_once(path, query or {}, accept, deadline, on_head)
+                return self._once("GET", path, query or {}, accept, deadline, on_head)
             except _PassingError as passing:
                 wait = max(pause, passing.retry_after)
                 out_of_time = deadline is not None and time.monotonic() + wait >= deadline
@@ -61,12 +91,19 @@ class Transport:
                 time.sleep(wait)
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def _get_once(
-        self, path: str, query: dict[str, str], accept: str, deadline: float | None, on_head: Callable[[bytes], None]
+    def _once(  # noqa: PLR0917 - what a request is made of
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str],
+        accept: str,
+        deadline: float | None,
+        on_head: Callable[[bytes], None],
+        content: bytes | None = None,
     ) -> bytes:
         remaining = None if deadline is None else max(deadline - time.monotonic(), 0.05)
         try:
-            response = self._send(path, query, accept, remaining)
+            response = self._send(method, path, query, accept, remaining, content)
             with _ended_by(deadline, response):
                 head = response.read(_HEAD, decode_content=True)
                 if response.status < 300:
@@ -80,22 +117,25 @@ class Transport:
             return body
         raise self._refusal(path, response.status, response.headers, body)
 
-    def _send(self, path: str, query: dict[str, str], accept: str, remaining: float | None) -> urllib3.BaseHTTPResponse:
-        _, url, headers, _, _ = self._api.param_serialize(
-            "GET",
-            path,
-            header_params={"Accept": accept, "User-Agent": f"netinspect/{__version__}"},
-            auth_settings=["BearerToken"],
-        )
-        sent = urllib3.HTTPHeaderDict(headers)
-        for name, values in self._headers.items():
-            for value in values:
-                sent.add(name, value)
-        if query:
-            url += "?" + urlencode(query)
+    def _send(  # noqa: PLR0917 - as above
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str],
+        accept: str,
+        remaining: float | None,
+        content: bytes | None,
+    ) -> urllib3.BaseHTTPResponse:
+        sent = urllib3.HTTPHeaderDict(self.headers())
+        sent["Accept"] = accept
+        if content is not None:
+            sent["Content-Type"] = "application/json"
+        url = f"{self.host}{path}" + (f"?{urlencode(query)}" if query else "")
         timeout = urllib3.Timeout(connect=remaining, read=remaining)
         pool = self._api.rest_client.pool_manager
-        return pool.request("GET", url, headers=sent, timeout=timeout, preload_content=False, redirect=False)
+        return pool.request(
+            method, url, headers=sent, body=content, timeout=timeout, preload_content=False, redirect=False
+        )
 
     def _translate(self, error: http.HTTPError) -> Exception:
         reason: BaseException | None = error

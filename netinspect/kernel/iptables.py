@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from netinspect.errors import ParseError
 from netinspect.kernel.extensions import BASIC, MATCHES, TARGETS, Kind
@@ -187,8 +188,9 @@ class _Reader:
             if at + count > end:
                 return None
             quoted = False
+            value: Any = True
             if count == 0:
-                value = True
+                pass
             elif count == 1:
                 token = words[at]
                 if kind.text:

@@ -5,6 +5,7 @@ Source: iproute2 ip/ipaddress.c and ip/iplink_*.c.
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
@@ -143,7 +144,7 @@ def _from_text(block: list[str], first: int) -> Link:
             data = _data(word, _settings(words[1:]))[0]
         elif word == "bridge_slave":
             found["port"] = guarded(SECTION, number, line, lambda text, _n: _port(text))
-    typed = convert(data, _DATA[found["kind"]]) if data else None
+    typed: Any = convert(data, _DATA[found["kind"]]) if data else None
     return Link(**found, data=typed, addresses=tuple(addresses), rx=counters["RX"], tx=counters["TX"])
 
 
@@ -172,22 +173,23 @@ def _head(line: str, _number: int) -> dict[str, Any]:
 
 def _hardware(line: str, _number: int) -> dict[str, Any]:
     words = line.split()
-    told = dict(zip(words[2:], words[3:], strict=False))
+    told = dict(itertools.pairwise(words))
     netns = told.get("link-netnsid")
     return {
         "link_type": words[0].partition("/")[2],
-        "address": words[1] if len(words) > 1 and ":" in words[1] or len(words) > 1 and "." in words[1] else "",
+        "address": words[1] if (len(words) > 1 and ":" in words[1]) or (len(words) > 1 and "." in words[1]) else "",
         "link_netnsid": int(netns) if netns is not None else None,
     }
 
 
 def _address(line: str, _number: int) -> LinkAddress:
     words = line.split()
-    told = dict(zip(words[2:], words[3:], strict=False))
+    told = dict(itertools.pairwise(words))
     local, _, length = words[1].partition("/")
     peer = ""
     if told.get("peer"):
         peer, _, length = told["peer"].partition("/")
+    flags: dict[str, Any] = dict.fromkeys(_ADDRESS_FLAGS & set(words), True)
     return LinkAddress(
         family=words[0],
         local=local,
@@ -196,7 +198,7 @@ def _address(line: str, _number: int) -> LinkAddress:
         scope=told.get("scope", ""),
         broadcast=told.get("brd", ""),
         label=words[-1] if words[0] == "inet" and words[-1] not in _ADDRESS_FLAGS else "",
-        **{flag: True for flag in _ADDRESS_FLAGS & set(words)},
+        **flags,
     )
 
 

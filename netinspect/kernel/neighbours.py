@@ -5,6 +5,7 @@ Sources: iproute2 ip/ipneigh.c, bridge/fdb.c.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from netinspect.kernel.reading import is_json, lines, objects
@@ -38,7 +39,7 @@ def _from_json(record: dict[str, Any], line: int) -> Neighbour:
 
 def _from_text(line: str, number: int) -> Neighbour:
     dst, *words = line.split()
-    told = dict(zip(words, words[1:], strict=False))
+    told = dict(itertools.pairwise(words))
     return Neighbour(
         dst=dst,
         dev=told.get("dev", ""),

@@ -217,7 +217,7 @@ def statement(found: Any) -> Term:
     return read
 
 
-def term(found: Any) -> Any:
+def term(found: Any) -> Any:  # noqa: PLR0911 - one for each form of a value
     """Read a value: a number or text is itself, a list a tuple, an object with one key a Term."""
     if isinstance(found, dict):
         if len(found) != 1:

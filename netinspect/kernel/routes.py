@@ -48,7 +48,7 @@ def routes(text: str, family: str) -> tuple[Route, ...]:
     )
 
 
-def _route(line: str, number: int, family: str) -> Route:
+def _route(line: str, number: int, family: str) -> Route:  # noqa: PLR0912 - one for each keyword
     words = iter(line.split())
     word = next(words)
     kind = "unicast"

@@ -1,7 +1,8 @@
-"""Queueing disciplines and filters: ``tc -j qdisc`` and ``tc -j filter``. Source: iproute2 tc/tc_qdisc.c, tc_filter.c."""
+"""Queueing disciplines and filters: ``tc qdisc`` and ``tc filter``. Sources: iproute2 tc/tc_qdisc.c, tc_filter.c."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from netinspect.kernel.reading import is_json, lines, objects
@@ -28,10 +29,8 @@ def _qdisc_from_json(record: dict[str, Any], _line: int) -> Qdisc:
 
 def _qdisc(line: str, _number: int) -> Qdisc:
     _, kind, handle, *words = line.split()
-    told = dict(zip(words, words[1:], strict=False))
-    return Qdisc(
-        dev=told.get("dev", ""), kind=kind, handle=handle, parent=told.get("parent", ""), root="root" in words
-    )
+    told = dict(itertools.pairwise(words))
+    return Qdisc(dev=told.get("dev", ""), kind=kind, handle=handle, parent=told.get("parent", ""), root="root" in words)
 
 
 def filters(text: str, dev: str, direction: str) -> tuple[Filter, ...]:
@@ -58,7 +57,7 @@ def _filter(line: str, dev: str, direction: str) -> Filter | None:
     words = line.split()
     if words[0] != "filter":
         return None
-    told = dict(zip(words, words[1:], strict=False))
+    told = dict(itertools.pairwise(words))
     pref = told.get("pref")
     kind = words[words.index("pref") + 2] if "pref" in words else words[-1]
     return Filter(

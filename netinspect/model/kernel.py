@@ -73,7 +73,7 @@ class BridgePortData(Fact, frozen=True, kw_only=True):
 
 
 class VxlanData(Fact, frozen=True, kw_only=True, tag="vxlan"):
-    """``IFLA_VXLAN_*`` (RFC 7348): VNI, own end, group or remote, port, and whether it learns or looks up (L2/L3 miss)."""
+    """``IFLA_VXLAN_*`` (RFC 7348): VNI, both ends or the group, port, and how it learns."""
 
     id: int = 0
     local: str = ""

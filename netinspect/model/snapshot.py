@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from netinspect.model import wire
+from netinspect.model.evidence import NodeEvidence
 
 
 class GapReason(str, Enum):
@@ -15,12 +16,14 @@ class GapReason(str, Enum):
     NOT_SERVED = "not-served"  # the API server does not know the kind
     FAILED = "failed"  # the server or the way to it failed, again and again
     PARTIAL = "partial"  # allowed in one namespace only
+    NO_ACCESS = "no-access"  # there is no way into the node, or not into all of it
 
 
 class Gap(Struct, frozen=True, kw_only=True, rename="camel"):
     """A kind that was asked for and not read, or not whole; what depends on it is unknown.
 
-    ``namespaces`` are those in which a partial kind was read whole.
+    ``namespaces`` are those in which a partial kind was read whole. Of kernel state ``resource`` is ``node/NAME`` or
+    ``pod/NAMESPACE/NAME``.
     """
 
     resource: str
@@ -29,11 +32,17 @@ class Gap(Struct, frozen=True, kw_only=True, rename="camel"):
     hint: str = ""
     namespaces: tuple[str, ...] = ()
 
+    @property
+    def inside(self) -> bool:
+        """Say whether it is about what is inside a node, and not about a kind of the API."""
+        return self.resource.startswith(("node/", "pod/"))
+
 
 class Snapshot(Struct, frozen=True, kw_only=True):
     """A cluster, as far as it was read. A kind that is in ``gaps`` is empty without meaning that there is none.
 
-    ``versions`` are the resource versions of the lists: each kind is read at a moment of its own.
+    ``versions`` are the resource versions of the lists: each kind is read at a moment of its own. ``kernels`` is what
+    was read in the nodes, where any was looked into.
     """
 
     taken_at: str = ""
@@ -55,6 +64,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     custom_resource_definitions: tuple[wire.Named, ...] = ()
     control_plane: tuple[wire.ControlPlanePod, ...] = ()
     config_maps: tuple[wire.ConfigMap, ...] = ()
+    kernels: tuple[NodeEvidence, ...] = ()
 
     def gap(self, resource: str) -> Gap | None:
         """Give the gap of a kind, or None where it was read whole."""

@@ -111,8 +111,39 @@ class HostPortClash(Document, frozen=True, kw_only=True):
     pods: tuple[str, ...]
 
 
+class Interface(Document, frozen=True, kw_only=True):
+    """A network interface as the kernel has it.
+
+    ``state`` is ``up``, ``down``, or ``no carrier``. ``peer`` is what its other end belongs to, ``pod/NAMESPACE/NAME``,
+    where that was read. ``details`` says in words what its kind does: a tunnel's VNI and ends, a bridge's filters.
+    """
+
+    name: str
+    index: int
+    kind: str
+    state: str
+    mtu: int
+    mac: str = ""
+    addresses: tuple[str, ...] = ()
+    master: str = ""
+    peer: str = ""
+    details: str = ""
+
+
+class Attachment(Document, frozen=True, kw_only=True):
+    """How a pod hangs on its node: its interface, the other end of it, and the bridge that this is a port of.
+
+    ``gateway`` is where the pod's default routes lead, one a family.
+    """
+
+    interface: Interface
+    host_interface: str = ""
+    bridge: str = ""
+    gateway: tuple[str, ...] = ()
+
+
 class NodeEntry(Document, frozen=True, kw_only=True):
-    """A node on the host network."""
+    """A node on the host network. ``interfaces`` is null where the node was not looked into."""
 
     name: str
     ready: Truth
@@ -126,6 +157,7 @@ class NodeEntry(Document, frozen=True, kw_only=True):
     operating_system: str = ""
     pods: tuple[HostPod, ...] | None = ()
     clashes: tuple[HostPortClash, ...] = ()
+    interfaces: tuple[Interface, ...] | None = None
 
 
 class HostNetwork(Document, frozen=True, kw_only=True):
@@ -300,7 +332,11 @@ class PortClash(Document, frozen=True, kw_only=True):
 
 
 class PodContainers(Document, frozen=True, kw_only=True):
-    """The containers of one pod, which share its addresses and localhost."""
+    """The containers of one pod, which share its addresses and localhost.
+
+    ``attachments`` is null where its namespace was not looked into, or it is on the host network; ``disagreements``
+    are what the kernel has and the API says otherwise.
+    """
 
     namespace: str
     name: str
@@ -309,6 +345,8 @@ class PodContainers(Document, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
     containers: tuple[ContainerEntry, ...] = ()
     clashes: tuple[PortClash, ...] = ()
+    attachments: tuple[Attachment, ...] | None = None
+    disagreements: tuple[str, ...] = ()
 
 
 class ContainerNetwork(Document, frozen=True, kw_only=True):

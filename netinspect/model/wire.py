@@ -34,6 +34,7 @@ class Metadata(Wire, frozen=True):
 
     name: str = ""
     namespace: str = ""
+    uid: str = ""
     labels: Labels = field(default_factory=dict)
     deletion_timestamp: Term = ""
     owner_references: tuple[OwnerReference, ...] = ()
@@ -100,12 +101,26 @@ class ContainerPort(Wire, frozen=True):
     host_ip: str = field(default="", name="hostIP")
 
 
+class Capabilities(Wire, frozen=True):
+    """Linux capabilities given beyond those of every container; ``ALL`` gives all (capabilities(7))."""
+
+    add: tuple[Term, ...] = ()
+
+
+class SecurityContext(Wire, frozen=True):
+    """What a container may do on its node."""
+
+    privileged: bool = False
+    capabilities: Capabilities = Capabilities()
+
+
 class Container(Wire, frozen=True):
     """A container of a pod; an init container with ``restartPolicy: Always`` is a native sidecar (KEP-753)."""
 
     name: str = ""
     ports: tuple[ContainerPort, ...] = ()
     restart_policy: Term = ""
+    security_context: SecurityContext | None = None
 
 
 class PodSpec(Wire, frozen=True):
@@ -116,6 +131,7 @@ class PodSpec(Wire, frozen=True):
     ephemeral_containers: tuple[Container, ...] = ()
     node_name: str = ""
     host_network: bool = False
+    host_pid: bool = field(default=False, name="hostPID")
 
 
 class Reason(Wire, frozen=True):
@@ -138,6 +154,7 @@ class ContainerStatus(Wire, frozen=True):
     name: str = ""
     ready: bool = False
     state: ContainerState = ContainerState()
+    container_id: str = field(default="", name="containerID")
 
 
 class PodIP(Wire, frozen=True):

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 import msgspec
 
+from netinspect.model.inspection import NamespaceView
 from netinspect.model.topology import Document, Ownership, Topology
 from netinspect.output.base import Style
 
 NAME = "json"
-RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership})
+RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView})
 
 _PIECE = 1 << 20
 # JSON escapes the first 32 control characters; a terminal obeys more than these.

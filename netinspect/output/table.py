@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from netinspect.model.inspection import NamespaceView
 from netinspect.model.topology import (
     ClusterNetwork,
     ContainerNetwork,
@@ -18,12 +19,12 @@ from netinspect.model.topology import (
     ServiceNetwork,
     Topology,
 )
-from netinspect.output import words
+from netinspect.output import kernel, words
 from netinspect.output.base import Style, safe
 from netinspect.output.columns import columns, section
 
 NAME = "table"
-RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership})
+RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView})
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ def tables(document: Document, style: Style, *, wide: bool) -> Iterator[str]:
     """Give the document as tables; ``wide`` adds columns."""
     if isinstance(document, Ownership):
         yield from _ownership(document, style)
+    elif isinstance(document, NamespaceView):
+        yield from kernel.namespace(document, style, wide=wide)
     elif isinstance(document, Topology):
         shown = _Shown(style, wide=wide, namespaced=len(document.scope.namespaces) != 1)
         parts = (
@@ -105,6 +108,16 @@ def _host(network: HostNetwork, shown: _Shown) -> Iterator[str]:
             (node, f"{p.port}/{p.protocol}", p.host_ip, f"{pod.namespace}/{pod.name}", p.container, p.via)
             for node, pod in on_host
             for p in pod.ports
+        ],
+        style,
+    )
+    yield from _more(
+        ("NODE", "INTERFACE", "KIND", "STATE", "MTU", "ADDRESSES", "MASTER", "LEADS-TO", "DETAILS"),
+        [
+            (n.name, i.name, i.kind, i.state, str(i.mtu), ", ".join(i.addresses), i.master, i.peer, i.details)
+            for n in nodes
+            for i in n.interfaces or ()
+            if wide or i.name != "lo"
         ],
         style,
     )
@@ -250,7 +263,29 @@ def _container(network: ContainerNetwork, shown: _Shown) -> Iterator[str]:
         ),
         style,
     )
+    yield from _more(
+        ("NAMESPACE", "POD", "INTERFACE", "STATE", "MTU", "ADDRESSES", "GATEWAY", "ON-NODE", "BRIDGE", "NODE"),
+        [
+            (
+                shown.namespace(p.namespace),
+                p.name,
+                a.interface.name,
+                a.interface.state,
+                str(a.interface.mtu),
+                ", ".join(a.interface.addresses),
+                ", ".join(a.gateway),
+                a.host_interface,
+                a.bridge,
+                p.node,
+            )
+            for p in network.pods or ()
+            for a in p.attachments or ()
+        ],
+        style,
+    )
     for p in network.pods or ():
+        for disagreement in p.disagreements:
+            yield _warning(f"pod/{p.namespace}/{p.name}: {disagreement}", style)
         for clash in p.clashes:
             containers = " and ".join(clash.containers)
             yield _warning(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from netinspect.model.inspection import NamespaceView
 from netinspect.model.topology import Document, Ownership, Topology
 from netinspect.output.base import Style
 from netinspect.output.table import tables
 
 NAME = "wide"
-RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership})
+RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView})
 
 
 def render(document: Document, style: Style) -> Iterator[str]:

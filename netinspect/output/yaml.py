@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import msgspec
 import yaml
 
+from netinspect.model.inspection import NamespaceView
 from netinspect.model.topology import Document, Ownership, Topology
 from netinspect.output.base import Style
 
 NAME = "yaml"
-RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership})
+RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView})
 
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 

@@ -294,7 +294,7 @@ def test_addresses_are_compared_as_addresses() -> None:
     ("gaps", "whole"), [((), True), (("config_maps", "control_plane"), True), (("pods",), False), (("nodes",), False)]
 )
 def test_a_map_is_settled_where_the_decisive_kinds_were_seen(gaps: tuple[str, ...], whole: bool) -> None:
-    assert settled(build(snapshot(gaps=gaps), ALL, Scope())) is whole
+    assert settled(build(snapshot(gaps=gaps), ALL, Scope()), snapshot(gaps=gaps)) is whole
 
 
 def test_a_snapshot_is_not_changed_by_looking_at_it() -> None:
