@@ -18,10 +18,14 @@ from netinspect.model.snapshot import Gap, GapReason, Snapshot
 
 @dataclass(frozen=True)
 class Inside:
-    """The namespaces that were read: ``pods`` by ``namespace/name``, ``others`` by node are those of no known pod."""
+    """The namespaces that were read: ``pods`` by ``namespace/name``, ``others`` by node are those of no known pod.
+
+    ``places`` says on which node each of these pods is.
+    """
 
     hosts: dict[str, Namespace] = field(default_factory=dict)
     pods: dict[str, Namespace] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
     others: dict[str, tuple[Namespace, ...]] = field(default_factory=dict)
 
 
@@ -60,6 +64,7 @@ def _match(kernel: NodeEvidence, pods: list[wire.Pod], inside: Inside) -> None:
             known = inside.pods.get(owner)
             if known is None or len(evidence.sections) > len(known.evidence.sections):
                 inside.pods[owner] = namespace
+                inside.places[owner] = kernel.node
         else:
             others.append(namespace)
     inside.others[kernel.node] = tuple(others)

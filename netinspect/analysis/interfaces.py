@@ -35,7 +35,7 @@ def of_node(node: str, inside: Inside) -> tuple[Interface, ...] | None:
     peers = {
         end.ifindex: name
         for name, namespace in inside.pods.items()
-        if namespace is not host
+        if inside.places.get(name) == node
         for link in _links(namespace)
         if (end := host_end(link, host)) is not None
     }

@@ -144,6 +144,7 @@ PROBABILITY = _kind(float, lambda v: f"{v:.11f}")
 MARK = _kind(_masked, _hex)
 DECIMAL_MASK = _kind(_masked, _decimal)
 HEX = _kind(lambda t: int(t, 16), lambda v: f"0x{v:x}")
+HEX8 = _kind(lambda t: int(t, 16), lambda v: f"0x{v:08x}")
 HEX2 = _kind(lambda t: int(t, 16), lambda v: f"0x{v:02x}")
 PREFIX = _kind(_prefix, _text)
 PORTS = _kind(_span(":"), _text)
@@ -187,8 +188,8 @@ MATCHES: Final[dict[str, dict[str, Kind]]] = {
     "ah": {"--ahspi": OPEN_SPAN, "--ahlen": INT, "--ahres": FLAG},
     "bpf": {"--bytecode": TEXT, "--object-pinned": WORD},
     "cgroup": {"--cgroup": INT, "--path": TEXT},
-    "cluster": {"--cluster-total-nodes": INT, "--cluster-local-node": INT, "--cluster-local-nodemask": HEX,
-                "--cluster-hash-seed": HEX},
+    "cluster": {"--cluster-total-nodes": INT, "--cluster-local-node": INT, "--cluster-local-nodemask": HEX8,
+                "--cluster-hash-seed": HEX8},
     "comment": {"--comment": TEXT},
     "connbytes": {"--connbytes": OPEN_SPAN, "--connbytes-mode": WORD, "--connbytes-dir": WORD},
     "connlabel": {"--label": TEXT, "--set": FLAG},

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from netinspect.kernel.reading import is_json, lines, objects, span, whole
+from netinspect.kernel.reading import guarded, is_json, lines, objects, span, whole
 from netinspect.model.kernel import NextHop, NextHopObject, PolicyRule, Route
 
 _TYPES = frozenset({
@@ -44,7 +44,7 @@ def routes(text: str, family: str) -> tuple[Route, ...]:
         elif line.strip():
             joined.append((number, line))
     return tuple(
-        lines(section, "\n" * (number - 1) + line, lambda one, n: _route(one, n, family))[0] for number, line in joined
+        guarded(section, number, line, lambda one, n: _route(one, n, family)) for number, line in joined
     )
 
 
@@ -59,10 +59,15 @@ def _route(line: str, number: int, family: str) -> Route:  # noqa: PLR0912 - one
     locked: list[str] = []
     unmodelled: dict[str, Any] = {}
     hops: list[dict[str, Any]] = []
+    object_ = False
     for word in words:
         here = hops[-1] if hops else found
         if word == "nexthop":
             hops.append({})
+            object_ = False
+        elif object_ or word == "nh_info":
+            # What follows is the nexthop object, which is read by itself.
+            object_ = True
         elif word == "via":
             _gateway(words, here)
         elif word == "dev":
