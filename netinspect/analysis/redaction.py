@@ -58,6 +58,9 @@ _IDENTIFIERS = re.compile(
     r"(?:(?<=pod)|(?<![0-9a-f]))(?:[0-9a-f]{64}|[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})"
     r"(?![0-9a-f])"
 )
+_PROXY_NAMES = re.compile(r"([a-z-]+-[A-Z0-9]{8}-)([^\s\"{}]+)")
+# The cgroups above those of pods say where the node itself runs.
+_ABOVE_PODS = re.compile(r"^(/proc/\d+/cgroup:.*?:/).*?(?=kubepods)")
 _ADDRESSES = re.compile(
     r"(?<![\w.])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{0,4}:[0-9a-fA-F:]*:[0-9a-fA-F:.]*)(?:/\d{1,3})?(?![\w.])"
 )
@@ -106,7 +109,7 @@ class Redactor:
         return "/".join([kind, *map(self.name, names)])
 
     def reading(self, reading: Reading) -> Reading:
-        """Redact what was read in a node: addresses, MACs and identifiers wherever they stand, names where known.
+        """Redact what was read in a node: addresses, MACs and identifiers wherever they stand, names in comments.
 
         Sections that may hold anything (configuration, command lines, folders, IPsec) are left out, and so is what
         comes after the last whole section. To be called after the pages, which say what the names are.
@@ -153,7 +156,17 @@ class Redactor:
         line = _IDENTIFIERS.sub(lambda m: self._identifier(m[0]), line)
         line = _MACS.sub(lambda m: self._mac(m[0]), line)
         line = _ADDRESSES.sub(lambda m: self._as_address(m[0]) or m[0], line)
-        return _WORD.sub(lambda m: self._names.get(m[0], m[0]), line)
+        line = _ABOVE_PODS.sub(r"\1", line)
+        return _PROXY_NAMES.sub(lambda m: m[1] + self._proxied(m[2]), line)
+
+    def _proxied(self, text: str) -> str:
+        """Redact the end of a name that kube-proxy gives in nftables: NAMESPACE/SERVICE/PROTOCOL/PORT__ADDRESS/PORT.
+
+        Source: k8s.io/kubernetes pkg/proxy/nftables/proxier.go (servicePortPolicyClusterChainName and its like).
+        """
+        service, mark, endpoint = text.partition("__")
+        hidden = "/".join(map(self.name, service.split("/")))
+        return hidden + mark + _ADDRESSES.sub(lambda m: self._as_address(m[0]) or m[0], endpoint)
 
     def _identifier(self, text: str) -> str:
         """Give another UID or container ID of the same form: a keyed hash, so that it is the same everywhere."""

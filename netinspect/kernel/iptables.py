@@ -54,8 +54,8 @@ def parse(text: str, family: str, variant: str) -> Ruleset:
             first = line[:1]
             indents[number] = found[: len(found) - len(line)]
         if first in ("-", "["):
-            words = line.split(" ", 3)
-            chain = words[1] if first == "-" else words[2] if len(words) > 2 else ""
+            words = line.split(" ", 3)[1 if first == "-" else 2 :]
+            chain = words[0] if words else ""
             if chain not in lines:
                 raise ParseError(section, number, f"a rule for {chain[:_SHOWN]!r}, which is not declared")
             lines[chain].append((number, line))

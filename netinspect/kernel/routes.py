@@ -43,9 +43,7 @@ def routes(text: str, family: str) -> tuple[Route, ...]:
             joined[-1] = (joined[-1][0], joined[-1][1] + " " + line.strip())
         elif line.strip():
             joined.append((number, line))
-    return tuple(
-        guarded(section, number, line, lambda one, n: _route(one, n, family)) for number, line in joined
-    )
+    return tuple(guarded(section, number, line, lambda one, n: _route(one, n, family)) for number, line in joined)
 
 
 def _route(line: str, number: int, family: str) -> Route:  # noqa: PLR0912 - one for each keyword

@@ -110,8 +110,8 @@ def _namespaces(found: _Found, reading: Reading) -> Iterator[NamespaceEvidence]:
 
 def _read(text: str, mark: str, first: int) -> _Found:
     found = _Found()
-    # Only the collector's own lines are looked at: between them stands whatever a tool printed.
-    own = re.compile(rf"^{re.escape(mark)}(.*)$", re.MULTILINE)
+    # Only the collector's own lines are looked at, and only whole ones: between them stands whatever a tool printed.
+    own = re.compile(rf"^{re.escape(mark)}(.*)\n", re.MULTILINE)
     opened: tuple[str, Section, int] | None = None
     ended: tuple[str, Section, int] | None = None
     line = first
@@ -123,7 +123,7 @@ def _read(text: str, mark: str, first: int) -> _Found:
         if verb == "end" and opened:
             namespace, section, begin = opened
             body = text[begin : max(begin, match.start() - 1)]
-            ended = (namespace, _with(section, body, _code(words)), match.end() + 1)
+            ended = (namespace, _with(section, body, _code(words)), match.end())
             opened = None
         elif verb == "done" and ended:
             namespace, section, begin = ended
@@ -131,7 +131,7 @@ def _read(text: str, mark: str, first: int) -> _Found:
             ended = None
         elif verb == "section" and len(words) >= 2:
             bound = int(words[2]) if len(words) > 2 and words[2].isdecimal() and len(words[2]) < 12 else 0
-            opened = (words[0], Section(words[1], bound=bound, line=line + 1), match.end() + 1)
+            opened = (words[0], Section(words[1], bound=bound, line=line + 1), match.end())
         elif verb == "absent" and len(words) >= 2:
             found.keep(words[0], Section(words[1], absent=True, stderr=f"no {words[-1]} there", line=line))
         elif verb == "name" and len(words) == 2:

@@ -70,7 +70,8 @@ class Reading(Struct, frozen=True):
 class NamespaceEvidence(Struct, frozen=True):
     """A network namespace: the node's own (``host``) or another, by its inode number in nsfs.
 
-    ``names`` are those in /run/netns. ``containers`` are the IDs of the containers whose processes are in it. ``through`` says by what it was read.
+    ``names`` are those in /run/netns. ``containers`` are the IDs of the containers whose processes are in it.
+    ``through`` says by what it was read.
     """
 
     id: str

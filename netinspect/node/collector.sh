@@ -102,7 +102,8 @@ namespace() {
     shell proc-ipv6-route 'cat /proc/net/ipv6_route'
     shell proc-if-inet6 'cat /proc/net/if_inet6'
     shell proc-arp 'cat /proc/net/arp'
-    shell proc-links 'for l in /sys/class/net/*; do echo "${l##*/} $(cat $l/ifindex $l/iflink $l/mtu $l/address $l/operstate 2>/dev/null | tr "\n" " ")"; done'
+    # Its /sys is that of the namespace in which it was mounted, so only there it tells the truth.
+    [ -n "$enter" ] || shell proc-links 'for l in /sys/class/net/*; do echo "${l##*/} $(cat $l/ifindex $l/iflink $l/mtu $l/address $l/operstate 2>/dev/null | tr "\n" " ")"; done'
   fi
   if ! command -v ss >/dev/null 2>&1; then
     shell proc-tcp 'cat /proc/net/tcp'
@@ -248,8 +249,8 @@ main() {
   watch=$!
   enter=
   patience=
-  # busybox's timeout of old wants -t, coreutils' and later ones do not.
-  if timeout 5 true 2>/dev/null </dev/null; then patience='timeout 20'; fi
+  # A quarter of the time for one tool. busybox's timeout of old wants -t, coreutils' and later ones do not.
+  if timeout 5 true 2>/dev/null </dev/null; then patience="timeout $((DEADLINE / 4 + 1))"; fi
   json=
   if ip -j addr show lo >/dev/null 2>&1 </dev/null; then json=-j; fi
   # busybox's ip knows neither.
@@ -271,12 +272,13 @@ main() {
     elif [ "$(readlink /proc/1/ns/mnt 2>/dev/null)" != "$(readlink /proc/self/ns/mnt)" ] && [ -d /proc/1/root/proc ]; then
       root=/proc/1/root
     fi
-    machine
     if [ "$root" != none ] && [ -n "$first" ] && [ "$first" != "$own" ]; then
       enter='nsenter --net=/proc/1/ns/net'
       own=$first
     fi
     namespace
+    enter=
+    machine
     own=${own#net:\[}
     printf '@%s host %s %s\n' "$NONCE" "${own%\]}" "$([ "$root" = none ] && echo blind || echo seeing)"
     if [ "$root" != none ]; then pods "${own%\]}"; fi

@@ -299,3 +299,37 @@ def test_an_error_from_the_cluster_is_not_obeyed_either(
     assert result.code == 3
     assert ESCAPE not in result.err
     assert "owned" in result.err
+
+
+def test_the_published_role_is_the_one_that_rbac_prints(netinspect: Netinspect) -> None:
+    published = (ROOT / "deploy" / "clusterrole.yaml").read_text()
+    assert published.partition("\n")[2] == netinspect("rbac").out
+
+
+def test_rbac_binds_the_roles_to_a_service_account(netinspect: Netinspect) -> None:
+    result = netinspect("rbac", "--access", "pod", "--inspector-namespace", "tools", "--serviceaccount", "ci:looker")
+    kinds = [line.partition(": ")[2] for line in result.out.splitlines() if line.startswith("kind: ")]
+    assert kinds == ["Namespace", "ClusterRole", "Role", "ClusterRoleBinding", "RoleBinding"]
+    assert "pod-security.kubernetes.io/enforce: privileged" in result.out
+    assert netinspect("rbac", "--serviceaccount", "nobody").code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("node", "n1", "--demo"), "has to be looked into"),
+        (("node", "--demo"), "which node?"),
+        (("node", "n9", "--demo"), "there is no node n9"),
+        (("pod", "shop/nobody", "--demo"), "there is no pod shop/nobody"),
+        (("node", "n1", "--demo", "--section", "quux"), "there is no section 'quux'"),
+        (("node", "n1", "--demo", "-o", "dot"), "has no format dot"),
+        (("map", "--demo", "--access", "exec"), "a recording holds what was read"),
+        (("map", "--demo", "--dry-run"), "add --access pod"),
+        (("map", "--demo", "--node-timeout", "0"), "--node-timeout must be"),
+        (("cleanup", "--demo"), "nothing to clean up in a recording"),
+    ],
+)
+def test_wrong_usage_of_the_ways_into_a_node(arguments: tuple[str, ...], said: str, netinspect: Netinspect) -> None:
+    result = netinspect(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert said in result.err

@@ -312,12 +312,26 @@ def _forward(settings: Settings) -> int:
     return port
 
 
+def freeze_forwarders(settings: Settings) -> None:
+    """Cut the way to the API server without closing a connection, as a network does that drops packets."""
+    _signal_forwarders(settings, signal.SIGSTOP)
+
+
+def thaw_forwarders(settings: Settings) -> None:
+    """Open the way to the API server again."""
+    _signal_forwarders(settings, signal.SIGCONT)
+
+
 def _stop_forwarders(settings: Settings) -> None:
+    _signal_forwarders(settings, signal.SIGKILL)
+
+
+def _signal_forwarders(settings: Settings, number: signal.Signals) -> None:
     wanted = str(settings.folder / "api.sock").encode()
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             words = (entry / "cmdline").read_bytes().split(b"\0")
             if words[0].endswith(b"socat") and any(wanted in w for w in words):
-                os.kill(int(entry.name), signal.SIGKILL)
+                os.kill(int(entry.name), number)
         except (FileNotFoundError, ProcessLookupError):
             continue
