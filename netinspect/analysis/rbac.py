@@ -30,10 +30,10 @@ def roles(access: Access, namespace: str) -> list[dict[str, Any]]:
                 "apiVersion": f"{_API}/v1",
                 "kind": "Role",
                 "metadata": {"name": f"{NAME}-inspectors", "namespace": namespace},
-                # To list and to delete pods is for `netinspect cleanup`.
+                # To list jobs and to delete pods is for `netinspect cleanup`; pods are listed by the role above.
                 "rules": [
                     {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "list", "delete"]},
-                    {"apiGroups": [""], "resources": ["pods"], "verbs": ["create", "get", "list", "delete"]},
+                    {"apiGroups": [""], "resources": ["pods"], "verbs": ["create", "get", "delete"]},
                     _EXEC,
                 ],
             }

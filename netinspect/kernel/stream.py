@@ -142,7 +142,10 @@ def _read(text: str, mark: str, first: int) -> _Found:
             found.complete = True
     if opened:
         namespace, section, begin = opened
-        found.keep(namespace, _with(section, text[begin:], None))
+        whole, _, last = text[begin:].rpartition("\n")
+        # The beginning of a line of our own, at which the stream was cut, is no output of the tool.
+        broken = bool(last) and (last.startswith(mark) or mark.startswith(last))
+        found.keep(namespace, _with(section, whole if broken else text[begin:], None))
     elif ended:
         found.keep(ended[0], ended[1])
     return found

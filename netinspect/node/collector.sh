@@ -173,8 +173,32 @@ pods() {
     done
   fi
   seen=" $1 "
+  found=
+  # What a namespace can be entered by: the name that its runtime gave it, which stays, or any process in it, which may
+  # end meanwhile. The sandbox's process has no files; those of the last are an application's.
+  for folder in "$root/run/netns" "$root/run/docker/netns"; do
+    [ "$root" != none ] && [ -d "$folder" ] || continue
+    inode=
+    for word in $(ls -L -i "$folder" 2>/dev/null </dev/null); do
+      case $inode in
+      '' | *[!0-9]*) inode=$word ;;
+      *)
+        printf '@%s name %s %s\n' "$NONCE" "$inode" "$word"
+        eval "name_$inode=\$folder/\$word"
+        # One that only has a name belongs to a pod without processes, or is a leftover.
+        case $seen$WANTED in
+        *" $inode "*) ;;
+        "$seen")
+          seen="$seen$inode "
+          found="$found $inode"
+          ;;
+        esac
+        inode=
+        ;;
+      esac
+    done
+  done
   pid=
-  paths=
   for word in $places; do
     case $word in
     /proc/*)
@@ -184,52 +208,35 @@ pods() {
     net:*)
       inode=${word#net:\[}
       inode=${inode%\]}
-      # The sandbox's process comes first and has no files; those of the last are an application's.
-      eval "last_$inode=$pid"
+      case $inode in '' | *[!0-9]*) continue ;; esac
+      eval "pids_$inode=\"\$pids_$inode $pid\""
       case $seen in *" $inode "*) continue ;; esac
       if [ -n "$WANTED" ]; then
         case $chosen in *" $pid "*) ;; *) continue ;; esac
       fi
       seen="$seen$inode "
-      paths="$paths $inode:/proc/$pid/ns/net"
+      found="$found $inode"
       ;;
     esac
-  done
-  # A namespace that only has a name belongs to a pod without processes, or is a leftover.
-  for folder in "$root/run/netns" "$root/run/docker/netns"; do
-    [ -z "$WANTED" ] && [ "$root" != none ] && [ -d "$folder" ] || continue
-    inode=
-    for word in $(ls -L -i "$folder" 2>/dev/null </dev/null); do
-      case $inode in
-      '') inode=$word ;;
-      *)
-        printf '@%s name %s %s\n' "$NONCE" "$inode" "$word"
-        case $seen in
-        *" $inode "*) ;;
-        *)
-          seen="$seen$inode "
-          paths="$paths $inode:$folder/$word"
-          ;;
-        esac
-        inode=
-        ;;
-      esac
-    done
   done
   # One time-out for each of many tools in many namespaces costs more than they do: here the deadline alone counts.
   patience=
-  for path in $paths; do
-    ns=${path%%:*}
-    enter="nsenter --net=${path#*:}"
+  for ns in $found; do
+    eval "path=\$name_$ns; pids=\$pids_$ns"
+    last=
+    for pid in $pids; do
+      [ -e "/proc/$pid/ns/net" ] || continue
+      last=$pid
+      [ -n "$path" ] || path=/proc/$pid/ns/net
+    done
+    [ -n "$path" ] || continue
+    enter="nsenter --net=$path"
     namespace
-    # The pod's own view of DNS; only the lines that resolv.conf(5) knows, since the file is the pod's to choose.
-    case $path in
-    *:/proc/*)
-      enter=
-      eval "pid=\$last_$ns"
-      section resolv.conf grep -E '^(nameserver|search|domain|options) ' "/proc/$pid/root/etc/resolv.conf"
-      ;;
-    esac
+    # The pod's own view of DNS. The file is the pod's to choose, and may lead anywhere: only the beginning of a plain
+    # file is read, and only the lines that resolv.conf(5) knows.
+    enter=
+    [ -f "/proc/$last/root/etc/resolv.conf" ] && section resolv.conf sh -c \
+      'head -c 4096 "/proc/$0/root/etc/resolv.conf" | grep -E "^(nameserver|search|domain|options) "' "$last"
   done
 }
 

@@ -48,8 +48,18 @@ COUNTERS = re.compile(r"\[\d+:\d+\] ?")
 def _agents(lab: Settings) -> Iterator[None]:
     kubectl(lab, "apply", "-f", "-", stdin=AGENT.replace("IMAGE", NETSHOOT))
     kubectl(lab, "-n", "kube-system", "rollout", "status", "daemonset/sensor", "--timeout=120s")
+    # Until its address is known to be unique, a link has no IPv6 routes (RFC 4862, section 5.4).
+    until = time.monotonic() + 30
+    while any(_tentative(lab, node) for node in lab.node_names) and time.monotonic() < until:
+        time.sleep(0.5)
     yield
     kubectl(lab, "-n", "kube-system", "delete", "daemonset/sensor", "--wait=false")
+
+
+def _tentative(lab: Settings, node: str) -> bool:
+    pid = lab_node.init(lab, node)
+    assert pid is not None
+    return any(k["addr_info"] for k in outside(pid, "ip", "-6", "-j", "addr", "show", "tentative") if k)
 
 
 def recorded(lab: Settings, netinspect: Netinspect, file: Path, *arguments: str) -> Snapshot:

@@ -330,7 +330,7 @@ def test_the_printed_roles_are_enough_and_nothing_too_much(
     assert works("pod", None)
     for resource, verbs in (
         ("jobs", ("create", "list", "delete")),
-        ("pods", ("create", "get", "list", "delete")),
+        ("pods", ("create", "get", "delete")),
         ("pods/exec", ("get", "create")),
     ):
         for verb in verbs:
