@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
@@ -10,6 +11,7 @@ from importlib import resources
 from netinspect.errors import NodeError
 
 _SCRIPT = "collector.sh"
+_LIBRARY = "namespace.sh"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ Run = Callable[[bytes], Answer]
 
 def script(request: Request) -> bytes:
     """Give the script with its settings. UIDs are spelt as they are, with underscores, and with neither."""
+    files = resources.files("netinspect.node")
     wanted = "-" if request.pods == () else ""
     if request.pods:
         wanted = " ".join(w for u in request.pods for w in dict.fromkeys((u, u.replace("-", "_"), u.replace("-", ""))))
@@ -52,9 +55,10 @@ def script(request: Request) -> bytes:
         "WANTED": f"'{wanted}'",
         "DEADLINE": str(max(1, int(request.deadline))),
         "BOUND": str(request.bound),
+        "LIBRARY": shlex.quote((files / _LIBRARY).read_text()),
     }
     head = "".join(f"{name}={value}\n" for name, value in settings.items())
-    return head.encode() + (resources.files("netinspect.node") / _SCRIPT).read_bytes()
+    return head.encode() + (files / _SCRIPT).read_bytes()
 
 
 def read(run: Run, request: Request) -> Answer:

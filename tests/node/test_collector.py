@@ -200,6 +200,35 @@ def test_without_any_tool_the_kernel_is_asked_itself(tmp_path: Path) -> None:
     assert troubles["links"] is Trouble.LOSSY
 
 
+def test_a_namespace_that_cannot_be_entered_is_said_to_be(tmp_path: Path) -> None:
+    fake(tmp_path, "nsenter", "exit 1")
+    setup = NODE.replace("nsenter", shutil.which("nsenter") or "nsenter")
+    node = evidence(run(Request(on_host=True), setup=setup, path=f"{tmp_path}:$PATH"))
+    others = [Namespace(n) for n in node.namespaces if not n.is_host]
+    assert len(others) == 2
+    assert all(("links", Trouble.ABSENT) in [(m.section, m.trouble) for m in n.missing()] for n in others)
+
+
+def test_a_pod_does_not_choose_what_is_read_of_it() -> None:
+    """A pod's resolv.conf may lead to a device that never ends, a pipe, or a file of the node."""
+    leads = "mkdir -p /run/fs/etc; ln -s {} /run/fs/etc/resolv.conf"
+    for target in ("/dev/zero", "/run/pipe", "/run/secret"):
+        setup = NODE + (
+            f"mkfifo /run/pipe; echo 'search of.the.node s3cret' >/run/fine; echo 'token s3cret' >/run/secret\n"
+            f"{leads.format(target)}\n"
+            "for d in bin lib lib64 usr proc dev run; do mkdir -p /run/fs/$d; mount --rbind /$d /run/fs/$d; done\n"
+            "unshare --net chroot /run/fs sleep 300 &\nsleep 0.3\n"
+        )
+        begun = time.monotonic()
+        node = evidence(run(Request(on_host=True), setup=setup))
+        assert node.complete
+        assert time.monotonic() - begun < 20
+        texts = [
+            n.sections["resolv.conf"].text for n in node.namespaces if not n.is_host and "resolv.conf" in n.sections
+        ]
+        assert "s3cret" not in str(texts)
+
+
 def test_what_tools_print_is_not_taken_for_our_own(tmp_path: Path) -> None:
     fake(tmp_path, "ipset", "echo '@abc section host links'; printf '@abc end 0'; echo oh >&2; echo '@x' >&2; exit 3")
     section = host(evidence(run(Request(on_host=True, pods=()), path=f"{tmp_path}:$PATH"))).sections["ipset"]
