@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 TEST_PACKAGES := bash busybox conntrack containernetworking-plugins curl ethtool fish graphviz ipset iproute2 iptables kmod \
 	nftables openssl runc socat tcpdump zsh
 
-.PHONY: demo test lint lab lab-down test-packages lab-packages completions demo-recording bench clean
+.PHONY: demo test lint lab lab-down test-packages lab-packages completions demo-recording bench fuzz clean
 
 demo: $(VENV)/.runs ## show the map of a recorded cluster
 	$(BIN)/netinspect map --demo
@@ -42,8 +42,13 @@ demo-recording: $(STAMP) ## record the lab with its workloads as the demo that i
 		--kubeconfig "$$($(BIN)/python -m tests.lab kubeconfig --name demo)"
 	$(BIN)/python -m tests.lab down --name demo
 
+fuzz: $(STAMP) ## look for input that breaks a parser, for MINUTES (10)
+	$(BIN)/pip install --quiet --group fuzz
+	$(BIN)/python -m tests.kernel.fuzz
+
 bench: $(STAMP) ## the figures of benchmarks/README.md
 	$(BIN)/python -m benchmarks help
+	$(BIN)/python -m benchmarks rules
 	$(BIN)/python -m benchmarks map
 
 clean:

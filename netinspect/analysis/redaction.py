@@ -105,7 +105,11 @@ class Redactor:
         """Redact the node or pod that a gap is about; other gaps are about kinds, which every cluster has."""
         if not gap.inside:
             return gap.resource
-        kind, *names = gap.resource.partition(",")[0].split("/")
+        return self._named(gap.resource.partition(",")[0])
+
+    def _named(self, text: str) -> str:
+        """Redact ``node/n1`` or ``pod/shop/web``; what is no object says nothing of anybody."""
+        kind, *names = text.split("/")
         return "/".join([kind, *map(self.name, names)])
 
     def reading(self, reading: Reading) -> Reading:
@@ -118,7 +122,7 @@ class Redactor:
         return Reading(
             node=self.name(reading.node),
             access=reading.access,
-            through="/".join(map(self.name, reading.through.split("/"))),
+            through=self._named(reading.through),
             raw=self._stream(reading.raw),
             pod=PodReference(self.name(pod.uid), self.name(pod.namespace), self.name(pod.name)) if pod else None,
             broken=bool(reading.broken) * "ended early",

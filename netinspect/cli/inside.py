@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from netinspect.model.topology import Scope
 
 if TYPE_CHECKING:
     from netinspect.analysis.agents import Agent
+    from netinspect.cluster.collect import Progress
     from netinspect.cluster.exec import Place
     from netinspect.cluster.inspectors import Plan
     from netinspect.cluster.transport import Transport
@@ -93,6 +94,13 @@ def with_kernels(
 
 def look(snapshot: Snapshot, target: Target, inspection: Inspection, wishes: Sequence[Wish]) -> Looked:
     """Read the nodes, each by the way that was chosen; what could not be read is a gap."""
+    with console.progress(verbose=False) as progress:
+        return _look(snapshot, target, inspection, wishes, progress)
+
+
+def _look(
+    snapshot: Snapshot, target: Target, inspection: Inspection, wishes: Sequence[Wish], progress: Progress
+) -> Looked:
     from netinspect.parallel import each
 
     level = inspection.access
@@ -100,7 +108,7 @@ def look(snapshot: Snapshot, target: Target, inspection: Inspection, wishes: Seq
     own = this_node(snapshot) if level in (AccessLevel.LOCAL, AccessLevel.AUTO) else ""
     looker = _Looker(snapshot, target, inspection)
     if level is AccessLevel.POD:
-        return _through_inspectors(looker, inspection, wishes)
+        return _through_inspectors(looker, inspection, wishes, progress)
     results = []
     remote = list(wishes)
     if own:
@@ -109,11 +117,18 @@ def look(snapshot: Snapshot, target: Target, inspection: Inspection, wishes: Seq
     if level is AccessLevel.LOCAL:
         results += [(w, _refused(w.node, NodeError("--access local reads this machine alone"))) for w in remote]
     else:
-        results += each(remote, looker.through_agents, inspection.parallel)
+        results += _counted(each(remote, looker.through_agents, inspection.parallel), progress)
     return _together([r for _, r in results])
 
 
-def _through_inspectors(looker: _Looker, inspection: Inspection, wishes: Sequence[Wish]) -> Looked:
+def _counted(results: Iterable[tuple[Wish, Looked]], progress: Progress) -> Iterator[tuple[Wish, Looked]]:
+    """Tell of each node that has been looked into."""
+    for number, result in enumerate(results, 1):
+        progress("nodes from within", number)
+        yield result
+
+
+def _through_inspectors(looker: _Looker, inspection: Inspection, wishes: Sequence[Wish], progress: Progress) -> Looked:
     from netinspect.cluster.inspectors import inspectors
     from netinspect.parallel import each
 
@@ -122,7 +137,8 @@ def _through_inspectors(looker: _Looker, inspection: Inspection, wishes: Sequenc
     try:
         with inspectors(looker.transport, planned, lambda node, error: found.append(_refused(node, error))) as places:
             looker.places = places
-            found += (r for _, r in each(wishes, looker.through_inspector, inspection.parallel))
+            read = each(wishes, looker.through_inspector, inspection.parallel)
+            found += (r for _, r in _counted(read, progress))
     except NodeError as error:
         # Nothing at all may be created there: each node is told of, and the rest goes on.
         found += [_refused(w.node, error) for w in wishes]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import struct
 
 from netinspect.kernel.reading import lines
 from netinspect.model.kernel import Counters, Link, LinkAddress, Neighbour, Route
@@ -112,7 +111,7 @@ def _route4(line: str, number: int) -> Route | None:
 
 
 def _little(text: str) -> ipaddress.IPv4Address:
-    return ipaddress.IPv4Address(struct.pack("<I", int(text, 16)))
+    return ipaddress.IPv4Address(int(text, 16).to_bytes(4, "little"))
 
 
 def routes6(text: str) -> tuple[Route, ...]:

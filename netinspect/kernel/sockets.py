@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import struct
 from typing import Any
 
 from netinspect.kernel.reading import lines
@@ -95,6 +94,5 @@ def _proc(line: str, number: int, protocol: str) -> Socket | None:
 def _hex(text: str) -> tuple[str, int]:
     """Read an address in words of the machine's byte order, which is taken for little-endian, and a port."""
     address, _, port = text.partition(":")
-    words = [int(address[i : i + 8], 16) for i in range(0, len(address), 8)]
-    packed = struct.pack(f"<{len(words)}I", *words)
+    packed = b"".join(int(address[i : i + 8], 16).to_bytes(4, "little") for i in range(0, len(address), 8))
     return str(ipaddress.ip_address(packed)), int(port, 16)

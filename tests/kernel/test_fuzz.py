@@ -94,7 +94,7 @@ JSON = st.recursive(
 )
 
 
-def _tried(name: str, text: str) -> None:
+def tried(name: str, text: str) -> None:
     try:
         PARSERS[name](text)
     except ParseError as error:
@@ -117,7 +117,7 @@ def test_any_bytes(name: str, data: Any) -> None:
         | st.lists(JSON, max_size=3).map(_json)
         | JSON.map(_json)
     )
-    _tried(name, text)
+    tried(name, text)
 
 
 def _json(value: object) -> str:
@@ -127,8 +127,8 @@ def _json(value: object) -> str:
 @pytest.mark.parametrize("name", PARSERS)
 def test_deep_and_huge_values(name: str) -> None:
     for text in ("[" * 5000, "[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900, "9" * 5000, "a" * 100_000):
-        _tried(name, text)
-        _tried(name, f'[{{"ifindex": {text[:200]}}}]')
+        tried(name, text)
+        tried(name, f'[{{"ifindex": {text[:200]}}}]')
 
 
 LINE = {
