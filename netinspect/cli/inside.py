@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from netinspect.analysis.agents import Agent
     from netinspect.cluster.collect import Progress
     from netinspect.cluster.exec import Place
-    from netinspect.cluster.inspectors import Plan
+    from netinspect.cluster.inspectors import Inspectors, Plan
     from netinspect.cluster.transport import Transport
     from netinspect.node.reader import Run
 
@@ -133,12 +133,13 @@ def _through_inspectors(looker: _Looker, inspection: Inspection, wishes: Sequenc
     from netinspect.parallel import each
 
     found: list[Looked] = []
-    planned = plan(inspection, [w.node for w in wishes])
     try:
-        with inspectors(looker.transport, planned, lambda node, error: found.append(_refused(node, error))) as places:
-            looker.places = places
-            read = each(wishes, looker.through_inspector, inspection.parallel)
-            found += (r for _, r in _counted(read, progress))
+        with inspectors(looker.transport, plan(inspection, [w.node for w in wishes])) as made:
+
+            def read(wish: Wish) -> Looked:
+                return looker.through_inspector(wish, made)
+
+            found += (r for _, r in _counted(each(wishes, read, inspection.parallel), progress))
     except NodeError as error:
         # Nothing at all may be created there: each node is told of, and the rest goes on.
         found += [_refused(w.node, error) for w in wishes]
@@ -175,7 +176,6 @@ class _Looker:
         self._target = target
         self._deadline = duration(inspection.node_timeout)
         self._verbose = target.verbose
-        self.places: dict[str, Place] = {}
         self._transport: Transport | None = None
 
     @property
@@ -252,16 +252,14 @@ class _Looker:
             return Looked(gaps=(gap,))
         return Looked((Reading(agent.node, Access.EXEC, _name(agent), answer.raw, pod, answer.broken),))
 
-    def through_inspector(self, wish: Wish) -> Looked:
-        """Read a node through the inspector pod that was created on it."""
+    def through_inspector(self, wish: Wish, inspectors: Inspectors) -> Looked:
+        """Read a node through a pod that is created on it for the time of the reading."""
         from netinspect.cluster.inspectors import wait
 
-        place = self.places.get(wish.node)
-        if place is None:
-            return Looked()
         try:
-            wait(self.transport, place, self._deadline)
-            return self._read(self._run_in(place), wish, Access.POD, str(place), on_host=False)
+            with inspectors.on(wish.node) as place:
+                wait(self.transport, place, self._deadline)
+                return self._read(self._run_in(place), wish, Access.POD, str(place), on_host=False)
         except NodeError as error:
             return _refused(wish.node, error)
 
@@ -316,14 +314,16 @@ def plan(inspection: Inspection, nodes: Sequence[str]) -> Plan:
     """Say what --access pod creates."""
     from netinspect.cluster.inspectors import IMAGE, Plan
 
+    patience = duration(inspection.node_timeout)
     return Plan(
         run=secrets.token_hex(4),
         nodes=tuple(nodes),
         namespace=inspection.inspector_namespace,
         image=inspection.image or IMAGE,
         pull_policy=inspection.image_pull_policy.value,
-        # Long enough for the slowest node to start its pod and be read, one batch after the other.
-        lifetime=int(2 * duration(inspection.node_timeout) * -(-max(len(nodes), 1) // inspection.parallel)) + 30,
+        # Long enough for the slowest node to start its pod and be read, and for one batch after the other.
+        lifetime=int(2 * patience) + 30,
+        deadline=int(2 * patience * -(-max(len(nodes), 1) // inspection.parallel)) + 30,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +31,10 @@ _HOPELESS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNe
 
 @dataclass(frozen=True)
 class Plan:
-    """What to create. ``lifetime`` in seconds is how long it may exist at most; ``run`` marks what belongs together."""
+    """What to create. ``run`` marks what belongs together.
+
+    ``lifetime`` is how long a pod may exist at most, and ``deadline`` the whole, in seconds.
+    """
 
     run: str
     nodes: tuple[str, ...]
@@ -39,6 +42,7 @@ class Plan:
     image: str = IMAGE
     pull_policy: str = "IfNotPresent"
     lifetime: int = 120
+    deadline: int = 120
 
 
 def owner(plan: Plan) -> dict[str, Any]:
@@ -50,7 +54,7 @@ def owner(plan: Plan) -> dict[str, Any]:
         "spec": {
             "parallelism": 0,
             "backoffLimit": 0,
-            "activeDeadlineSeconds": plan.lifetime,
+            "activeDeadlineSeconds": plan.deadline,
             "ttlSecondsAfterFinished": 0,
             "template": {
                 "metadata": {"labels": {**_MANAGED, LABEL: plan.run}},
@@ -60,9 +64,9 @@ def owner(plan: Plan) -> dict[str, Any]:
     }
 
 
-def pod(plan: Plan, node: str, number: int, owner_uid: str) -> dict[str, Any]:
+def pod(plan: Plan, node: str, owner_uid: str) -> dict[str, Any]:
     """Give the inspector of one node."""
-    metadata = _metadata(plan, f"netinspect-{plan.run}-{number}")
+    metadata = _metadata(plan, f"netinspect-{plan.run}-{plan.nodes.index(node) + 1}")
     # For servers older than the field in the security context (1.30).
     metadata["annotations"] = {f"container.apparmor.security.beta.kubernetes.io/{CONTAINER}": "unconfined"}
     if owner_uid:
@@ -127,35 +131,49 @@ def _metadata(plan: Plan, name: str) -> dict[str, Any]:
 
 def objects(plan: Plan) -> list[dict[str, Any]]:
     """List everything that would be created, in order, as ``--dry-run`` prints it."""
-    return [owner(plan), *(pod(plan, node, n, "set-when-created") for n, node in enumerate(plan.nodes, 1))]
+    return [owner(plan), *(pod(plan, node, "set-when-created") for node in plan.nodes)]
+
+
+class Inspectors:
+    """Makes inspector pods that the run's Job owns. Used from several threads."""
+
+    def __init__(self, transport: Transport, plan: Plan, owner_uid: str) -> None:
+        self._transport = transport
+        self._plan = plan
+        self._owner_uid = owner_uid
+
+    @contextmanager
+    def on(self, node: str) -> Iterator[Place]:
+        """Create the pod of one node, and take it away at the end; raises ``NodeError`` where it may not be."""
+        plan = self._plan
+        pods = f"/api/v1/namespaces/{quote(plan.namespace)}/pods"
+        body = pod(plan, node, self._owner_uid)
+        place = Place(plan.namespace, str(body["metadata"]["name"]), CONTAINER)
+        try:
+            self._transport.send("POST", pods, body)
+        except ClusterError as error:
+            raise NodeError(f"no inspector pod on {node}: {error}", hint=_hint(error, plan)) from error
+        try:
+            yield place
+        finally:
+            _delete(self._transport, f"{pods}/{quote(place.pod)}")
 
 
 @contextmanager
-def inspectors(
-    transport: Transport, plan: Plan, refused: Callable[[str, NodeError], None]
-) -> Iterator[dict[str, Place]]:
-    """Create the pods, and take them away at the end; ``refused`` is told of the nodes that got none.
+def inspectors(transport: Transport, plan: Plan) -> Iterator[Inspectors]:
+    """Create the owner of the pods, and take it away at the end with all that it owns.
 
     Raises ``NodeError`` where nothing at all may be created.
     """
     jobs = f"/apis/batch/v1/namespaces/{quote(plan.namespace)}/jobs"
-    job = f"{jobs}/netinspect-{plan.run}"
     try:
         try:
             made = json.loads(transport.send("POST", jobs, owner(plan)))
-        except ApiError as error:
+        except ClusterError as error:
             raise NodeError(f"no inspector pods may be created: {error}", hint=_hint(error, plan)) from error
-        places: dict[str, Place] = {}
-        for number, node in enumerate(plan.nodes, 1):
-            try:
-                body = pod(plan, node, number, str(made["metadata"]["uid"]))
-                transport.send("POST", f"/api/v1/namespaces/{quote(plan.namespace)}/pods", body)
-                places[node] = Place(plan.namespace, str(body["metadata"]["name"]), CONTAINER)
-            except ClusterError as error:
-                refused(node, NodeError(f"no inspector pod on {node}: {error}", hint=_hint(error, plan)))
-        yield places
+        yield Inspectors(transport, plan, str(made["metadata"]["uid"]))
     finally:
-        _delete(transport, job)
+        _delete(transport, f"{jobs}/netinspect-{plan.run}")
 
 
 def _hint(error: ClusterError, plan: Plan) -> str:
@@ -203,10 +221,10 @@ def wait(transport: Transport, place: Place, deadline: float) -> None:
         time.sleep(_POLL)
 
 
-def _delete(transport: Transport, job: str) -> None:
-    """Delete the Job with all that it owns; if that fails, its own deadline does it."""
+def _delete(transport: Transport, path: str) -> None:
+    """Delete a pod, or the Job with all that it owns; if that fails, its own deadline does it."""
     try:
-        transport.send("DELETE", job, {"propagationPolicy": "Background", "gracePeriodSeconds": 0})
+        transport.send("DELETE", path, {"propagationPolicy": "Background", "gracePeriodSeconds": 0})
     except ClusterError:
         return
 
