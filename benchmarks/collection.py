@@ -28,11 +28,12 @@ def main(lab: str, node: str) -> None:
     """Time the collector and the tools by hand, both in one shell on the node, and the collector through a pod."""
     settings = load(lab)
     request = Request(on_host=True, deadline=300)
-    read = _timed(lab_node.enter(settings, node, ["setsid", "sh"]), script(request))
+    read = _timed(lab_node.enter(settings, node, ["setsid", "sh"]), script(request, "benchmark"))
     namespaces = [n for n in parse(Reading(node, Access.LOCAL, "", read[1])).namespaces if not n.is_host]
     by_hand = "".join(_by_hand(f"nsenter --net={p} ") for p in ["/proc/1/ns/net", *_paths(settings, node)])
     hand = min(_timed(lab_node.enter(settings, node, ["sh"]), by_hand.encode())[0] for _ in range(ROUNDS))
-    ours = min(_timed(lab_node.enter(settings, node, ["setsid", "sh"]), script(request))[0] for _ in range(ROUNDS))
+    collector = script(request, "benchmark")
+    ours = min(_timed(lab_node.enter(settings, node, ["setsid", "sh"]), collector)[0] for _ in range(ROUNDS))
     print(f"{node}: {len(namespaces)} namespaces of pods, {len(TOOLS)} tools in each")
     print(f"by hand {hand:.2f} s; the collector {ours:.2f} s; {ours - hand:+.2f} s, ratio {ours / hand:.2f}")
 

@@ -106,7 +106,7 @@ def _names_a_page(name: str) -> Any:
         ({}, b"{}", "manifest"),
         ([], b"{}", "manifest"),
         ({**MANIFEST, "pages": 5}, b"{}", "manifest"),
-        ({**MANIFEST, "pages": {"pods": ["api/pods/0001.json"] * 100_001}}, b"{}", "100001 pages"),
+        ({**MANIFEST, "pages": {"pods": ["api/pods/0001.json"] * 100_001}}, b"{}", "100001 files"),
         (_names_a_page("../../etc/passwd"), b"{}", "as no recording does"),
         (_names_a_page("/etc/passwd"), b"{}", "as no recording does"),
         (_names_a_page("api/pods/../0001.json"), b"{}", "as no recording does"),

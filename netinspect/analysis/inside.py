@@ -43,34 +43,64 @@ def match(snapshot: Snapshot) -> Inside:
 
 def _match(kernel: NodeEvidence, pods: list[wire.Pod], inside: Inside) -> None:
     by_name = {full_name(p.metadata): p for p in pods}
-    by_uid = {p.metadata.uid: full_name(p.metadata) for p in pods if p.metadata.uid}
-    by_container = {c: full_name(p.metadata) for p in pods for c in _containers(p)}
-    by_address = {a: full_name(p.metadata) for p in pods if not p.spec.host_network for a in addresses(p)}
+    finder = _Finder(pods)
+    claims: dict[str, list[Namespace]] = defaultdict(list)
     others: list[Namespace] = []
     for evidence in kernel.namespaces:
         namespace = Namespace(evidence)
         if evidence.is_host:
             inside.hosts[kernel.node] = namespace
-            continue
-        candidates = (
-            *(by_container.get(c, "") for c in evidence.containers),
-            *(by_uid.get(r.uid, "") for r in evidence.pods),
-            *(f"{r.namespace}/{r.name}" for r in evidence.pods if r.name),
-            *(by_address.get(a, "") for a in _addresses(namespace)),
-        )
-        owner = next((c for c in candidates if c in by_name or (c and not pods)), "")
-        # A pod on the host network has no namespace of its own, whatever runs beside it.
-        if owner and not (owner in by_name and by_name[owner].spec.host_network):
-            known = inside.pods.get(owner)
-            if known is None or len(evidence.sections) > len(known.evidence.sections):
-                inside.pods[owner] = namespace
-                inside.places[owner] = kernel.node
+        elif (owner := finder.owner(namespace)) and not (owner in by_name and by_name[owner].spec.host_network):
+            claims[owner].append(namespace)
         else:
             others.append(namespace)
+    for owner, claimants in claims.items():
+        # What runs in a pod may make namespaces of its own, for a sandbox or a build: the pod's is that which has its
+        # addresses.
+        best = max(claimants, key=lambda n: (finder.holds(owner, n), len(n.evidence.sections)))
+        inside.pods[owner] = best
+        inside.places[owner] = kernel.node
+        others += [n for n in claimants if n is not best]
     inside.others[kernel.node] = tuple(others)
     host = inside.hosts.get(kernel.node)
     if host is not None:
+        # A pod on the host network has no namespace of its own, whatever runs beside it.
         inside.pods.update({name: host for name, pod in by_name.items() if pod.spec.host_network})
+
+
+class _Finder:
+    """Knows by what the pods of one node are known."""
+
+    def __init__(self, pods: list[wire.Pod]) -> None:
+        self._by_name = {full_name(p.metadata): p for p in pods}
+        self._by_uid = {p.metadata.uid: full_name(p.metadata) for p in pods if p.metadata.uid}
+        self._by_container = {c: full_name(p.metadata) for p in pods for c in _containers(p)}
+        self._by_address = {a: full_name(p.metadata) for p in pods if not p.spec.host_network for a in addresses(p)}
+
+    def owner(self, namespace: Namespace) -> str:
+        """Give the pod whose namespace it is, or nothing."""
+        evidence = namespace.evidence
+        known = (
+            *(self._by_container.get(c, "") for c in evidence.containers),
+            *(self._by_uid.get(r.uid, "") for r in evidence.pods),
+        )
+        if owner := next(filter(None, known), ""):
+            return owner
+        # A name may be that of an earlier pod which is still ending, so it only counts with the address, or where the
+        # API server was not asked.
+        names = [f"{r.namespace}/{r.name}" for r in evidence.pods if r.name]
+        if not self._by_name:
+            return next(iter(names), "")
+        if owner := next((n for n in names if n in self._by_name and self.holds(n, namespace)), ""):
+            return owner
+        if evidence.pods:
+            return ""
+        return next((self._by_address[a] for a in _addresses(namespace) if a in self._by_address), "")
+
+    def holds(self, owner: str, namespace: Namespace) -> bool:
+        """Say whether a namespace has an address that the API server says the pod has."""
+        pod = self._by_name.get(owner)
+        return pod is not None and not set(addresses(pod)).isdisjoint(_addresses(namespace))
 
 
 def _containers(pod: wire.Pod) -> Iterator[str]:
@@ -92,10 +122,34 @@ def host_end(link: Link, host: Namespace | None) -> Link | None:
     if host is None or link.link_index is None or link.link:
         return None
     try:
-        found = (h for h in host.links if h.ifindex == link.link_index and h.link_index == link.ifindex)
-        return next(found, None)
+        # Indexes of different namespaces are equal by chance, but only a veth or netkit has an end elsewhere.
+        pairs = (h for h in host.links if h.kind in ("veth", "netkit", ""))
+        return next((h for h in pairs if h.ifindex == link.link_index and h.link_index == link.ifindex), None)
     except ParseError:
         return None
+
+
+def unread(snapshot: Snapshot, node: str, uids: tuple[str, ...] | None) -> tuple[Gap, ...]:
+    """Say what was asked for of a node and did not come: its end, or the namespaces of pods (None for all)."""
+    kernel = next((k for k in snapshot.kernels if k.node == node), None)
+    if kernel is None:
+        return ()
+    told = {g.resource for g in snapshot.gaps}
+    found = []
+    if not kernel.complete and f"node/{node}" not in told:
+        message = f"the reading through {kernel.through} ended before its end"
+        hint = "a longer --node-timeout gives it more time"
+        found.append(Gap(resource=f"node/{node}", reason=GapReason.PARTIAL, message=message, hint=hint))
+    inside = match(snapshot)
+    for pod in snapshot.pods:
+        name = full_name(pod.metadata)
+        wanted = uids is None or pod.metadata.uid in uids
+        live = pod.spec.node_name == node and pod.status.phase == "Running" and not finished(pod)
+        if wanted and live and name not in inside.pods and f"pod/{name}" not in told:
+            message = f"its network namespace was not found on {node}"
+            hint = "it may have ended meanwhile, or what it was read through may not look at its processes"
+            found.append(Gap(resource=f"pod/{name}", reason=GapReason.NO_ACCESS, message=message, hint=hint))
+    return tuple(found)
 
 
 def gaps(kernels: tuple[NodeEvidence, ...], sections: frozenset[str]) -> tuple[Gap, ...]:
@@ -121,9 +175,9 @@ def _owner(kernel: NodeEvidence, evidence: NamespaceEvidence) -> str:
     return f"pod/{named.namespace}/{named.name}" if named else f"node/{kernel.node}, namespace {evidence.id}"
 
 
-def missing_parts(namespace: Namespace, sections: frozenset[str]) -> str:
+def missing_parts(namespace: Namespace, sections: frozenset[str], asked: frozenset[str] = frozenset()) -> str:
     """Say in a line which of these sections are missing, by the reason; nothing where none is."""
-    missing = [m for m in namespace.missing() if m.section in sections]
+    missing = [m for m in namespace.missing(asked) if m.section in sections]
     return "; ".join(
         _said(trouble, mine) for trouble in Trouble if (mine := [m for m in missing if m.trouble is trouble])
     )

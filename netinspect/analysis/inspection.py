@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from netinspect.analysis.inside import Inside, missing_parts
 from netinspect.errors import ParseError, UsageError
 from netinspect.kernel import nft
@@ -32,10 +34,10 @@ SECTIONS: dict[str, frozenset[str]] = {
     "nftables": frozenset({"nftables"}),
     "ipset": frozenset({"ipset"}),
     "ipvs": frozenset({"ipvs"}),
-    "conntrack": frozenset({"conntrack"}),
+    "conntrack": frozenset({"conntrack", "conntrack6"}),
     "sockets": frozenset({"sockets"}),
     "sysctl": frozenset({"sysctl"}),
-    "tc": frozenset({"qdiscs", "filters"}),
+    "tc": frozenset({"qdiscs"}),
     "wireguard": frozenset(
         {"wireguard-endpoints", "wireguard-allowed-ips", "wireguard-latest-handshakes", "wireguard-listen-port"}
     ),
@@ -69,7 +71,7 @@ def inspect(
     wanted = sections or tuple(SECTIONS)
     shown = BRIEF if brief and not sections else wanted
     reader = _Reader(namespace, shown)
-    return NamespaceView(
+    view = NamespaceView(
         taken_at=snapshot.taken_at,
         server_version=snapshot.server_version,
         owner=owner,
@@ -97,34 +99,41 @@ def inspect(
         dns=reader.part("dns", lambda: several(namespace.text("resolv.conf").strip().split("\n"))),
         machine=_machine(namespace) if "machine" in shown else None,
         counts=_counts(namespace) if brief and not sections else None,
-        gaps=_gaps(snapshot, kernel, namespace, owner, wanted),
+        gaps=_gaps(snapshot, kernel, namespace, owner, wanted, asked=bool(sections)),
     )
+    told = " ".join(g.message for g in view.gaps)
+    more = (
+        Gap(resource=owner, reason=GapReason.FAILED, message=said) for said in reader.unreadable if said not in told
+    )
+    return msgspec.structs.replace(view, gaps=(*view.gaps, *more))
 
 
 class _Reader:
     def __init__(self, namespace: Namespace, shown: tuple[str, ...]) -> None:
         self._namespace = namespace
         self._shown = shown
+        self.unreadable: list[str] = []
 
     def part(self, section: str, read: Callable[[], Any]) -> Any:
         """Give a part, or None where it was not asked for or cannot be read."""
         if section not in self._shown:
             return None
         sections = self._namespace.evidence.sections
-        if not any(name in sections and not sections[name].absent for name in SECTIONS[section]):
+        if not any(name in sections and (sections[name].answered or sections[name].cut) for name in SECTIONS[section]):
             fallback = section in ("links", "routes", "sockets", "neighbours")
             if not fallback or not any(name.startswith("proc-") for name in sections):
                 return None
         try:
             return read()
-        except ParseError:
+        except ParseError as error:
+            self.unreadable.append(str(error))
             return None
 
 
 def _tables(namespace: Namespace, wanted: tuple[str, ...], shown: tuple[str, ...]) -> tuple[TableView, ...] | None:
     names = [t for t in _TABLES if t in wanted]
     sections = namespace.evidence.sections
-    if not names or not any(name in sections and not sections[name].absent for name in _IPTABLES):
+    if not names or not any(name in sections and (sections[name].answered or sections[name].cut) for name in _IPTABLES):
         return None
     try:
         return several(
@@ -179,12 +188,12 @@ def _counts(namespace: Namespace) -> dict[str, int]:
 
 
 def _gaps(
-    snapshot: Snapshot, kernel: NodeEvidence, namespace: Namespace, owner: str, wanted: tuple[str, ...]
+    snapshot: Snapshot, kernel: NodeEvidence, namespace: Namespace, owner: str, wanted: tuple[str, ...], *, asked: bool
 ) -> tuple[Gap, ...]:
     about = (owner, f"node/{kernel.node}")
     told = [g for g in snapshot.gaps if g.resource in about]
     sections = frozenset().union(*(SECTIONS[w] for w in wanted))
-    if said := missing_parts(namespace, sections):
+    if said := missing_parts(namespace, sections, sections if asked else frozenset()):
         hint = "--access pod brings its own tools" if kernel.access.value == "exec" else ""
         told.append(Gap(resource=owner, reason=GapReason.PARTIAL, message=said, hint=hint))
     return several(told)

@@ -7,7 +7,7 @@ import ipaddress
 from netinspect.analysis.inside import Inside, host_end
 from netinspect.analysis.pods import addresses, full_name
 from netinspect.errors import ParseError
-from netinspect.kernel.namespace import Namespace
+from netinspect.kernel.namespace import Namespace, Trouble
 from netinspect.model import wire
 from netinspect.model.kernel import (
     BondData,
@@ -66,25 +66,30 @@ def of_pod(pod: wire.Pod, inside: Inside) -> tuple[Attachment, ...] | None:
 
 
 def disagreements(pod: wire.Pod, inside: Inside) -> tuple[str, ...]:
-    """Say where a pod's own namespace is not what the API says of the pod."""
+    """Say where a pod's own namespace is not what the API says of the pod; nothing is said of what was not seen."""
     namespace = inside.pods.get(full_name(pod.metadata))
-    if namespace is None or pod.spec.host_network or not (links := _links(namespace)):
+    if namespace is None or pod.spec.host_network or not _seen(namespace, "links"):
         return ()
-    held = {ipaddress.ip_address(a.local) for link in links for a in link.addresses if _is_address(a.local)}
-    found = [
-        f"the API says that it has {text}, the kernel has no such address in it"
-        for text in addresses(pod)
-        if _is_address(text) and ipaddress.ip_address(text) not in held
-    ]
-    carriers = [link for link in links if link.ifname != "lo"]
-    if not carriers:
+    links = _links(namespace)
+    claimed = [ipaddress.ip_address(a) for a in addresses(pod) if _is_address(a)]
+    holders = {ipaddress.ip_address(a.local): k for k in links for a in k.addresses if _is_address(a.local)}
+    found = [f"the API says that it has {a}, the kernel has no such address in it" for a in claimed if a not in holders]
+    if not [link for link in links if link.ifname != "lo"]:
         found.append("it has no interface but lo")
-    found += [f"its {link.ifname} is {_state(link)}" for link in carriers if _state(link) == "down"]
-    for family, name in (("inet", "IPv4"), ("inet6", "IPv6")):
-        wanted = any(_is_address(a) and (":" in a) == (family == "inet6") for a in addresses(pod))
+    carriers = {holders[a].ifname: holders[a] for a in claimed if a in holders}
+    found += [f"its {name} is down" for name, link in carriers.items() if not link.up]
+    for family, section, version in (("inet", "routes4", 4), ("inet6", "routes6", 6)):
+        wanted = any(a.version == version for a in claimed) and _seen(namespace, section)
         if wanted and not any(r.family == family for r in _default_routes(namespace)):
-            found.append(f"it has no default route for {name}")
+            found.append(f"it has no default route for IPv{version}")
     return several(found)
+
+
+def _seen(namespace: Namespace, section: str) -> bool:
+    """Say whether a tool answered, whole and readable; busybox's is good enough for what is there at all."""
+    found = namespace.evidence.sections.get(section)
+    unreadable = {m.section for m in namespace.missing() if m.trouble is Trouble.UNREADABLE}
+    return found is not None and found.answered and not found.cut and section not in unreadable
 
 
 def _is_address(text: str) -> bool:
@@ -114,7 +119,7 @@ def _interface(link: Link, peer: str) -> Interface:
     return Interface(
         name=link.ifname,
         index=link.ifindex,
-        kind=link.kind or ("loopback" if link.link_type == _LOOPBACK else "physical"),
+        kind=link.kind or ("loopback" if link.link_type == _LOOPBACK else ""),
         state=_state(link),
         mtu=link.mtu,
         mac="" if link.link_type == _LOOPBACK else link.address,

@@ -43,24 +43,27 @@ _SETTINGS = ("podSubnet", "serviceSubnet", "clusterCIDR")
 # Sections of kernel state in which nothing stands but what is replaced below.
 _KEPT_SECTIONS = frozenset({
     "links", "routes4", "routes6", "rules4", "rules6", "nexthops", "neighbours", "proxied", "fdb", "iptables-nft",
-    "iptables-legacy", "iptables", "ip6tables-nft", "ip6tables-legacy", "ip6tables", "nftables", "ipset", "ipvs",
-    "sockets", "conntrack", "sysctl", "qdiscs", "kernel", "ip-version", "iptables-version", "nft-version", "places",
-    "groups", "proc-dev",
+    "iptables-legacy", "iptables", "ip6tables-nft", "ip6tables-legacy", "ip6tables", "nftables", "ipset",
+    "sockets", "conntrack", "conntrack6", "sysctl", "qdiscs", "kernel", "ip-version", "iptables-version",
+    "nft-version", "places", "groups", "proc-dev",
 })  # fmt: skip
 _STREAM_BEGIN = re.compile(r"@([0-9a-zA-Z]{1,64}) begin 1")
 # Comments and prefixes of logs, in iptables-save and in nft's JSON, and interfaces' aliases.
 _QUOTED = re.compile(r'((?:--[a-z-]+ |"(?:comment|prefix|ifalias)": ?|comment )")((?:[^"\\]|\\.)*)(")')
-_PROCESSES = re.compile(r" ?users:\(\(.*\)\)")
+_UNQUOTED = re.compile(r"(--(?:comment|(?:nf)?log-prefix|ulog-prefix|string|label) )([^\"\s]+)")
+# Programs that have a socket, and the units that they are of.
+_OWNERS = re.compile(r" ?users:\(\(.*\)\)| ?cgroup:\S+")
+_EXIT = re.compile(r"exit \d{1,3}")
+_GROUP = re.compile(r"(/proc/\d+/cgroup:\d*:[^:]*:)(.*)")
 _WORD = re.compile(r"[A-Za-z0-9_.-]+")
-_MACS = re.compile(r"(?<![0-9a-f:])[0-9a-f]{2}(?::[0-9a-f]{2}){5}(?![0-9a-f:])")
+_MACS = re.compile(r"(?<![0-9a-fA-F:])[0-9a-fA-F]{1,2}(?::[0-9a-fA-F]{1,2}){5}(?![0-9a-fA-F:])")
+_NAMED_AFTER_MAC = re.compile(r"\benx([0-9a-f]{12})\b")
 _PLAIN_MACS = frozenset({"00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"})
 _IDENTIFIERS = re.compile(
     r"(?:(?<=pod)|(?<![0-9a-f]))(?:[0-9a-f]{64}|[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})"
     r"(?![0-9a-f])"
 )
 _PROXY_NAMES = re.compile(r"([a-z-]+-[A-Z0-9]{8}-)([^\s\"{}]+)")
-# The cgroups above those of pods say where the node itself runs.
-_ABOVE_PODS = re.compile(r"^(/proc/\d+/cgroup:.*?:/).*?(?=kubepods)")
 _ADDRESSES = re.compile(
     r"(?<![\w.])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{0,4}:[0-9a-fA-F:]*:[0-9a-fA-F:.]*)(?:/\d{1,3})?(?![\w.])"
 )
@@ -139,29 +142,59 @@ class Redactor:
             if not mark:
                 continue
             if not line.startswith(mark):
-                # What a tool complains of, after its end, is free text.
-                lines += [self._words(line) if text else ""] if kept else []
+                lines += [self._words(line) if text else self._complaint(line)] if kept else []
                 continue
             verb, *words = line.removeprefix(mark).split(" ")
-            if verb == "section":
-                kept = text = words[1].partition(":")[0] in _KEPT_SECTIONS
-                lines.append(line if kept else f"{mark}absent {words[0]} {words[1].partition(':')[0]} redacted")
+            if verb == "section" and len(words) >= 2:
+                name = words[1].partition(":")[0]
+                kept = text = name in _KEPT_SECTIONS
+                lines.append(line if kept else f"{mark}absent {words[0]} {name} redacted")
             elif verb in ("begin", "host", "finish", "absent"):
                 lines.append(line)
-            elif kept:
+            elif verb in ("end", "done") and kept:
                 text = False
                 lines.append(line)
         return "\n".join(lines).encode() + b"\n"
 
+    def _complaint(self, line: str) -> str:
+        """Keep of a tool's complaints, which are free text, only its exit code and whose it was."""
+        if _EXIT.fullmatch(line):
+            return line
+        return "BusyBox" if "BusyBox" in line else ""
+
     def _words(self, line: str) -> str:
         """Replace what stands for somebody in a line of a tool's output."""
+        group = _GROUP.fullmatch(line)
+        if group:
+            # The groups above those of pods say where the node itself runs, and others what runs on it.
+            found = "/".join(m[0] for m in _IDENTIFIERS.finditer(group[2]))
+            line = f"{group[1]}/kubepods/pod{found}" if "kubepods" in group[2] else f"{group[1]}/{found}"
         line = _QUOTED.sub(lambda m: m[1] + _WORD.sub(lambda w: self.name(w[0]), m[2]) + m[3], line)
-        line = _PROCESSES.sub("", line)
+        line = _UNQUOTED.sub(lambda m: m[1] + self.name(m[2]), line)
+        line = _OWNERS.sub("", line)
         line = _IDENTIFIERS.sub(lambda m: self._identifier(m[0]), line)
         line = _MACS.sub(lambda m: self._mac(m[0]), line)
-        line = _ADDRESSES.sub(lambda m: self._as_address(m[0]) or m[0], line)
-        line = _ABOVE_PODS.sub(r"\1", line)
+        line = _NAMED_AFTER_MAC.sub(lambda m: "enx" + self._mac(m[1]).replace(":", ""), line)
+        line = _ADDRESSES.sub(lambda m: self._address(m[0]), line)
         return _PROXY_NAMES.sub(lambda m: m[1] + self._proxied(m[2]), line)
+
+    def _address(self, text: str) -> str:
+        """Replace an address or range, also where what follows the slash is a port."""
+        found = self._as_address(text)
+        if found is None and "/" in text:
+            head, _, tail = text.partition("/")
+            return f"{self._as_address(head) or head}/{tail}"
+        if found is None or not text.lower().startswith(("fe80:", "ff02::1:ff")):
+            return found or text
+        # An address of a link is made of its MAC, as often as not, and the group that asks for it of its end.
+        address = ipaddress.ip_address(text.partition("/")[0])
+        width = 64 if text.lower().startswith("fe80:") else 24
+        low = int(address) & ((1 << width) - 1)
+        digest = hmac.digest(self._key, f"low/{low:x}".encode(), hashlib.sha256)
+        hidden = int.from_bytes(digest[:8], "big") & ((1 << width) - 1) if low >> 16 else low
+        return (
+            str(ipaddress.IPv6Address((int(address) >> width << width) | hidden)) + text[len(text.partition("/")[0]) :]
+        )
 
     def _proxied(self, text: str) -> str:
         """Redact the end of a name that kube-proxy gives in nftables: NAMESPACE/SERVICE/PROTOCOL/PORT__ADDRESS/PORT.
@@ -170,7 +203,7 @@ class Redactor:
         """
         service, mark, endpoint = text.partition("__")
         hidden = "/".join(map(self.name, service.split("/")))
-        return hidden + mark + _ADDRESSES.sub(lambda m: self._as_address(m[0]) or m[0], endpoint)
+        return hidden + mark + _ADDRESSES.sub(lambda m: self._address(m[0]), endpoint)
 
     def _identifier(self, text: str) -> str:
         """Give another UID or container ID of the same form: a keyed hash, so that it is the same everywhere."""
@@ -180,7 +213,8 @@ class Redactor:
 
     def _mac(self, token: str) -> str:
         """Give another locally administered address for a MAC, always the same; multicast says nothing of anybody."""
-        if token in _PLAIN_MACS or token.startswith(("33:33:", "01:00:5e:")):
+        token = token.lower()
+        if token in _PLAIN_MACS or token.startswith(("33:33:00", "01:00:5e:")):
             return token
         digest = hmac.digest(self._key, f"mac/{token}".encode(), hashlib.sha256)
         return ":".join(f"{b:02x}" for b in bytes([0x02]) + digest[:5])

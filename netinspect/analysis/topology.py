@@ -13,7 +13,7 @@ from netinspect.analysis.selection import select
 from netinspect.analysis.services import service_network
 from netinspect.model import resources
 from netinspect.model.resources import Resource
-from netinspect.model.snapshot import GapReason, Snapshot
+from netinspect.model.snapshot import Snapshot
 from netinspect.model.topology import Scope, Topology
 
 
@@ -84,6 +84,6 @@ def build(snapshot: Snapshot, views: frozenset[View], scope: Scope) -> Topology:
 def settled(topology: Topology, snapshot: Snapshot) -> bool:
     """Say whether every network of the map was seen whole, as far as the API server and the nodes asked can show it."""
     decisive = {r.name for r in resources.DECISIVE}
-    return not any(
-        g.resource in decisive or (g.inside and g.reason is GapReason.NO_ACCESS) for g in topology.gaps
-    ) and not unseen(snapshot, _SHOWN)
+    shown = {g.resource for g in topology.gaps}
+    told = [g for g in snapshot.gaps if g.inside or (g.resource in decisive and g.resource in shown)]
+    return not told and not unseen(snapshot, _SHOWN)

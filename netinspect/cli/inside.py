@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netinspect.cli import console, source
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from netinspect.node.reader import Run
 
 _MOST = 256 << 20
+# A pod's own shell decides what it sends, and its namespace is small.
+_MOST_WITHIN = 16 << 20
 # Time for the script's own deadline to strike before ours does.
 _GRACE = 5.0
 _TRIES = 3
@@ -79,6 +83,7 @@ def with_kernels(
     """Give the Snapshot with what was read in the nodes, and that as it was read."""
     import msgspec
 
+    from netinspect.analysis.inside import unread
     from netinspect.kernel.stream import assemble
 
     if target.from_ or target.demo:
@@ -87,9 +92,9 @@ def with_kernels(
     if inspection.access in (None, AccessLevel.NONE):
         return snapshot, ()
     looked = look(snapshot, target, inspection, wishes)
-    kernels = assemble(looked.readings)
-    found = msgspec.structs.replace(snapshot, kernels=kernels, gaps=(*snapshot.gaps, *looked.gaps))
-    return found, looked.readings
+    found = msgspec.structs.replace(snapshot, kernels=assemble(looked.readings), gaps=(*snapshot.gaps, *looked.gaps))
+    more = tuple(gap for wish in wishes for gap in unread(found, wish.node, wish.pods))
+    return msgspec.structs.replace(found, gaps=(*found.gaps, *more)), looked.readings
 
 
 def look(snapshot: Snapshot, target: Target, inspection: Inspection, wishes: Sequence[Wish]) -> Looked:
@@ -105,7 +110,7 @@ def _look(
 
     level = inspection.access
     results: list[tuple[Wish, Looked]]
-    own = this_node(snapshot) if level in (AccessLevel.LOCAL, AccessLevel.AUTO) else ""
+    own = this_node(snapshot) if level is AccessLevel.LOCAL or (level is AccessLevel.AUTO and _is_root()) else ""
     looker = _Looker(snapshot, target, inspection)
     if level is AccessLevel.POD:
         return _through_inspectors(looker, inspection, wishes, progress)
@@ -134,7 +139,8 @@ def _through_inspectors(looker: _Looker, inspection: Inspection, wishes: Sequenc
 
     found: list[Looked] = []
     try:
-        with inspectors(looker.transport, plan(inspection, [w.node for w in wishes])) as made:
+        planned = plan(inspection, [w.node for w in wishes])
+        with inspectors(looker.transport, planned, _stays) as made:
 
             def read(wish: Wish) -> Looked:
                 return looker.through_inspector(wish, made)
@@ -146,14 +152,34 @@ def _through_inspectors(looker: _Looker, inspection: Inspection, wishes: Sequenc
     return _together(found)
 
 
+def _stays(what: str) -> None:
+    console.say(f"{what}; `netinspect cleanup` removes it at once")
+
+
 def this_node(snapshot: Snapshot) -> str:
-    """Find the node that this machine is, by its host name; without nodes to choose from, that is its name."""
+    """Find the node that this machine is, by its host name and machine ID; without nodes to choose from, its name."""
     own = os.uname().nodename if hasattr(os, "uname") else ""
+    machine = _machine_id()
     for node in snapshot.nodes:
+        said = node.status.node_info.machine_id
+        if machine and said and machine != said:
+            continue
         names = {node.metadata.name, *(a.address for a in node.status.addresses if a.type == "Hostname")}
         if own in names or own.partition(".")[0] in names:
             return node.metadata.name
     return "" if snapshot.nodes else own
+
+
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def _machine_id() -> str:
+    """Read this machine's ID, as the kubelet reports it (machine-id(5)); nothing where there is none."""
+    try:
+        return Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _together(parts: Sequence[Looked]) -> Looked:
@@ -177,15 +203,17 @@ class _Looker:
         self._deadline = duration(inspection.node_timeout)
         self._verbose = target.verbose
         self._transport: Transport | None = None
+        self._lock = threading.Lock()
 
     @property
     def transport(self) -> Transport:
-        """Give the connection, opened when it is first needed."""
-        if self._transport is None:
-            from netinspect.cluster.connect import connect
+        """Give the connection, opened when it is first needed, and once: it may take a person to log in."""
+        with self._lock:
+            if self._transport is None:
+                from netinspect.cluster.connect import connect
 
-            self._transport = connect(source.access(self._target))
-        return self._transport
+                self._transport = connect(source.access(self._target))
+            return self._transport
 
     def locally(self, wish: Wish) -> Looked:
         """Read this machine."""
@@ -217,9 +245,9 @@ class _Looker:
                 error = failed
                 continue
             looked.append(found)
-            if agent.sees_pods:
-                return _together(looked)
             if self._whole(found):
+                if agent.sees_pods:
+                    return _together(looked)
                 break
         if not looked:
             looked.append(_refused(wish.node, error))
@@ -241,7 +269,7 @@ class _Looker:
 
         pod = PodReference(self._uid(agent), agent.namespace, agent.pod)
         try:
-            answer = read(self._exec(agent), Request(within=True, deadline=self._deadline))
+            answer = read(self._exec(agent, _MOST_WITHIN), Request(within=True, deadline=self._deadline))
         except NodeError as error:
             gap = Gap(
                 resource=f"pod/{pod.namespace}/{pod.name}",
@@ -250,7 +278,18 @@ class _Looker:
                 hint="--access pod sees it from outside",
             )
             return Looked(gaps=(gap,))
-        return Looked((Reading(agent.node, Access.EXEC, _name(agent), answer.raw, pod, answer.broken),))
+        reading = Reading(agent.node, Access.EXEC, _name(agent), answer.raw, pod, answer.broken)
+        gaps: tuple[Gap, ...] = ()
+        if answer.broken or not answer.finished:
+            gaps = (
+                Gap(
+                    resource=f"pod/{pod.namespace}/{pod.name}",
+                    reason=GapReason.PARTIAL,
+                    message=f"the reading from within ended early: {answer.broken or 'the shell stopped'}",
+                    hint="a longer --node-timeout gives it more time",
+                ),
+            )
+        return Looked((reading,), gaps)
 
     def through_inspector(self, wish: Wish, inspectors: Inspectors) -> Looked:
         """Read a node through a pod that is created on it for the time of the reading."""
@@ -271,28 +310,28 @@ class _Looker:
             console.say(f"reading node/{wish.node} through {through}")
         answer = read(run, request)
         gaps: tuple[Gap, ...] = ()
-        if answer.broken:
+        if answer.broken or not answer.finished:
             gaps = (
                 Gap(
                     resource=f"node/{wish.node}",
                     reason=GapReason.PARTIAL,
-                    message=f"the reading through {through} ended early: {answer.broken}",
+                    message=f"the reading through {through} ended early: {answer.broken or 'the shell stopped'}",
                     hint="a longer --node-timeout gives it more time",
                 ),
             )
         return Looked((Reading(wish.node, access, through, answer.raw, None, answer.broken),), gaps)
 
-    def _exec(self, agent: Agent) -> Run:
+    def _exec(self, agent: Agent, most: int = _MOST) -> Run:
         from netinspect.cluster.exec import Place
 
-        return self._run_in(Place(agent.namespace, agent.pod, agent.container))
+        return self._run_in(Place(agent.namespace, agent.pod, agent.container), most)
 
-    def _run_in(self, place: Place) -> Run:
+    def _run_in(self, place: Place, most: int = _MOST) -> Run:
         from netinspect.cluster import exec as remote
         from netinspect.node.reader import Answer
 
         def run(script: bytes) -> Answer:
-            said = remote.run(self.transport, place, ["sh"], script, deadline=self._deadline + _GRACE, most=_MOST)
+            said = remote.run(self.transport, place, ["sh"], script, deadline=self._deadline + _GRACE, most=most)
             return Answer(said.stdout, said.stderr.decode(errors="replace"), said.broken)
 
         return run

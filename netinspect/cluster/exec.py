@@ -22,6 +22,7 @@ from netinspect.errors import NodeError
 _PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 _STDIN, _STDOUT, _STDERR, _STATUS, _CLOSE = 0, 1, 2, 3, 255
 _CHUNK = 1 << 16
+_COMPLAINT = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,10 @@ def run(transport: Transport, place: Place, command: list[str], stdin: bytes, *,
             if opcode == ABNF.OPCODE_CLOSE:
                 return Output(bytes(stdout), bytes(stderr), "the connection was closed before the end")
             channel = data[0] if data else None
-            if channel in (_STDOUT, _STDERR):
-                (stdout if channel == _STDOUT else stderr).extend(data[1:])
+            if channel == _STDOUT:
+                stdout += data[1:]
+            elif channel == _STDERR and len(stderr) < _COMPLAINT:
+                stderr += data[1:_COMPLAINT]
             elif channel == _STATUS:
                 _raise_unstarted(place, data[1:])
                 return Output(bytes(stdout), bytes(stderr))
@@ -113,6 +116,8 @@ def _connect(transport: Transport, place: Place, path: str, deadline: float) -> 
             header=[f"{name}: {value}" for name, value in transport.headers()],
             subprotocols=list(_PROTOCOLS),
             suppress_origin=True,
+            # Our credentials are for this server alone.
+            redirect_limit=0,
             **through,
         )
     except websocket.WebSocketBadStatusException as error:
@@ -127,6 +132,9 @@ def _connect(transport: Transport, place: Place, path: str, deadline: float) -> 
             f"no connection into {place}: {' '.join(str(error).split())}",
             hint="a proxy in the way may not let WebSocket through",
         ) from error
+    if connection.getstatus() != 101:
+        connection.shutdown()  # type: ignore[no-untyped-call]
+        raise _refused(place, connection.getstatus() or 0, None)
     return connection
 
 
@@ -155,6 +163,8 @@ def _raise_unstarted(place: Place, status: bytes) -> None:
     try:
         found = json.loads(status)
     except ValueError:
+        found = None
+    if not isinstance(found, dict):
         return
     if found.get("status") == "Success" or found.get("reason") == "NonZeroExitCode":
         return

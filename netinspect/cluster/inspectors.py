@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -160,8 +160,8 @@ class Inspectors:
 
 
 @contextmanager
-def inspectors(transport: Transport, plan: Plan) -> Iterator[Inspectors]:
-    """Create the owner of the pods, and take it away at the end with all that it owns.
+def inspectors(transport: Transport, plan: Plan, left: Callable[[str], None]) -> Iterator[Inspectors]:
+    """Create the owner of the pods, and take it away at the end with all that it owns; ``left`` is told where it stays.
 
     Raises ``NodeError`` where nothing at all may be created.
     """
@@ -173,7 +173,8 @@ def inspectors(transport: Transport, plan: Plan) -> Iterator[Inspectors]:
             raise NodeError(f"no inspector pods may be created: {error}", hint=_hint(error, plan)) from error
         yield Inspectors(transport, plan, str(made["metadata"]["uid"]))
     finally:
-        _delete(transport, f"{jobs}/netinspect-{plan.run}")
+        if not _delete(transport, f"{jobs}/netinspect-{plan.run}"):
+            left(f"job/netinspect-{plan.run} may stay in {plan.namespace} for up to {plan.deadline} s")
 
 
 def _hint(error: ClusterError, plan: Plan) -> str:
@@ -221,12 +222,13 @@ def wait(transport: Transport, place: Place, deadline: float) -> None:
         time.sleep(_POLL)
 
 
-def _delete(transport: Transport, path: str) -> None:
-    """Delete a pod, or the Job with all that it owns; if that fails, its own deadline does it."""
+def _delete(transport: Transport, path: str) -> bool:
+    """Delete a pod, or the Job with all that it owns, and say whether it is gone; else its own deadline does it."""
     try:
         transport.send("DELETE", path, {"propagationPolicy": "Background", "gracePeriodSeconds": 0})
-    except ClusterError:
-        return
+    except ClusterError as error:
+        return isinstance(error, ApiError) and error.status == 404
+    return True
 
 
 def leftovers(transport: Transport, namespace: str) -> list[str]:

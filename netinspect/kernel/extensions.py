@@ -95,7 +95,6 @@ def _text(value: Any) -> str:
 
 def _address_range(text: str) -> AddressRange:
     """Read ``10.0.0.1-10.0.0.9:80-90``, ``[fd00::1]:80``, ``:80`` (extensions/libxt_NAT.c)."""
-    found = re.fullmatch(r"(?:\[([^\]]+)\]|([^:\[\]]*|[0-9a-fA-F:.-]*))(?::(\d+(?:-\d+)?(?:/\d+)?))?", text)
     bracketed = re.fullmatch(r"\[([^\]]+)\](?::(\d+(?:-\d+)?))?", text)
     if bracketed:
         addresses, ports = bracketed[1], bracketed[2]
@@ -104,7 +103,7 @@ def _address_range(text: str) -> AddressRange:
     else:
         addresses, _, after = text.partition(":")
         ports = after or None
-    if found is None and not addresses and not ports:
+    if not addresses and not ports:
         raise ValueError("neither address nor port")
     first, _, last = addresses.partition("-")
     for address in (first, last):
@@ -317,5 +316,3 @@ TARGETS: Final[dict[str, dict[str, Kind]]] = {
     "TTL": {"--ttl-set": INT, "--ttl-dec": INT, "--ttl-inc": INT},
     "ULOG": {"--ulog-nlgroup": INT, "--ulog-prefix": TEXT, "--ulog-cprange": INT, "--ulog-qthreshold": INT},
 }  # fmt: skip
-
-VERDICTS: Final = frozenset({"ACCEPT", "DROP", "RETURN", "QUEUE"})

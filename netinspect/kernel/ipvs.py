@@ -40,10 +40,10 @@ def _service(line: str, number: int) -> dict[str, Any]:
         found["address"], found["port"] = _endpoint(where)
     if "persistent" in rest:
         at = rest.index("persistent")
-        # /proc counts in jiffies of a hundredth of a second and shows the mask after it.
-        seconds = int(rest[at + 1])
-        found["persistent"] = seconds // 100 if len(rest) > at + 2 and len(rest[at + 2]) == 8 else seconds
-        rest = rest[:at]
+        # /proc counts in jiffies, whose length it does not say, and shows the mask after them.
+        in_proc = len(rest) > at + 2 and len(rest[at + 2]) == 8
+        found["persistent"] = None if in_proc else int(rest[at + 1])
+        rest = rest[: at + 1]
     found["flags"] = tuple(w.strip("()") for w in rest)
     return found
 

@@ -25,7 +25,7 @@ from netinspect.kernel import (
     traffic,
     wireguard,
 )
-from netinspect.model.evidence import NamespaceEvidence, Section
+from netinspect.model.evidence import NamespaceEvidence
 from netinspect.model.iptables import Ruleset
 from netinspect.model.kernel import (
     Connection,
@@ -54,12 +54,15 @@ _FALLBACKS = {
     "neighbours": "proc-arp",
     "sockets": "proc-tcp",
 }
-# What most nodes have no tool for, because most have nothing that it could show.
-_RARE = frozenset({
-    "wireguard-endpoints", "wireguard-allowed-ips", "wireguard-latest-handshakes", "wireguard-listen-port", "bpf-net",
-    "bpf-cgroup", "xfrm-state", "xfrm-policy",
-    "flannel", "resolv.conf", "pod-folders", "ip-version", "os-release", "modules",
-})  # fmt: skip
+_SAVED = tuple(f"ip{six}tables-{variant}" for six in ("", "6") for variant in ("nft", "legacy"))
+# What the collector reads in every namespace: a section that is not there was not read.
+EXPECTED = (
+    "links", "routes4", "routes6", "rules4", "rules6", "nexthops", "neighbours", "proxied", "fdb", *_SAVED, "nftables",
+    "ipset", "sockets", "qdiscs", "conntrack", "conntrack6", "sysctl", "ipvs",
+)  # fmt: skip
+# iptables-save says this of a table in which there is something that iptables cannot show.
+_INCOMPATIBLE = "is incompatible, use 'nft' tool"
+_LEGACY_PRESENT = "iptables-legacy tables present"
 
 
 class Trouble(str, Enum):
@@ -87,9 +90,11 @@ class Namespace:
         self.evidence = evidence
 
     def text(self, section: str) -> str:
-        """Give what a section holds; nothing where its tool was absent."""
+        """Give what a section holds, without the half of a line at which it was cut."""
         found = self.evidence.sections.get(section)
-        return found.text if found is not None else ""
+        if found is None:
+            return ""
+        return found.text.rpartition("\n")[0] if found.cut and not found.absent else found.text
 
     def _has(self, section: str) -> bool:
         found = self.evidence.sections.get(section)
@@ -166,7 +171,7 @@ class Namespace:
     @cached_property
     def connections(self) -> tuple[Connection, ...]:
         """Give the tracked connections, as far as they were read."""
-        return conntrack.parse(self._whole_lines("conntrack"))
+        return (*conntrack.parse(self.text("conntrack")), *conntrack.parse(self.text("conntrack6")))
 
     @cached_property
     def sockets(self) -> tuple[Socket, ...]:
@@ -202,69 +207,77 @@ class Namespace:
             *map(self.text, ("wireguard-endpoints", "wireguard-allowed-ips", "wireguard-latest-handshakes"))
         )
 
-    def _whole_lines(self, name: str) -> str:
-        """Give a section without the line at which it was cut."""
+    def missing(self, asked: frozenset[str] = frozenset()) -> tuple[Missing, ...]:
+        """List what could not be seen, each section once.
+
+        What most nodes have no tool for, because they have nothing that it would show, is only listed where ``asked``.
+        """
+        names = dict.fromkeys((*EXPECTED, *sorted(asked), *self._dynamic()))
+        found = [m for name in names if (m := self._trouble(name)) is not None]
+        found += self._lossy()
+        found += self._unreadable()
+        return tuple({m.section: m for m in reversed(found)}[name] for name in sorted({m.section for m in found}))
+
+    def _dynamic(self) -> list[str]:
+        return [name for name in self.evidence.sections if name.startswith("filters:")]
+
+    def _trouble(self, name: str) -> Missing | None:
         section = self.evidence.sections.get(name)
         if section is None:
-            return ""
-        return section.text.rpartition("\n")[0] if section.cut else section.text
+            # Behind the plain command there is one of its two names, and a fallback behind a tool that is not there.
+            return None if self._stands_in(name) else Missing(name, Trouble.CUT, "was not read")
+        said = (section.stderr.strip().split("\n") or [""])[0]
+        if section.absent:
+            if self._stands_in(name):
+                return None
+            fallback = self._has(_FALLBACKS.get(name, ""))
+            return Missing(name, Trouble.LOSSY if fallback else Trouble.ABSENT, said)
+        if section.cut:
+            return Missing(name, Trouble.CUT, said or "ended early")
+        return (
+            None if section.exit_code == 0 else Missing(name, Trouble.FAILED, said or f"exit code {section.exit_code}")
+        )
 
-    def missing(self) -> tuple[Missing, ...]:
-        """List what could not be seen, each section once."""
-        found = {m.section: m for m in (*self._unreadable(), *self._unread())}
-        return tuple(found[name] for name in sorted(found))
+    def _stands_in(self, name: str) -> bool:
+        return name in _SAVED and self._has(name.partition("-")[0])
 
-    def _unread(self) -> Iterator[Missing]:
-        for section in self.evidence.sections.values():
-            trouble = self._trouble(section)
-            if trouble is not None:
-                message = (section.stderr.strip().split("\n") or [""])[0]
-                yield Missing(section.name, trouble, message or f"exit code {section.exit_code}")
-        if any(_BUSYBOX in self.text(s) + self._said(s) for s in ("ip-version", "links")):
+    def _lossy(self) -> Iterator[Missing]:
+        if any(_BUSYBOX in self.text(s) + self._said(s) for s in ("ip-version", "links", "nexthops")):
             message = "busybox's ip leaves out multipath routes, metrics and most selectors of rules"
             yield from (Missing(s, Trouble.LOSSY, message) for s in ("routes4", "routes6", "rules4", "rules6"))
+        for name in (*_SAVED, "iptables", "ip6tables"):
+            text = self.text(name)
+            legacy = f"{name.partition('-')[0]}-legacy"
+            if _INCOMPATIBLE in text:
+                yield Missing(name, Trouble.FAILED, "a table holds what iptables cannot show; nftables has it")
+            elif _LEGACY_PRESENT in text + self._said(name) and not self._has(legacy):
+                yield Missing(legacy, Trouble.ABSENT, "there are legacy tables, and no tool for them")
 
     def _said(self, name: str) -> str:
         section = self.evidence.sections.get(name)
         return section.stderr if section else ""
 
-    def _trouble(self, section: Section) -> Trouble | None:
-        if section.name in _RARE or section.name.startswith(("proc-", "offloads:", "flags:", "iptables-", "filters:")):
-            return None
-        if section.absent:
-            if section.name.startswith("ip") and "tables-" in section.name and self._other_variant(section.name):
-                return None
-            fallback = self.evidence.sections.get(_FALLBACKS.get(section.name, ""))
-            return Trouble.LOSSY if fallback is not None and fallback.answered else Trouble.ABSENT
-        if section.cut:
-            return Trouble.CUT
-        return None if section.exit_code == 0 else Trouble.FAILED
-
-    def _other_variant(self, name: str) -> bool:
-        """Say whether the plain command answered where one of its two names is absent."""
-        return self._has(name.partition("-")[0])
-
     def _unreadable(self) -> Iterator[Missing]:
-        parts: tuple[Callable[[], object], ...] = (
-            lambda: self.links,
-            lambda: self.routes,
-            lambda: self.rules,
-            lambda: self.nexthops,
-            lambda: self.neighbours,
-            lambda: self.fdb,
-            lambda: self.iptables,
-            lambda: self.nftables,
-            lambda: self.ipsets,
-            lambda: self.ipvs,
-            lambda: self.connections,
-            lambda: self.sockets,
-            lambda: self.sysctls,
-            lambda: self.qdiscs,
-            lambda: self.filters,
-            lambda: self.wireguard,
+        parts: tuple[tuple[tuple[str, ...], Callable[[], object]], ...] = (
+            (("links",), lambda: self.links),
+            (("routes4", "routes6"), lambda: self.routes),
+            (("rules4", "rules6"), lambda: self.rules),
+            (("nexthops",), lambda: self.nexthops),
+            (("neighbours", "proxied"), lambda: self.neighbours),
+            (("fdb",), lambda: self.fdb),
+            (_SAVED, lambda: self.iptables),
+            (("nftables",), lambda: self.nftables),
+            (("ipset",), lambda: self.ipsets),
+            (("ipvs",), lambda: self.ipvs),
+            (("conntrack", "conntrack6"), lambda: self.connections),
+            (("sockets",), lambda: self.sockets),
+            (("sysctl",), lambda: self.sysctls),
+            (("qdiscs",), lambda: self.qdiscs),
+            (tuple(self._dynamic()), lambda: self.filters),
+            (("wireguard-endpoints", "wireguard-allowed-ips"), lambda: self.wireguard),
         )
-        for part in parts:
+        for names, part in parts:
             try:
                 part()
             except ParseError as error:
-                yield Missing(error.section, Trouble.UNREADABLE, str(error))
+                yield from (Missing(name, Trouble.UNREADABLE, str(error)) for name in names)

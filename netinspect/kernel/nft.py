@@ -128,7 +128,8 @@ def parse(text: str) -> NftRuleset:
         elif kind == "table":
             tables.append(NftObject(kind, body, number))
         elif kind == "chain":
-            chains[place] = _chain(body, tuple(rules.get(place, ())), number)
+            mine = tuple(rules.get(place, ()))
+            chains[place] = guarded(SECTION, number, kind, lambda _t, n, b=body, m=mine: _chain(b, m, n))  # type: ignore[misc]
         elif kind in ("set", "map"):
             sets[place] = guarded(SECTION, number, kind, lambda _text, n, body=body: _set(body, n))  # type: ignore[misc]
         else:

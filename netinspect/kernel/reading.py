@@ -73,6 +73,8 @@ def whole(first: str, *, family: str) -> str:
     """Give an address or prefix with its length: a bare address is a host, ``default`` is everything."""
     if first in ("default", "all", "any"):
         return "0.0.0.0/0" if family == "inet" else "::/0"
+    if "." not in first and ":" not in first:
+        raise ValueError(f"{first[:_SHOWN]!r} is no address")
     return first if "/" in first else f"{first}/{32 if family == 'inet' else 128}"
 
 

@@ -7,6 +7,7 @@ print_rta_metrics). Sources: iproute2 ip/iproute.c, ip/ipnexthop.c, ip/iprule.c.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import Any
 
 from netinspect.kernel.reading import guarded, is_json, lines, objects, span, whole
@@ -31,6 +32,11 @@ _KEPT = frozenset({
 })  # fmt: skip
 
 
+_AFTER_ENCAP = frozenset(
+    {"via", "dev", "table", "proto", "scope", "metric", "weight", "nexthop", "src", "pref", "onlink"}
+)
+
+
 def routes(text: str, family: str) -> tuple[Route, ...]:
     """Read all routes of all tables of a family (``inet`` or ``inet6``)."""
     section = f"routes {family}"
@@ -47,18 +53,18 @@ def routes(text: str, family: str) -> tuple[Route, ...]:
 
 
 def _route(line: str, number: int, family: str) -> Route:  # noqa: PLR0912 - one for each keyword
-    words = iter(line.split())
-    word = next(words)
+    words: Iterator[str] = iter(line.split())
+    first = next(words)
     kind = "unicast"
-    if word in _TYPES:
-        kind, word = word, next(words)
-    found: dict[str, Any] = {"family": family, "type": kind, "dst": whole(word, family=family), "line": number}
+    if first in _TYPES:
+        kind, first = first, next(words)
+    found: dict[str, Any] = {"family": family, "type": kind, "dst": whole(first, family=family), "line": number}
     flags: list[str] = []
     locked: list[str] = []
     unmodelled: dict[str, Any] = {}
     hops: list[dict[str, Any]] = []
     object_ = False
-    for word in words:
+    while (word := next(words, None)) is not None:
         here = hops[-1] if hops else found
         if word == "nexthop":
             hops.append({})
@@ -83,8 +89,10 @@ def _route(line: str, number: int, family: str) -> Route:  # noqa: PLR0912 - one
         elif word in _WORDS:
             found[_WORDS[word]] = next(words)
         elif word == "encap":
-            found["encap"] = next(words)
-            unmodelled["encap"] = " ".join(words)
+            # Its arguments are of its kind; what follows them is the route's own again.
+            said = list(takewhile(lambda w: w not in _AFTER_ENCAP, words_left := list(words)))
+            here["encap"] = " ".join(said)
+            words = iter(words_left[len(said) :])
         elif word in _KEPT:
             value = next(words)
             if value == "lock":

@@ -41,8 +41,6 @@ def _socket(line: str, number: int) -> Socket | None:
             found["inode"] = int(value)
         elif key == "v6only" and colon:
             found["v6only"] = value == "1"
-        elif word == "inet-sockopt:(transparent)" or "transparent" in word:
-            found["transparent"] = True
     address, port, dev = _endpoint(local)
     peer_address, peer_port, _ = _endpoint(peer)
     return Socket(

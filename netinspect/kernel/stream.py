@@ -22,6 +22,7 @@ _CONTAINER = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
 _FOLDER = re.compile(r"([a-z0-9-]{1,63})_([a-z0-9.-]{1,253})_([0-9a-f-]{32,36})")
 _LEFT_CODE = re.compile(r"(?:^|\n)exit (\d+)\s*$")
 _HOST = "host"
+_FACTS = ("ip-version", "iptables-version", "nft-version")
 
 
 @dataclass
@@ -91,7 +92,10 @@ def _namespaces(found: _Found, reading: Reading) -> Iterator[NamespaceEvidence]:
     host = found.sections.get(_HOST, {})
     pods = _pods_of(host)
     folders = _folders(host.get("pod-folders"))
-    for id_, sections in found.sections.items():
+    # What the tools are is asked once, and holds for all that they read.
+    facts = {name: host[name] for name in _FACTS if name in host}
+    for id_, own in found.sections.items():
+        sections = {**facts, **own}
         if (pod := reading.pod) is not None:
             name = f"pod/{pod.namespace}/{pod.name}"
             yield NamespaceEvidence(id=name, sections=sections, pods=(pod,), through=reading.through)

@@ -31,7 +31,6 @@ class Section(Struct, frozen=True, gc=False):
     stderr: str = ""
     bound: int = 0
     line: int = 0
-    source: str = ""
 
     @property
     def cut(self) -> bool:

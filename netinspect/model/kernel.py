@@ -243,6 +243,7 @@ class NextHop(Fact, frozen=True, kw_only=True):
     dev: str = ""
     weight: int = 1
     via: str = ""
+    encap: str = ""
     flags: tuple[str, ...] = ()
 
 
@@ -371,7 +372,6 @@ class Socket(Fact, frozen=True, kw_only=True):
     inode: int | None = None
     v6only: bool | None = None
     processes: tuple[str, ...] = ()
-    transparent: bool = False
     line: int = 0
 
 
@@ -442,7 +442,10 @@ class RealServer(Fact, frozen=True, kw_only=True):
 
 
 class VirtualService(Fact, frozen=True, kw_only=True):
-    """A virtual service of IPVS; a firewall-mark service has a ``fwmark`` and no address. ``persistent`` in seconds."""
+    """A virtual service of IPVS; a firewall-mark service has a ``fwmark`` and no address.
+
+    ``persistent`` is in seconds; where these are not known the flag of the same name says that it is.
+    """
 
     protocol: str
     address: str = ""

@@ -114,8 +114,9 @@ class HostPortClash(Document, frozen=True, kw_only=True):
 class Interface(Document, frozen=True, kw_only=True):
     """A network interface as the kernel has it.
 
-    ``state`` is ``up``, ``down``, or ``no carrier``. ``peer`` is what its other end belongs to, ``pod/NAMESPACE/NAME``,
-    where that was read. ``details`` says in words what its kind does: a tunnel's VNI and ends, a bridge's filters.
+    ``kind`` is that of the kernel (``IFLA_INFO_KIND``), empty for hardware and where it is not known. ``state`` is
+    ``up``, ``down``, or ``no carrier``. ``peer`` is what its other end belongs to, ``pod/NAMESPACE/NAME``, where that
+    was read. ``details`` says in words what its kind does: a tunnel's VNI and ends, a bridge's filters.
     """
 
     name: str

@@ -71,6 +71,7 @@ class NodeAddress(Wire, frozen=True):
 class NodeInfo(Wire, frozen=True):
     """What the kubelet says of its machine."""
 
+    machine_id: str = field(default="", name="machineID")
     kubelet_version: Term = ""
     operating_system: Term = ""
 

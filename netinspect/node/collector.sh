@@ -35,9 +35,14 @@ machine() {
       for file in "$root$folder"/*; do
         case $file in
         *.conf | *.conflist | *.json)
-          # Credentials are not for us, whatever the plugin calls them.
-          section "cni:${file#"$root"}" sed -E \
-            's/("[^"]*([Tt]oken|[Pp]assword|[Ss]ecret|[Kk]ey|[Cc]redential)[^"]*"[[:space:]]*:[[:space:]]*)"[^"]*"/\1"(left out)"/g' "$file"
+          # Credentials are not for us, whatever the plugin calls them: where one is not a plain text, nothing is shown.
+          section "cni:${file#"$root"}" sh -c '
+            secret="[^\"]*([Tt][Oo][Kk][Ee][Nn]|[Pp][Aa][Ss][Ss]|[Ss][Ee][Cc][Rr][Ee][Tt]|[Kk][Ee][Yy]|[Cc][Rr][Ee][Dd]|[Aa][Uu][Tt][Hh]|[Cc][Ee][Rr][Tt]|[Pp][Rr][Ii][Vv])[^\"]*"
+            text=$(tr "\n\r\t" "   " <"$0" | sed -E "s/(\"$secret\" *: *)\"([^\"\\\\]|\\\\.)*\"/\\1\"(left out)\"/g")
+            if printf "%s" "$text" | sed "s/: *\"(left out)\"//g" | grep -q -E "\"$secret\" *:"; then
+              text="{\"left out\": \"it holds what may be a credential\"}"
+            fi
+            printf "%s\n" "$text"' "$file"
           ;;
         esac
       done
@@ -56,7 +61,7 @@ machine() {
 
 # The namespaces of pods: by the processes in them, and by the names that runtimes give them.
 pods() {
-  places=$(ls -l /proc/[0-9]*/ns/net 2>/dev/null </dev/null)
+  places=$(ls -ln /proc/[0-9]*/ns/net 2>/dev/null </dev/null)
   groups=$(grep -m 1 -H -E 'kubepods|/[0-9a-f]{64}|-[0-9a-f]{64}' /proc/[0-9]*/cgroup 2>/dev/null </dev/null)
   ns=host
   printf '@%s section host places\n%s\n\n@%s end 0\n\n@%s done\n' "$NONCE" "$places" "$NONCE" "$NONCE"
@@ -80,7 +85,7 @@ pods() {
   seen=" $1 "
   found=
   # What a namespace can be entered by: the name that its runtime gave it, which stays, or any process in it, which may
-  # end meanwhile. The sandbox's process has no files; those of the last are an application's.
+  # end meanwhile.
   for folder in "$root/run/netns" "$root/run/docker/netns"; do
     [ "$root" != none ] && [ -d "$folder" ] || continue
     inode=
@@ -125,6 +130,7 @@ pods() {
     esac
   done
   # One time-out for each of many tools in many namespaces costs more than they do: here the deadline alone counts.
+  patient=$patience
   patience=
   for ns in $found; do
     eval "path=\$name_$ns; pids=\$pids_$ns"
@@ -136,10 +142,14 @@ pods() {
     done
     [ -n "$path" ] || continue
     entered "$path"
-    # The pod's own view of DNS. The file is the pod's to choose, and may lead anywhere: only the beginning of a plain
-    # file is read, and only the lines that resolv.conf(5) knows.
-    [ -f "/proc/$last/root/etc/resolv.conf" ] && section resolv.conf sh -c \
-      'head -c 4096 "/proc/$0/root/etc/resolv.conf" | grep -E "^(nameserver|search|domain|options) "' "$last"
+    # The pod's own view of DNS. The file is the pod's to choose: one that leads elsewhere would be looked up among our
+    # own, so only the beginning of a plain file is read, and only the lines that resolv.conf(5) knows.
+    etc=/proc/$last/root/etc
+    if [ -n "$last" ] && [ ! -L "$etc" ] && [ ! -L "$etc/resolv.conf" ] && [ -f "$etc/resolv.conf" ]; then
+      patience=$patient
+      section resolv.conf sh -c 'head -c 4096 "$0" | grep -E "^(nameserver|search|domain|options) "' "$etc/resolv.conf"
+      patience=
+    fi
   done
 }
 
@@ -160,8 +170,13 @@ main() {
   watch=$!
   elsewhere=
   patience=
-  # A quarter of the time for one tool. busybox's timeout of old wants -t, coreutils' and later ones do not.
-  if timeout 5 true 2>/dev/null </dev/null; then patience="timeout $((DEADLINE / 4 + 1))"; fi
+  # A quarter of the time for one tool. coreutils' timeout leaves our process group unless told not to, and then our
+  # own end would not be its; busybox' timeout of old wants -t, and is not used.
+  for way in '--foreground -k 1' '-k 1' ''; do
+    if [ -z "$patience" ] && timeout $way 5 true 2>/dev/null </dev/null; then
+      patience="timeout $way $((DEADLINE / 4 + 1))"
+    fi
+  done
   json=
   if ip -j addr show lo >/dev/null 2>&1 </dev/null; then json=-j; fi
   # busybox's ip knows neither.

@@ -36,6 +36,8 @@ shell() {
 
 # Everything that the namespace holds in which this shell is; $ns says whose it is.
 namespace() {
+  # A link may be called *, which is no pattern.
+  set -f
   section links ip $json $details $counters addr show
   section routes4 ip -4 $details route show table all
   section routes6 ip -6 $details route show table all
@@ -68,7 +70,8 @@ namespace() {
   section wireguard-listen-port wg show all listen-port
   section xfrm-policy ip -d xfrm policy list
   section xfrm-state ip xfrm state list nokeys
-  bounded conntrack "$BOUND" conntrack -L -o extended
+  bounded conntrack "$BOUND" conntrack -L -o extended -f ipv4
+  bounded conntrack6 "$BOUND" conntrack -L -o extended -f ipv6
   shell sysctl '
     cd /proc/sys/net || exit
     grep -s "" /dev/null \
@@ -105,5 +108,5 @@ namespace() {
     shell proc-udp6 'cat /proc/net/udp6'
   fi
   shell ipvs '[ ! -e /proc/net/ip_vs ] || cat /proc/net/ip_vs'
-  return 0
+  set +f
 }

@@ -8,9 +8,13 @@ import msgspec
 import pytest
 
 from netinspect.analysis.agents import agents, within
-from netinspect.analysis.inside import gaps, host_end, match
+from netinspect.analysis.inside import gaps, host_end, match, unread
+from netinspect.analysis.interfaces import disagreements
+from netinspect.analysis.topology import View, build, settled
+from netinspect.kernel.namespace import Namespace
 from netinspect.model.evidence import Access, NamespaceEvidence, NodeEvidence, PodReference, Section
 from netinspect.model.snapshot import Snapshot
+from netinspect.model.topology import Scope
 from tests.build import snapshot
 
 CONTAINER = "c" * 64
@@ -105,6 +109,68 @@ def test_gaps_name_the_sections_that_matter() -> None:
     assert "failed: routes4 (RTNETLINK answers: Operation not permitted)" in gap.message
     assert "unreadable: links" in gap.message
     assert "nftables" not in gap.message
+
+
+def test_the_pods_own_namespace_is_that_with_its_address() -> None:
+    """What runs in a pod may make namespaces of its own, in which its processes are found as well."""
+    inner = namespace("1", [link(1, "lo")], pods=(PodReference("uid-of-web"),))
+    own = namespace("2", ETH0, pods=(PodReference("uid-of-web"),))
+    for order in ((HOST, inner, own), (HOST, own, inner)):
+        inside = match(looked([pod("web")], *order))
+        assert inside.pods["shop/web"].evidence.id == "2"
+        assert [n.evidence.id for n in inside.others["n1"]] == ["1"]
+
+
+def test_an_earlier_pod_of_the_same_name_is_another() -> None:
+    ending = namespace("1", [link(2, "eth0", address="10.0.0.99")], pods=(PodReference("older", "shop", "web"),))
+    snapshot_ = looked([pod("web")], HOST, ending)
+    assert not match(snapshot_).pods
+    (gap,) = [g for g in unread(snapshot_, "n1", None) if g.resource.startswith("pod/")]
+    assert (gap.resource, gap.reason.value) == ("pod/shop/web", "no-access")
+    assert not unread(snapshot_, "n1", ())
+
+
+def test_a_reading_that_ended_early_is_said() -> None:
+    cut = NodeEvidence("n1", Access.EXEC, "pod/a/b", (HOST,), complete=False)
+    found = msgspec.structs.replace(looked([], HOST), kernels=(cut,))
+    assert [g.resource for g in unread(found, "n1", ())] == ["node/n1"]
+    document = build(msgspec.structs.replace(found, gaps=unread(found, "n1", ())), frozenset({View.HOST}), Scope())
+    assert not settled(document, msgspec.structs.replace(found, gaps=unread(found, "n1", ())))
+
+
+def test_nothing_is_said_of_what_was_not_seen() -> None:
+    """A pod whose routes could not be read is not said to have none, nor a tunnel that is always down to be a fault."""
+    tunl0 = {"ifindex": 3, "ifname": "tunl0", "flags": ["NOARP"], "mtu": 1480}
+    own = namespace("2", [*ETH0, tunl0], pods=(PodReference("uid-of-web"),))
+    web = snapshot(pods=[pod("web")]).pods[0]
+    assert disagreements(web, match(looked([pod("web")], HOST, own))) == ()
+    routes = Section("routes4", "10.0.0.0/24 dev eth0 scope link\n", exit_code=0)
+    seen = msgspec.structs.replace(own, sections={**own.sections, "routes4": routes})
+    assert disagreements(web, match(looked([pod("web")], HOST, seen))) == ("it has no default route for IPv4",)
+    odd = msgspec.structs.replace(own, sections={**own.sections, "routes4": Section("routes4", "via", exit_code=0)})
+    assert disagreements(web, match(looked([pod("web")], HOST, odd))) == ()
+
+
+def test_every_section_that_did_not_come_is_missing() -> None:
+    failed = {
+        name: Section(name, exit_code=4, stderr="Permission denied") for name in ("iptables-nft", "ip6tables-nft")
+    }
+    evidence = NamespaceEvidence(
+        id="host", sections={**failed, "rules4": Section("rules4", "0: dport x/y", exit_code=0)}
+    )
+    troubles = {m.section: m.trouble.value for m in Namespace(evidence).missing()}
+    assert troubles["iptables-nft"] == troubles["ip6tables-nft"] == "failed"
+    assert troubles["rules4"] == "unreadable"
+    assert troubles["links"] == troubles["nftables"] == "cut"
+    assert "wireguard-endpoints" not in troubles
+    assert "wireguard-endpoints" in {m.section for m in Namespace(evidence).missing(frozenset({"wireguard-endpoints"}))}
+
+
+def test_a_table_that_iptables_cannot_show_is_missing() -> None:
+    text = "# Table `filter' is incompatible, use 'nft' tool.\n"
+    evidence = NamespaceEvidence(id="host", sections={"iptables-nft": Section("iptables-nft", text, exit_code=0)})
+    (found,) = [m for m in Namespace(evidence).missing() if m.section == "iptables-nft"]
+    assert "nftables has it" in found.message
 
 
 def context(**fields: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netinspect.analysis.redaction import Redactor
+from netinspect.model.evidence import Access, Reading
 from netinspect.model.resources import BY_NAME
 from tests.build import endpoint, endpoint_slice, node, pod, service
 
@@ -122,3 +123,39 @@ def test_equal_prefixes_stay_equal_and_others_stay_apart(address: Any, length: i
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "169.254.169.254", "fe80::1", "::", "::1"])
 def test_addresses_that_are_nobodys_own_stay(address: str) -> None:
     assert Redactor(KEY).name(address) == address
+
+
+@pytest.mark.parametrize(
+    ("line", "hidden"),
+    [
+        ("-A X -m comment --comment acme-bank -j ACCEPT", "acme-bank"),
+        ('-A X -m comment --comment "for acme bank" -j LOG --log-prefix "ACME: "', "ACME"),
+        ("-A X -j LOG --log-prefix ACME-DROP", "ACME-DROP"),
+        ("-A X -p tcp -j DNAT --to-destination 10.244.0.2:8080", "10.244.0.2"),
+        ('{"chain": {"name": "endpoint-2QRHZV4L-shop/web/tcp/http__10.244.0.2/80"}}', "10.244.0.2"),
+        ('{"chain": {"name": "endpoint-2QRHZV4L-shop/web/tcp/http__10.244.0.2/80"}}', "shop"),
+        ("add bank 00:50:B6:AA:BB:CC", "AA:BB:CC"),
+        ("bridge_id 8000.2:42:ac:11:0:2 designated", "42:ac:11"),
+        ("3: enx0050b6aabbcc: <UP> mtu 1500", "b6aabb"),
+        ("inet6 fe80::250:b6ff:feaa:bbcc/64 scope link", "250:b6ff"),
+        ("ff02::1:ffaa:bbcc dev eth0 lladdr 33:33:ff:aa:bb:cc NOARP", "aa:bb:cc"),
+        ("ff02::1:ffaa:bbcc dev eth0 NOARP", "aa:bbcc"),
+        ('tcp LISTEN 0 5 [fd00:7::1]:80 *:* users:(("acme",pid=5,fd=3)) ino:5', "acme"),
+        ("tcp LISTEN 0 5 [fd00:7::1]:80 *:* cgroup:/system.slice/acme.service", "acme"),
+        ("tcp LISTEN 0 5 [fd00:7::1]:80 *:*", "fd00:7::1"),
+        ("/proc/5/cgroup:9:cpu:/acme/kubepods/burstable/pod4c2a8522-05a9-4c42-b809-23afad646087/" + "a" * 64, "acme"),
+        ("/proc/5/cgroup:9:cpu:/acme/docker-" + "a" * 64, "acme"),
+    ],
+)
+def test_kernel_state_is_redacted(line: str, hidden: str) -> None:
+    raw = f"@n begin 1\n@n section host links\n{line}\n\n@n end 0\nacme complains\nexit 0\n@n done\n@n finish\n"
+    redacted = Redactor(b"k").reading(Reading("n1", Access.POD, "pod/acme/acme", raw.encode())).raw.decode()
+    assert hidden not in redacted
+    assert "acme" not in redacted
+    assert "exit 0" in redacted
+    assert redacted.endswith("@n done\n@n finish\n\n")
+
+
+def test_a_hostile_stream_is_redacted_too() -> None:
+    raw = b"@n begin 1\n@n section\n@n end\n@n name 5 acme\n@n quux acme\n@n section host\nacme\n"
+    assert b"acme" not in Redactor(b"k").reading(Reading("n1", Access.POD, "pod/a/b", raw)).raw

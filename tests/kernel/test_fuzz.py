@@ -131,6 +131,11 @@ def test_deep_and_huge_values(name: str) -> None:
         tried(name, f'[{{"ifindex": {text[:200]}}}]')
 
 
+@pytest.mark.parametrize("text", ['{"nftables":[{"chain":{"dev":5,"family":"ip","table":"t","name":"c"}}]}'])
+def test_values_that_once_were_not_refused(text: str) -> None:
+    tried("nftables", text)
+
+
 LINE = {
     "conntrack": "udp 17 10 src=10.0.0.1 dst=10.0.0.2 sport=1 dport=2 src=10.0.0.2 dst=10.0.0.1 sport=2 dport=1",
     "ipset": "create s{n} hash:ip family inet",

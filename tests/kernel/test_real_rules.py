@@ -356,6 +356,14 @@ def test_nft_is_the_same_after_parsing_and_loads_again(listed: Any) -> None:
     assert done.returncode == 0, done.stderr[:2000]
 
 
+def test_an_encapsulation_does_not_hide_what_follows_it() -> None:
+    """As ip route prints it: the arguments of the encapsulation come before the gateway (here of iproute2 6.1)."""
+    text = "unicast 10.9.0.0/16  encap ip id 100 src 0.0.0.0 dst 192.0.2.1 ttl 0 tos 0 via 10.1.0.2 dev br0 table 100 proto boot \n"
+    (route,) = routes.routes(text.replace("src 0.0.0.0 ", ""), "inet")
+    assert (route.gateway, route.dev, route.table, route.protocol) == ("10.1.0.2", "br0", "100", "boot")
+    assert route.encap == "ip id 100 dst 192.0.2.1 ttl 0 tos 0"
+
+
 STATE = """
 ip link add br0 type bridge; ip link set br0 up; ip addr add 10.5.0.1/16 dev br0
 ip link add v0 type veth peer name v1; ip link set v0 master br0; ip link set v0 up; ip link set v1 up

@@ -176,6 +176,29 @@ def test_the_deadline_ends_everything(tmp_path: Path) -> None:
     assert not left_running("sleep 1002")
 
 
+def test_a_tool_that_will_not_end_does_not_outlive_the_reading(tmp_path: Path) -> None:
+    fake(tmp_path, "nft", "trap '' TERM INT; while :; do sleep 1003; done")
+    node = evidence(run(Request(on_host=True, pods=(), deadline=8), path=f"{tmp_path}:$PATH"))
+    assert ("nftables", True) in [(m.section, bool(m.message)) for m in Namespace(host(node)).missing()]
+    assert not left_running("sleep 1003")
+
+
+@pytest.mark.parametrize(
+    ("file", "shown"),
+    [
+        ('{"a": {"PASSWORD":"s3cret", "auth" : "s3\\"s3cret"}, "mtu": 1400}', '"mtu": 1400'),
+        ('{"keys": ["s3cret"], "mtu": 1400}', "left out"),
+        ('{"token":\\n "s3cret"}', "(left out)"),
+        ('{"userPass": 5, "x": "s3cret"}', "left out"),
+    ],
+)
+def test_no_spelling_of_a_credential_is_shown(file: str, shown: str) -> None:
+    setup = NODE + f"printf '{file}' >/etc/cni/net.d/20-y.conf\n"
+    section = host(evidence(run(Request(on_host=True, pods=()), setup=setup))).sections["cni:/etc/cni/net.d/20-y.conf"]
+    assert shown in section.text
+    assert "s3cret" not in section.text
+
+
 def test_a_long_table_is_cut_and_said_to_be(tmp_path: Path) -> None:
     line = "udp 17 10 src=10.0.0.1 dst=10.0.0.2 sport=1 dport=2 src=10.0.0.2 dst=10.0.0.1 sport=2 dport=1 mark=0 use=1"
     fake(tmp_path, "conntrack", f"yes '{line}' | head -c 10000000")
@@ -185,7 +208,7 @@ def test_a_long_table_is_cut_and_said_to_be(tmp_path: Path) -> None:
     assert [(m.section, m.trouble) for m in namespace.missing() if m.section == "conntrack"] == [
         ("conntrack", Trouble.CUT)
     ]
-    assert 400 < len(namespace.connections) < 500
+    assert 800 < len(namespace.connections) < 1000
 
 
 def test_without_any_tool_the_kernel_is_asked_itself(tmp_path: Path) -> None:
