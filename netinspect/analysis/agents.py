@@ -8,6 +8,9 @@ from netinspect.analysis.backends import finished
 from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot
 
+# What inspector pods are labelled with.
+INSPECTOR = {"app.kubernetes.io/name": "netinspect", "app.kubernetes.io/component": "inspector"}
+
 
 class Agent(Struct, frozen=True, gc=False):
     """A running container. ``sees_pods`` says that it may enter other processes' namespaces."""
@@ -23,7 +26,7 @@ def agents(snapshot: Snapshot, node: str) -> tuple[Agent, ...]:
     """List the containers on a node that see its network namespace and may list its rules, the most able first."""
     found: list[tuple[int, Agent]] = []
     for pod in snapshot.pods:
-        if pod.spec.node_name != node or pod.status.phase != "Running" or finished(pod):
+        if pod.spec.node_name != node or pod.status.phase != "Running" or finished(pod) or _is_inspector(pod):
             continue
         running = {s.name for s in pod.status.container_statuses if s.state.running is not None}
         for container in pod.spec.containers:
@@ -37,6 +40,11 @@ def agents(snapshot: Snapshot, node: str) -> tuple[Agent, ...]:
                 found.append((rank, Agent(pod.metadata.namespace, pod.metadata.name, container.name, node, sees_pods)))
     found.sort(key=lambda f: (f[0], f[1].namespace, f[1].pod, f[1].container))
     return tuple(agent for _, agent in found)
+
+
+def _is_inspector(pod: wire.Pod) -> bool:
+    """Say whether a pod is one of another run of this program, which will be gone in a moment."""
+    return INSPECTOR.items() <= pod.metadata.labels.items()
 
 
 def _may(container: wire.Container, capability: str) -> bool:

@@ -11,7 +11,7 @@ from netinspect.analysis.pods import addresses, full_name
 from netinspect.errors import ParseError
 from netinspect.kernel.namespace import Missing, Namespace, Trouble
 from netinspect.model import wire
-from netinspect.model.evidence import NamespaceEvidence, NodeEvidence
+from netinspect.model.evidence import Access, NamespaceEvidence, NodeEvidence
 from netinspect.model.kernel import Link
 from netinspect.model.snapshot import Gap, GapReason, Snapshot
 
@@ -147,7 +147,8 @@ def unread(snapshot: Snapshot, node: str, uids: tuple[str, ...] | None) -> tuple
         live = pod.spec.node_name == node and pod.status.phase == "Running" and not finished(pod)
         if wanted and live and name not in inside.pods and f"pod/{name}" not in told:
             message = f"its network namespace was not found on {node}"
-            hint = "it may have ended meanwhile, or what it was read through may not look at its processes"
+            through_it = kernel.access is Access.EXEC
+            hint = "--access pod sees it from outside" if through_it else "it may have ended meanwhile"
             found.append(Gap(resource=f"pod/{name}", reason=GapReason.NO_ACCESS, message=message, hint=hint))
     return tuple(found)
 

@@ -96,7 +96,7 @@ def inspect(
         qdiscs=reader.part("tc", lambda: namespace.qdiscs),
         filters=reader.part("tc", lambda: namespace.filters),
         wireguard=reader.part("wireguard", lambda: namespace.wireguard),
-        dns=reader.part("dns", lambda: several(namespace.text("resolv.conf").strip().split("\n"))),
+        dns=reader.part("dns", lambda: several(line for line in namespace.text("resolv.conf").split("\n") if line)),
         machine=_machine(namespace) if "machine" in shown else None,
         counts=_counts(namespace) if brief and not sections else None,
         gaps=_gaps(snapshot, kernel, namespace, owner, wanted, asked=bool(sections)),

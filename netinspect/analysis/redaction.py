@@ -55,7 +55,12 @@ _UNQUOTED = re.compile(r"(--(?:comment|(?:nf)?log-prefix|ulog-prefix|string|labe
 _OWNERS = re.compile(r" ?users:\(\(.*\)\)| ?cgroup:\S+")
 _EXIT = re.compile(r"exit \d{1,3}")
 _GROUP = re.compile(r"(/proc/\d+/cgroup:\d*:[^:]*:)(.*)")
-_WORD = re.compile(r"[A-Za-z0-9_.-]+")
+_WORD = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+# Names that are hashes of objects' names: of kube-proxy (iptables, nftables), portmap, Calico and kube-router.
+_HASHED = re.compile(
+    r"\b((?:KUBE-[A-Z]+-)(?=[A-Z2-7]{16}\b)|CNI-[A-Z]*-?(?=[0-9a-f]{16,})|cali(?=[0-9a-f]{11}\b)"
+    r"|[a-z-]+-(?=[A-Z2-7]{8}-))([A-Z2-7]{16}|[A-Z2-7]{8}|[0-9a-f]{11,})"
+)
 _MACS = re.compile(r"(?<![0-9a-fA-F:])[0-9a-fA-F]{1,2}(?::[0-9a-fA-F]{1,2}){5}(?![0-9a-fA-F:])")
 _NAMED_AFTER_MAC = re.compile(r"\benx([0-9a-f]{12})\b")
 _PLAIN_MACS = frozenset({"00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"})
@@ -169,14 +174,31 @@ class Redactor:
             # The groups above those of pods say where the node itself runs, and others what runs on it.
             found = "/".join(m[0] for m in _IDENTIFIERS.finditer(group[2]))
             line = f"{group[1]}/kubepods/pod{found}" if "kubepods" in group[2] else f"{group[1]}/{found}"
-        line = _QUOTED.sub(lambda m: m[1] + _WORD.sub(lambda w: self.name(w[0]), m[2]) + m[3], line)
+        line = _QUOTED.sub(lambda m: m[1] + self._said(m[2]) + m[3], line)
         line = _UNQUOTED.sub(lambda m: m[1] + self.name(m[2]), line)
         line = _OWNERS.sub("", line)
         line = _IDENTIFIERS.sub(lambda m: self._identifier(m[0]), line)
         line = _MACS.sub(lambda m: self._mac(m[0]), line)
         line = _NAMED_AFTER_MAC.sub(lambda m: "enx" + self._mac(m[1]).replace(":", ""), line)
         line = _ADDRESSES.sub(lambda m: self._address(m[0]), line)
-        return _PROXY_NAMES.sub(lambda m: m[1] + self._proxied(m[2]), line)
+        line = _PROXY_NAMES.sub(lambda m: m[1] + self._proxied(m[2]), line)
+        return _HASHED.sub(lambda m: m[1] + self._hashed(m[2]), line)
+
+    def _said(self, text: str) -> str:
+        """Redact the words of a comment; its addresses are replaced with all others of the line."""
+        pieces = []
+        end = 0
+        for found in _ADDRESSES.finditer(text):
+            pieces += [_WORD.sub(lambda w: self.name(w[0]), text[end : found.start()]), found[0]]
+            end = found.end()
+        return "".join([*pieces, _WORD.sub(lambda w: self.name(w[0]), text[end:])])
+
+    def _hashed(self, text: str) -> str:
+        """Give another hash of the same form: a hash of names without a key can be guessed from a list of words."""
+        digest = hmac.digest(self._key, f"hash/{text}".encode(), hashlib.sha256)
+        letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" if text.isupper() or text.isdigit() else "0123456789abcdef"
+        spread = digest * (len(text) // len(digest) + 1)
+        return "".join(letters[b % len(letters)] for b in spread[: len(text)])
 
     def _address(self, text: str) -> str:
         """Replace an address or range, also where what follows the slash is a port."""

@@ -79,6 +79,9 @@ def main() -> None:
     gc.disable()
     console.prepare_streams()
     signal.signal(signal.SIGTERM, _terminated)
+    if hasattr(signal, "SIGHUP"):
+        # A terminal that is closed, or a connection to it that breaks.
+        signal.signal(signal.SIGHUP, _terminated)
     sys.exit(_run())
 
 

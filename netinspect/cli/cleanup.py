@@ -17,7 +17,7 @@ def cleanup(
     *,
     target: Target,
 ) -> None:
-    """Delete inspector pods that a killed netinspect left behind. They also go by themselves, at their deadline.
+    """Delete inspector pods: of runs that were killed, and of any that goes on. They also go by themselves in time.
 
     \b
     Examples:

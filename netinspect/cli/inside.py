@@ -57,8 +57,10 @@ def check(target: Target, inspection: Inspection) -> None:
         raise UsageError("a recording holds what was read in the nodes then", hint="leave out --access")
     if inspection.dry_run and inspection.access is not AccessLevel.POD:
         raise UsageError("--dry-run prints what --access pod would create", hint="add --access pod")
-    if duration(inspection.node_timeout) <= 0:
-        raise UsageError("--node-timeout must be a time span, so that nothing outlives it")
+    if duration(inspection.node_timeout) < 1:
+        raise UsageError("--node-timeout must be a second or more, and not without bound")
+    if inspection.image and inspection.access is not AccessLevel.POD:
+        raise UsageError("--image is that of the pods that --access pod creates", hint="add --access pod")
 
 
 def wishes(snapshot: Snapshot, scope: Scope, *, pods: bool = True) -> list[Wish]:
@@ -120,7 +122,8 @@ def _look(
         remote = [w for w in wishes if w.node != own]
         results = [(w, looker.locally(w)) for w in wishes if w.node == own]
     if level is AccessLevel.LOCAL:
-        results += [(w, _refused(w.node, NodeError("--access local reads this machine alone"))) for w in remote]
+        error = NodeError("--access local reads this machine alone", hint="--access exec or pod reads others")
+        results += [(w, _refused(w.node, error)) for w in remote]
     else:
         results += _counted(each(remote, looker.through_agents, inspection.parallel), progress)
     return _together([r for _, r in results])

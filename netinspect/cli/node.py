@@ -68,6 +68,9 @@ def pod(
       # what redirects its traffic
       netinspect pod web-0 -n shop --access pod --section nat
     """  # noqa: D301 - \b is Click's mark for text that is not to be wrapped
+    kind = name.partition("/")[0]
+    if kind in ("svc", "service", "services", "node", "nodes", "ns", "deploy", "deployment"):
+        raise UsageError(f"{name!r} is no pod", hint="name a pod: POD or NAMESPACE/POD")
     given, _, short = name.removeprefix("pod/").removeprefix("pods/").rpartition("/")
     where = given or namespace or source.default_namespace(target)
     snapshot = _read(target, where)
@@ -77,6 +80,8 @@ def pod(
         raise UsageError(f"pod {short} is in several namespaces", hint=f"name one of {names}")
     full = f"{found[0].metadata.namespace}/{short}" if found else f"{where}/{short}".lstrip("/")
     _require(snapshot, "pod", [f"{p.metadata.namespace}/{p.metadata.name}" for p in found], full)
+    if found and found[0].status.phase in ("Succeeded", "Failed"):
+        raise UsageError(f"pod {full} has finished, so it has no network namespace any more")
     on = found[0].spec.node_name if found else ""
     if not on:
         raise UsageError(f"pod {full} is on no node, so it has no network namespace")

@@ -60,6 +60,10 @@ EXPECTED = (
     "links", "routes4", "routes6", "rules4", "rules6", "nexthops", "neighbours", "proxied", "fdb", *_SAVED, "nftables",
     "ipset", "sockets", "qdiscs", "conntrack", "conntrack6", "sysctl", "ipvs",
 )  # fmt: skip
+_OPTIONAL = (
+    "wireguard-endpoints", "wireguard-allowed-ips", "wireguard-latest-handshakes", "wireguard-listen-port",
+    "resolv.conf",
+)  # fmt: skip
 # iptables-save says this of a table in which there is something that iptables cannot show.
 _INCOMPATIBLE = "is incompatible, use 'nft' tool"
 _LEGACY_PRESENT = "iptables-legacy tables present"
@@ -212,7 +216,7 @@ class Namespace:
 
         What most nodes have no tool for, because they have nothing that it would show, is only listed where ``asked``.
         """
-        names = dict.fromkeys((*EXPECTED, *sorted(asked), *self._dynamic()))
+        names = dict.fromkeys((*EXPECTED, *(name for name in _OPTIONAL if name in asked), *self._dynamic()))
         found = [m for name in names if (m := self._trouble(name)) is not None]
         found += self._lossy()
         found += self._unreadable()

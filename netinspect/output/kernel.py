@@ -16,6 +16,8 @@ Rows = Sequence[Sequence[str]]
 def namespace(view: NamespaceView, style: Style, *, wide: bool) -> Iterator[str]:
     """Give the parts that were read, each under its heading."""
     yield f"{safe(view.owner)}, read through {safe(view.through)}\n"
+    if view.namespace == "host" and view.owner.startswith("pod/"):
+        yield f"it is on the host network: this is the namespace of node/{safe(view.node)}\n"
     for title, header, rows in _parts(view, wide=wide):
         yield "\n"
         yield section(title, style)
@@ -23,7 +25,8 @@ def namespace(view: NamespaceView, style: Style, *, wide: bool) -> Iterator[str]
             yield from columns(header, rows, style)
         else:
             yield "none\n"
-    yield from _iptables(view.iptables or (), style)
+    if view.iptables is not None:
+        yield from _iptables(view.iptables, style)
     if view.nftables is not None:
         yield from _nftables(view, style)
     for name, text in sorted((view.machine or {}).items()):
@@ -223,10 +226,11 @@ def _flow(one: object) -> str:
 
 
 def _iptables(tables: Sequence[TableView], style: Style) -> Iterator[str]:
-    if not tables:
-        return
     yield "\n"
-    if all(t.chains is None for t in tables):
+    if not tables:
+        yield section("IPTABLES", style)
+        yield "none\n"
+    elif all(t.chains is None for t in tables):
         yield section("IPTABLES", style)
         yield from columns(
             ("FAMILY", "VARIANT", "TABLE", "CHAINS", "RULES"),
@@ -247,5 +251,8 @@ def _iptables(tables: Sequence[TableView], style: Style) -> Iterator[str]:
 def _nftables(view: NamespaceView, style: Style) -> Iterator[str]:
     yield "\n"
     yield section("NFTABLES", style)
-    for one in view.nftables["nftables"]:
+    objects = [one for one in view.nftables["nftables"] if "metainfo" not in one]
+    if not objects:
+        yield "none\n"
+    for one in objects:
         yield safe(json.dumps(one, ensure_ascii=False)) + "\n"
