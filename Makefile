@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 # What the tests and the lab need, by Debian's names.
 TEST_PACKAGES := bash busybox conntrack containernetworking-plugins curl ethtool fish graphviz ipset iproute2 iptables kmod \
-	nftables openssl runc socat tcpdump zsh
+	nftables openssl procps runc socat tcpdump zsh
 
 .PHONY: demo test lint lab lab-down test-packages lab-packages completions demo-recording bench fuzz clean
 

@@ -18,9 +18,10 @@ TOOLS = (
     "ip -6 -d rule show", "ip -d nexthop show", "ip -j neigh show nud all", "ip -j neigh show proxy",
     "bridge -j fdb show",
     "iptables-nft-save -c", "iptables-legacy-save -c", "ip6tables-nft-save -c", "ip6tables-legacy-save -c",
-    "nft -j list ruleset", "ipset save", "ss -H -l -n -e -p -t -u -w", "tc -j qdisc show", "tc qdisc show",
-    "ip -d xfrm policy list", "ip xfrm state list nokeys", "conntrack -L -o extended",
-    "sh -c 'grep -s \"\" /proc/sys/net/ipv4/conf/*/* /proc/sys/net/ipv6/conf/*/*'",
+    "nft -j list ruleset", "ipset save", "ss -H -l -n -e -t -u -w", "tc -j qdisc show", "tc qdisc show",
+    "ip -d xfrm policy list", "ip xfrm state list nokeys", "conntrack -L -o extended -f ipv4",
+    "conntrack -L -o extended -f ipv6",
+    "sh -c 'grep -s \"\" /proc/sys/net/ipv4/conf/*/rp_filter /proc/sys/net/ipv4/conf/*/forwarding'",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import ssl
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -59,10 +60,12 @@ def run(transport: Transport, place: Place, command: list[str], stdin: bytes, *,
     connection = _connect(transport, place, path, deadline)
     stdout, stderr = bytearray(), bytearray()
     try:
-        for start in range(0, len(stdin), _CHUNK):
-            connection.send(bytes([_STDIN]) + stdin[start : start + _CHUNK], ABNF.OPCODE_BINARY)
-        if connection.getsubprotocol() == _PROTOCOLS[0]:
-            connection.send(bytes([_CLOSE, _STDIN]), ABNF.OPCODE_BINARY)
+        # A program that ended before it had read all may have said why.
+        with suppress(websocket.WebSocketException, OSError):
+            for start in range(0, len(stdin), _CHUNK):
+                connection.send(bytes([_STDIN]) + stdin[start : start + _CHUNK], ABNF.OPCODE_BINARY)
+            if connection.getsubprotocol() == _PROTOCOLS[0]:
+                connection.send(bytes([_CLOSE, _STDIN]), ABNF.OPCODE_BINARY)
         while True:
             remaining = until - time.monotonic()
             if remaining <= 0:
@@ -132,9 +135,6 @@ def _connect(transport: Transport, place: Place, path: str, deadline: float) -> 
             f"no connection into {place}: {' '.join(str(error).split())}",
             hint="a proxy in the way may not let WebSocket through",
         ) from error
-    if connection.getstatus() != 101:
-        connection.shutdown()  # type: ignore[no-untyped-call]
-        raise _refused(place, connection.getstatus() or 0, None)
     return connection
 
 
