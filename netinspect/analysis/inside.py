@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from netinspect.analysis.backends import finished
@@ -129,28 +129,34 @@ def host_end(link: Link, host: Namespace | None) -> Link | None:
         return None
 
 
-def unread(snapshot: Snapshot, node: str, uids: tuple[str, ...] | None) -> tuple[Gap, ...]:
-    """Say what was asked for of a node and did not come: its end, or the namespaces of pods (None for all)."""
-    kernel = next((k for k in snapshot.kernels if k.node == node), None)
-    if kernel is None:
-        return ()
+def unread(snapshot: Snapshot, wanted: Mapping[str, tuple[str, ...] | None]) -> tuple[Gap, ...]:
+    """Say what was asked for of nodes and did not come: their ends, or the namespaces of pods by UID (None for all)."""
+    kernels = {k.node: k for k in snapshot.kernels if k.node in wanted}
     told = {g.resource for g in snapshot.gaps}
-    found = []
-    if not kernel.complete and f"node/{node}" not in told:
-        message = f"the reading through {kernel.through} ended before its end"
-        hint = "a longer --node-timeout gives it more time"
-        found.append(Gap(resource=f"node/{node}", reason=GapReason.PARTIAL, message=message, hint=hint))
+    found = [
+        ended_early(f"node/{node}", f"the reading through {kernel.through} ended before its end")
+        for node, kernel in kernels.items()
+        if not kernel.complete and f"node/{node}" not in told
+    ]
     inside = match(snapshot)
     for pod in snapshot.pods:
+        kernel = kernels.get(pod.spec.node_name)
         name = full_name(pod.metadata)
-        wanted = uids is None or pod.metadata.uid in uids
-        live = pod.spec.node_name == node and pod.status.phase == "Running" and not finished(pod)
-        if wanted and live and name not in inside.pods and f"pod/{name}" not in told:
-            message = f"its network namespace was not found on {node}"
+        if kernel is None or name in inside.pods or f"pod/{name}" in told:
+            continue
+        uids = wanted[kernel.node]
+        if (uids is None or pod.metadata.uid in uids) and pod.status.phase == "Running" and not finished(pod):
+            message = f"its network namespace was not found on {kernel.node}"
             through_it = kernel.access is Access.EXEC
             hint = "--access pod sees it from outside" if through_it else "it may have ended meanwhile"
             found.append(Gap(resource=f"pod/{name}", reason=GapReason.NO_ACCESS, message=message, hint=hint))
     return tuple(found)
+
+
+def ended_early(resource: str, message: str) -> Gap:
+    """Say that the reading of a node or pod ended before its end."""
+    hint = "a longer --node-timeout gives it more time"
+    return Gap(resource=resource, reason=GapReason.PARTIAL, message=message, hint=hint)
 
 
 def gaps(kernels: tuple[NodeEvidence, ...], sections: frozenset[str]) -> tuple[Gap, ...]:
@@ -160,13 +166,7 @@ def gaps(kernels: tuple[NodeEvidence, ...], sections: frozenset[str]) -> tuple[G
 
 def _gaps(kernel: NodeEvidence, sections: frozenset[str]) -> Iterator[Gap]:
     for evidence in kernel.namespaces:
-        if said := missing_parts(Namespace(evidence), sections):
-            yield Gap(
-                resource=_owner(kernel, evidence),
-                reason=GapReason.PARTIAL,
-                message=said,
-                hint="--access pod brings its own tools" if kernel.access.value == "exec" else "",
-            )
+        yield from missing_parts(Namespace(evidence), _owner(kernel, evidence), kernel.access, sections)
 
 
 def _owner(kernel: NodeEvidence, evidence: NamespaceEvidence) -> str:
@@ -176,12 +176,21 @@ def _owner(kernel: NodeEvidence, evidence: NamespaceEvidence) -> str:
     return f"pod/{named.namespace}/{named.name}" if named else f"node/{kernel.node}, namespace {evidence.id}"
 
 
-def missing_parts(namespace: Namespace, sections: frozenset[str], asked: frozenset[str] = frozenset()) -> str:
-    """Say in a line which of these sections are missing, by the reason; nothing where none is."""
+def missing_parts(
+    namespace: Namespace,
+    owner: str,
+    access: Access,
+    sections: frozenset[str],
+    asked: frozenset[str] = frozenset(),
+) -> Iterator[Gap]:
+    """Say in one gap which of these sections are missing, by the reason; nothing where none is."""
     missing = [m for m in namespace.missing(asked) if m.section in sections]
-    return "; ".join(
+    said = "; ".join(
         _said(trouble, mine) for trouble in Trouble if (mine := [m for m in missing if m.trouble is trouble])
     )
+    if said:
+        hint = "--access pod brings its own tools" if access is Access.EXEC else ""
+        yield Gap(resource=owner, reason=GapReason.PARTIAL, message=said, hint=hint)
 
 
 def _said(trouble: Trouble, mine: list[Missing]) -> str:

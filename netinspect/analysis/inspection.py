@@ -193,7 +193,5 @@ def _gaps(
     about = (owner, f"node/{kernel.node}")
     told = [g for g in snapshot.gaps if g.resource in about]
     sections = frozenset().union(*(SECTIONS[w] for w in wanted))
-    if said := missing_parts(namespace, sections, sections if asked else frozenset()):
-        hint = "--access pod brings its own tools" if kernel.access.value == "exec" else ""
-        told.append(Gap(resource=owner, reason=GapReason.PARTIAL, message=said, hint=hint))
+    told += missing_parts(namespace, owner, kernel.access, sections, sections if asked else frozenset())
     return several(told)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from netinspect.cluster.exec import Place
     from netinspect.cluster.inspectors import Inspectors, Plan
     from netinspect.cluster.transport import Transport
-    from netinspect.node.reader import Run
+    from netinspect.model import wire
+    from netinspect.node.reader import Answer, Run
 
 _MOST = 256 << 20
 # A pod's own shell decides what it sends, and its namespace is small.
@@ -95,7 +97,7 @@ def with_kernels(
         return snapshot, ()
     looked = look(snapshot, target, inspection, wishes)
     found = msgspec.structs.replace(snapshot, kernels=assemble(looked.readings), gaps=(*snapshot.gaps, *looked.gaps))
-    more = tuple(gap for wish in wishes for gap in unread(found, wish.node, wish.pods))
+    more = unread(found, {wish.node: wish.pods for wish in wishes})
     return msgspec.structs.replace(found, gaps=(*found.gaps, *more)), looked.readings
 
 
@@ -201,7 +203,9 @@ class _Looker:
     """Looks into one node at a time; shared by the threads."""
 
     def __init__(self, snapshot: Snapshot, target: Target, inspection: Inspection) -> None:
-        self._snapshot = snapshot
+        self._on_node: dict[str, list[wire.Pod]] = defaultdict(list)
+        for pod in snapshot.pods:
+            self._on_node[pod.spec.node_name].append(pod)
         self._target = target
         self._deadline = duration(inspection.node_timeout)
         self._verbose = target.verbose
@@ -221,7 +225,6 @@ class _Looker:
     def locally(self, wish: Wish) -> Looked:
         """Read this machine."""
         from netinspect.node import local
-        from netinspect.node.reader import Answer
 
         def run(script: bytes) -> Answer:
             return local.run(script, deadline=self._deadline + _GRACE, most=_MOST)
@@ -241,7 +244,8 @@ class _Looker:
             "no pod there sees the node's network and may list its rules",
             hint="--access pod creates one for the time of the reading",
         )
-        for agent in agents(self._snapshot, wish.node)[:_TRIES]:
+        pods = self._on_node[wish.node]
+        for agent in agents(pods)[:_TRIES]:
             try:
                 found = self._read(self._exec(agent), wish, Access.EXEC, _name(agent), on_host=False)
             except NodeError as failed:
@@ -254,8 +258,8 @@ class _Looker:
                 break
         if not looked:
             looked.append(_refused(wish.node, error))
-        mine = [a for a in within(self._snapshot, wish.node) if wish.pods is None or self._uid(a) in wish.pods]
-        looked += (found for _, found in each(mine, self._within, _WITHIN))
+        mine = [a for a in within(pods) if wish.pods is None or a.uid in wish.pods]
+        looked += (found for _, found in each(mine, lambda agent: self._within(agent, wish.node), _WITHIN))
         return _together(looked)
 
     def _whole(self, found: Looked) -> bool:
@@ -266,11 +270,11 @@ class _Looker:
         needed = ("links", "routes4")
         return all(h is not None and all(n in h.sections and h.sections[n].answered for n in needed) for h in hosts)
 
-    def _within(self, agent: Agent) -> Looked:
+    def _within(self, agent: Agent, node: str) -> Looked:
         """Read a pod's namespace from within the pod, with whatever tools it has."""
         from netinspect.node.reader import Request, read
 
-        pod = PodReference(self._uid(agent), agent.namespace, agent.pod)
+        pod = PodReference(agent.uid, agent.namespace, agent.pod)
         try:
             answer = read(self._exec(agent, _MOST_WITHIN), Request(within=True, deadline=self._deadline))
         except NodeError as error:
@@ -281,18 +285,8 @@ class _Looker:
                 hint="--access pod sees it from outside",
             )
             return Looked(gaps=(gap,))
-        reading = Reading(agent.node, Access.EXEC, _name(agent), answer.raw, pod, answer.broken)
-        gaps: tuple[Gap, ...] = ()
-        if answer.broken or not answer.finished:
-            gaps = (
-                Gap(
-                    resource=f"pod/{pod.namespace}/{pod.name}",
-                    reason=GapReason.PARTIAL,
-                    message=f"the reading from within ended early: {answer.broken or 'the shell stopped'}",
-                    hint="a longer --node-timeout gives it more time",
-                ),
-            )
-        return Looked((reading,), gaps)
+        reading = Reading(node, Access.EXEC, _name(agent), answer.raw, pod, answer.broken)
+        return Looked((reading,), _early(f"pod/{pod.namespace}/{pod.name}", "from within", answer))
 
     def through_inspector(self, wish: Wish, inspectors: Inspectors) -> Looked:
         """Read a node through a pod that is created on it for the time of the reading."""
@@ -312,17 +306,8 @@ class _Looker:
         if self._verbose:
             console.say(f"reading node/{wish.node} through {through}")
         answer = read(run, request)
-        gaps: tuple[Gap, ...] = ()
-        if answer.broken or not answer.finished:
-            gaps = (
-                Gap(
-                    resource=f"node/{wish.node}",
-                    reason=GapReason.PARTIAL,
-                    message=f"the reading through {through} ended early: {answer.broken or 'the shell stopped'}",
-                    hint="a longer --node-timeout gives it more time",
-                ),
-            )
-        return Looked((Reading(wish.node, access, through, answer.raw, None, answer.broken),), gaps)
+        reading = Reading(wish.node, access, through, answer.raw, None, answer.broken)
+        return Looked((reading,), _early(f"node/{wish.node}", f"through {through}", answer))
 
     def _exec(self, agent: Agent, most: int = _MOST) -> Run:
         from netinspect.cluster.exec import Place
@@ -339,13 +324,14 @@ class _Looker:
 
         return run
 
-    def _uid(self, agent: Agent) -> str:
-        found = (
-            p.metadata.uid
-            for p in self._snapshot.pods
-            if (p.metadata.namespace, p.metadata.name) == (agent.namespace, agent.pod)
-        )
-        return next(found, "")
+
+def _early(resource: str, how: str, answer: Answer) -> tuple[Gap, ...]:
+    """Say that a reading ended before its end, where it did."""
+    from netinspect.analysis.inside import ended_early
+
+    if not answer.broken and answer.finished:
+        return ()
+    return (ended_early(resource, f"the reading {how} ended early: {answer.broken or 'the shell stopped'}"),)
 
 
 def _name(agent: Agent) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from netinspect.analysis.agents import INSPECTOR
 from netinspect.cluster.exec import Place
 from netinspect.cluster.transport import Transport
 from netinspect.errors import ApiError, ClusterError, NodeError
@@ -23,7 +24,6 @@ IMAGE = "docker.io/nicolaka/netshoot@sha256:a20c2531bf35436ed3766cd6cfe89d352b05
 NAMESPACE = "kube-system"
 CONTAINER = "inspector"
 LABEL = "netinspect.io/run"
-_MANAGED = {"app.kubernetes.io/name": "netinspect", "app.kubernetes.io/component": "inspector"}
 _POLL = 0.3
 _HOPELESS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError",
              "CreateContainerError", "RunContainerError")  # fmt: skip
@@ -57,7 +57,7 @@ def owner(plan: Plan) -> dict[str, Any]:
             "activeDeadlineSeconds": plan.deadline,
             "ttlSecondsAfterFinished": 0,
             "template": {
-                "metadata": {"labels": {**_MANAGED, LABEL: plan.run}},
+                "metadata": {"labels": {**INSPECTOR, LABEL: plan.run}},
                 "spec": {"restartPolicy": "Never", "containers": [{"name": "none", "image": plan.image}]},
             },
         },
@@ -126,7 +126,7 @@ def _security() -> dict[str, Any]:
 
 
 def _metadata(plan: Plan, name: str) -> dict[str, Any]:
-    return {"name": name, "namespace": plan.namespace, "labels": {**_MANAGED, LABEL: plan.run}}
+    return {"name": name, "namespace": plan.namespace, "labels": {**INSPECTOR, LABEL: plan.run}}
 
 
 def objects(plan: Plan) -> list[dict[str, Any]]:
@@ -234,7 +234,7 @@ def _delete(transport: Transport, path: str) -> bool:
 def leftovers(transport: Transport, namespace: str) -> list[str]:
     """List the inspector Jobs and pods that are there, as ``job/netinspect-abc`` and ``pod/netinspect-abc-1``."""
     found: list[str] = []
-    selector = ",".join(f"{k}={v}" for k, v in _MANAGED.items())
+    selector = ",".join(f"{k}={v}" for k, v in INSPECTOR.items())
     for kind, path in _kinds(namespace).items():
         listed = json.loads(transport.get(path, {"labelSelector": selector}))
         found += [f"{kind}/{item['metadata']['name']}" for item in listed.get("items") or ()]

@@ -31,7 +31,6 @@ class _Found:
 
     sections: dict[str, dict[str, Section]] = field(default_factory=dict)
     names: dict[str, list[str]] = field(default_factory=dict)
-    host: str = ""
     sees_pods: bool = True
     complete: bool = False
 
@@ -141,7 +140,7 @@ def _read(text: str, mark: str, first: int) -> _Found:
         elif verb == "name" and len(words) == 2:
             found.names.setdefault(words[0], []).append(words[1])
         elif verb == "host" and len(words) == 2:
-            found.host, found.sees_pods = words[0], words[1] == "seeing"
+            found.sees_pods = words[1] == "seeing"
         elif verb == "finish":
             found.complete = True
     if opened:

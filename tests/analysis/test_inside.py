@@ -125,17 +125,17 @@ def test_an_earlier_pod_of_the_same_name_is_another() -> None:
     ending = namespace("1", [link(2, "eth0", address="10.0.0.99")], pods=(PodReference("older", "shop", "web"),))
     snapshot_ = looked([pod("web")], HOST, ending)
     assert not match(snapshot_).pods
-    (gap,) = [g for g in unread(snapshot_, "n1", None) if g.resource.startswith("pod/")]
+    (gap,) = [g for g in unread(snapshot_, {"n1": None}) if g.resource.startswith("pod/")]
     assert (gap.resource, gap.reason.value) == ("pod/shop/web", "no-access")
-    assert not unread(snapshot_, "n1", ())
+    assert not unread(snapshot_, {"n1": ()})
 
 
 def test_a_reading_that_ended_early_is_said() -> None:
     cut = NodeEvidence("n1", Access.EXEC, "pod/a/b", (HOST,), complete=False)
     found = msgspec.structs.replace(looked([], HOST), kernels=(cut,))
-    assert [g.resource for g in unread(found, "n1", ())] == ["node/n1"]
-    document = build(msgspec.structs.replace(found, gaps=unread(found, "n1", ())), frozenset({View.HOST}), Scope())
-    assert not settled(document, msgspec.structs.replace(found, gaps=unread(found, "n1", ())))
+    assert [g.resource for g in unread(found, {"n1": ()})] == ["node/n1"]
+    document = build(msgspec.structs.replace(found, gaps=unread(found, {"n1": ()})), frozenset({View.HOST}), Scope())
+    assert not settled(document, msgspec.structs.replace(found, gaps=unread(found, {"n1": ()})))
 
 
 def test_nothing_is_said_of_what_was_not_seen() -> None:
@@ -190,7 +190,7 @@ def context(**fields: Any) -> dict[str, Any]:
     ],
 )
 def test_agents_are_chosen_by_what_they_may_do(spec: dict[str, Any], sees_pods: bool | None) -> None:
-    found = agents(snapshot(pods=[pod("any-name", spec=spec)]), "n1")
+    found = agents(snapshot(pods=[pod("any-name", spec=spec)]).pods)
     assert [a.sees_pods for a in found] == ([] if sees_pods is None else [sees_pods])
 
 
@@ -199,5 +199,5 @@ def test_the_ablest_agent_comes_first_and_those_that_do_not_run_are_none() -> No
     sensor = pod("z-sensor", spec={"hostPID": True, **context(privileged=True)})
     crashing = {"containerStatuses": [{"name": "app", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}
     down = pod("b-down", spec={"hostPID": True, **context(privileged=True)}, status=crashing)
-    assert [a.pod for a in agents(snapshot(pods=[proxy, sensor, down]), "n1")] == ["z-sensor", "a-proxy"]
-    assert [a.pod for a in within(snapshot(pods=[pod("web"), proxy]), "n1")] == ["web"]
+    assert [a.pod for a in agents(snapshot(pods=[proxy, sensor, down]).pods)] == ["z-sensor", "a-proxy"]
+    assert [a.pod for a in within(snapshot(pods=[pod("web"), proxy]).pods)] == ["web"]
