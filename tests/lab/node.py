@@ -126,9 +126,9 @@ def _make_cgroups(path: str) -> None:
 def _remove_cgroups(path: str) -> None:
     for hierarchy in _hierarchies():
         top = hierarchy / path[1:]
-        folders = sorted((p for p in top.glob("**/") if p.is_dir()), reverse=True) if top.exists() else []
-        for folder in folders:
-            _remove_cgroup(folder)
+        # Bottom up, and without complaint of a group that containerd removes meanwhile.
+        for folder, _, _ in os.walk(top, topdown=False):
+            _remove_cgroup(Path(folder))
         with contextlib.suppress(OSError):
             top.parent.rmdir()
 
