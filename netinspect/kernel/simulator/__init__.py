@@ -1,0 +1,1 @@
+"""What the Linux kernel would do with a packet, from collected state alone: docs/simulator.md walks one through."""

@@ -1,0 +1,167 @@
+"""A bridge: where a frame goes on, and IP's hooks on the way (br_netfilter).
+
+Sources: net/bridge/br_input.c, br_forward.c, br_device.c, br_netfilter_hooks.c.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import structs
+
+from netinspect.kernel.simulator import neighbour
+from netinspect.kernel.simulator.forks import Way
+from netinspect.kernel.simulator.netfilter import call, run
+from netinspect.kernel.simulator.routing import flow, look_up
+from netinspect.kernel.simulator.stack import Stack
+from netinspect.kernel.simulator.states import Receive, State, Switch, Transmit
+from netinspect.kernel.simulator.traversal import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING, Traversal
+from netinspect.kernel.simulator.walk import Walk
+from netinspect.model.kernel import BridgeData, BridgePortData, Link
+from netinspect.model.packet import BROADCAST_MAC, Packet
+from netinspect.model.walk import End, Stage, Verdict
+
+_FORWARDING: Final = ("forwarding", "")
+
+
+def switch(walk: Walk, state: Switch) -> State | End:
+    """Pass a frame through a bridge."""
+    stack, packet = state.stack, state.packet
+    bridge = stack.links[state.bridge]
+    if not bridge.up:
+        return End(Verdict.DROPPED, f"{state.bridge} is down", stack.name, packet, stack.pointer("links"))
+    port = stack.links.get(state.port)
+    if port is None:
+        return _from_host(walk, state, bridge)
+    settings = port.port or BridgePortData()
+    if settings.state not in _FORWARDING:
+        return End(Verdict.DROPPED, f"the bridge port {port.ifname} is {settings.state}", stack.name, packet)
+    ended = _vlans(walk, stack, bridge, packet) or _own_hook(walk, stack, PREROUTING, packet, state.port, "")
+    if ended is not None:
+        return ended
+    seen = False
+    if _calls_ip(walk, stack, bridge, packet):
+        at = Traversal(walk, stack, PREROUTING, packet, iif=bridge.ifname, physin=state.port)
+        ended = call(at)
+        if ended is not None:
+            return ended
+        seen = True
+        packet = at.packet if at.packet.dst == packet.dst else _redirected(walk, stack, bridge, at.packet)
+    return _go_on(walk, state, bridge, packet, seen=seen)
+
+
+def _vlans(walk: Walk, stack: Stack, bridge: Link, packet: Packet) -> End | None:
+    if not isinstance(bridge.data, BridgeData) or not bridge.data.vlan_filtering:
+        return None
+    ways = (Way("lets it pass"), Way("does not"))
+    if walk.forks.take(f"what VLAN filtering of {bridge.ifname} does", ways, once=(stack.name, bridge.ifname)):
+        said = f"{bridge.ifname} filters VLANs, whose table was not read"
+        return End(Verdict.UNKNOWN, said, stack.name, packet, settles="bridge vlan show")
+    return None
+
+
+def _calls_ip(walk: Walk, stack: Stack, bridge: Link, packet: Packet) -> bool:
+    """Say whether bridged packets see IP's hooks (br_nf_pre_routing)."""
+    walk.needs(stack, "sysctl")
+    six = "6" if packet.family == 6 else ""
+    own = getattr(bridge.data, f"nf_call_ip{six}tables", 0) if isinstance(bridge.data, BridgeData) else 0
+    return bool(own) or stack.sysctl(f"bridge/bridge-nf-call-ip{six}tables") != "0"
+
+
+def _redirected(walk: Walk, stack: Stack, bridge: Link, packet: Packet) -> Packet:
+    """Aim a frame anew whose address was translated in the bridge (br_nf_pre_routing_finish)."""
+    found = look_up(walk, stack, flow(stack, packet, iif=bridge.ifname))
+    if found.kind == "unicast" and found.ways and found.ways[0].dev == bridge.ifname:
+        way = found.ways[0]
+        target = way.gateway if way.gateway is not None else packet.dst
+        mac = neighbour.resolve(walk, stack, bridge.ifname, packet.family, target)
+        if isinstance(mac, str):
+            return structs.replace(packet, dmac=mac)
+    return structs.replace(packet, dmac=bridge.address.lower())
+
+
+def _go_on(walk: Walk, state: Switch, bridge: Link, packet: Packet, *, seen: bool) -> State | End:
+    """Find out where a frame goes on: up to the host, or out of another port (br_handle_frame_finish)."""
+    stack = state.stack
+    local = packet.dmac == bridge.address.lower() or packet.dmac == BROADCAST_MAC or not packet.dmac
+    entries = stack.fdb.get((bridge.ifname, packet.dmac), ())
+    local = local or any("permanent" in e.state and e.mac.lower() == stack.links[e.dev].address.lower() for e in entries
+                         if e.dev in stack.links)  # fmt: skip
+    if local:
+        ended = _own_hook(walk, stack, INPUT, packet, state.port, bridge.ifname)
+        if ended is not None:
+            return ended
+        return Receive(stack, packet, bridge.ifname, state.port if seen else "", seen=seen)
+    out = _port_for(walk, stack, bridge, packet, state.port)
+    if isinstance(out, End):
+        return out
+    came, goes = stack.links[state.port].port or BridgePortData(), out.port or BridgePortData()
+    if out.ifname == state.port and not came.hairpin:
+        said = f"it would leave by the port it came in, {out.ifname}, and hairpin is off there"
+        return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("links"))
+    if came.isolated and goes.isolated:
+        return End(Verdict.DROPPED, "both bridge ports are isolated", stack.name, packet, stack.pointer("links"))
+    walk.step(stack, Stage.BRIDGE, f"{bridge.ifname}: {state.port} → {out.ifname}", packet)
+    ended = _own_hook(walk, stack, FORWARD, packet, state.port, out.ifname)
+    if ended is None and seen:
+        names = {"iif": bridge.ifname, "oif": bridge.ifname, "physin": state.port, "physout": out.ifname}
+        for hook in (FORWARD, POSTROUTING):
+            at = Traversal(walk, stack, hook, packet, **names)
+            ended = call(at)
+            if ended is not None:
+                return ended
+            packet = at.packet
+    ended = ended or _own_hook(walk, stack, POSTROUTING, packet, state.port, out.ifname)
+    return ended or Transmit(stack, packet, out.ifname)
+
+
+def _port_for(walk: Walk, stack: Stack, bridge: Link, packet: Packet, came: str) -> Link | End:
+    """Give the port behind which a MAC is: as learned, or the one by which flooding finds it."""
+    for entry in stack.fdb.get((bridge.ifname, packet.dmac), ()):
+        link = stack.links.get(entry.dev)
+        if link is not None and link.master == bridge.ifname and link.up:
+            said = stack.pointer("fdb", entry.line, f"{entry.mac} dev {entry.dev}")
+            walk.step(stack, Stage.BRIDGE, f"{packet.dmac} is behind {entry.dev}", packet, said)
+            return link
+    beyond: Link | None = None
+    for link in stack.namespace.links:
+        settings = link.port or BridgePortData()
+        if link.master != bridge.ifname or not link.up or link.ifname == came or not settings.flood:
+            continue
+        for other, far in neighbour.hears(walk.world, stack, link, {(stack.name, bridge.ifname)}):
+            if other is None:
+                beyond = beyond or link
+            elif far is not None and far.address.lower() == packet.dmac:
+                return link
+    if beyond is not None:
+        return beyond
+    said = f"behind no port of {bridge.ifname} is {packet.dmac}"
+    return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("fdb"))
+
+
+def _from_host(walk: Walk, state: Switch, bridge: Link) -> State | End:
+    """Send what the host itself sends by its bridge (br_dev_xmit)."""
+    stack, packet = state.stack, state.packet
+    out = _port_for(walk, stack, bridge, packet, "")
+    if isinstance(out, End):
+        return out
+    for hook in (OUTPUT, POSTROUTING):
+        ended = _own_hook(walk, stack, hook, packet, "", out.ifname)
+        if ended is not None:
+            return ended
+    return Transmit(stack, packet, out.ifname)
+
+
+def _own_hook(walk: Walk, stack: Stack, hook: str, packet: Packet, port: str, out: str) -> End | None:
+    """Let the bridge family's chains see a frame; a change that they make is not followed."""
+    chains = stack.hooks.bridge(hook)
+    if not chains:
+        return None
+    at = Traversal(walk, stack, hook, packet, iif=port, oif=out)
+    for registered in chains:
+        ended = run(registered, at)
+        if ended is not None:
+            return ended
+    if at.packet.mark != packet.mark:
+        return at.unknown("a rule of the bridge family changes the mark", "a probe")
+    return None

@@ -1,0 +1,263 @@
+"""Devices: what sends a frame, what receives one. Sources: net/core/dev.c, drivers/net/veth.c, macvlan.c,
+net/8021q/, drivers/net/bonding/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import structs
+
+from netinspect.kernel.simulator.forks import Way
+from netinspect.kernel.simulator.netfilter import run
+from netinspect.kernel.simulator.stack import Stack
+from netinspect.kernel.simulator.states import Arrive, Receive, State, Switch, Transmit
+from netinspect.kernel.simulator.traversal import EGRESS, INGRESS, Traversal
+from netinspect.kernel.simulator.tunnels import encapsulate
+from netinspect.kernel.simulator.walk import Walk
+from netinspect.model.kernel import BondData, Link, MacvlanData, VlanData
+from netinspect.model.packet import BROADCAST_MAC, Packet, number
+from netinspect.model.walk import End, Stage, Verdict
+
+_TUNNELS: Final = frozenset({"vxlan", "geneve", "ipip", "sit", "gre", "gretap", "ip6tnl", "ip6gre", "wireguard"})
+
+
+def transmit(walk: Walk, state: Transmit) -> State | End:
+    """Send a frame by what its device is (dev_queue_xmit)."""
+    stack = state.stack
+    link = stack.links.get(state.dev)
+    if link is None or not link.up:
+        return End(Verdict.DROPPED, f"{state.dev} is down", stack.name, state.packet, stack.pointer("links"))
+    ended = _programs(walk, stack, link, state.packet, EGRESS)
+    if isinstance(ended, End):
+        return ended
+    state = _with_packet(state, ended)
+    if link.kind in _TUNNELS:
+        return encapsulate(walk, state, link)
+    sender = _SENDERS.get(link.kind)
+    if link.ifname == "lo":
+        kept = structs.replace(state.packet, uid=None, gid=None, smac="", dmac="")
+        return Receive(stack, kept, "lo")
+    if sender is not None:
+        return sender(walk, state, link)
+    if walk.world.wired(stack, link):
+        return _wire(walk, state, link)
+    said = f"devices of kind {link.kind} are not modelled"
+    return End(Verdict.UNKNOWN, said, stack.name, state.packet, settles="a probe")
+
+
+def _with_packet(state: Transmit, packet: Packet) -> Transmit:
+    """Give the state with another packet."""
+    return Transmit(state.stack, packet, state.dev, state.nexthop)
+
+
+def _programs(walk: Walk, stack: Stack, link: Link, packet: Packet, hook: str) -> Packet | End:
+    """Let a device's own hooks see a frame: programs of eBPF may do anything, nftables' chains are walked."""
+    attached = [f for f in stack.namespace.filters if f.dev == link.ifname and f.direction == hook]
+    if attached or (link.xdp and hook == INGRESS):
+        what = "XDP" if link.xdp and hook == INGRESS else f"a filter of tc ({attached[0].kind})"
+        ways = (Way("lets it pass unchanged"), Way("does something else"))
+        if walk.forks.take(f"what {what} on {link.ifname} of {stack.name} does", ways):
+            said = f"{what} on {link.ifname} decides"
+            return End(Verdict.UNKNOWN, said, stack.name, packet, settles="the program's own maps, or a probe")
+    chains = stack.hooks.device(link.ifname, hook)
+    if not chains:
+        return packet
+    at = Traversal(walk, stack, hook, packet, iif=link.ifname if hook == INGRESS else "",
+                   oif=link.ifname if hook == EGRESS else "")  # fmt: skip
+    for registered in chains:
+        ended = run(registered, at)
+        if ended is not None:
+            return ended
+    return at.packet
+
+
+def scrubbed(packet: Packet, *, same: bool) -> Packet:
+    """Give a packet as it is after a device pair: without connection, and without mark elsewhere (skb_scrub_packet)."""
+    return structs.replace(
+        packet, connection=None, reply=False, state="", steered=0, balanced=False, uid=None, gid=None,
+        mark=packet.mark if same else 0, priority=0,
+    )  # fmt: skip
+
+
+def _veth(walk: Walk, state: Transmit, link: Link) -> State | End:
+    stack, packet = state.stack, state.packet
+    peer = walk.world.peer(stack, link)
+    if peer is None:
+        return _wire(walk, state, link)
+    other, far = peer
+    if not far.up:
+        said = f"the other end of {link.ifname}, {far.ifname} of {other.name}, is down"
+        return End(Verdict.DROPPED, said, stack.name, packet, other.pointer("links"))
+    walk.step(stack, Stage.TRANSMIT, f"{link.ifname} → {far.ifname} of {other.name}", packet)
+    return Arrive(other, scrubbed(packet, same=other is stack), far.ifname)
+
+
+def _vlan(walk: Walk, state: Transmit, link: Link) -> State | End:
+    tag = link.data.id if isinstance(link.data, VlanData) else 0
+    walk.step(state.stack, Stage.TRANSMIT, f"VLAN {tag}", state.packet)
+    return Transmit(state.stack, structs.replace(state.packet, vlan=tag), link.link)
+
+
+def _bond(_walk: Walk, state: Transmit, link: Link) -> State | End:
+    active = link.data.active_slave if isinstance(link.data, BondData) else ""
+    members = [k for k in state.stack.namespace.links if k.master == link.ifname and k.up]
+    if not members:
+        return End(Verdict.DROPPED, f"no member of {link.ifname} is up", state.stack.name, state.packet)
+    return Transmit(state.stack, state.packet, active or members[0].ifname)
+
+
+def _macvlan(walk: Walk, state: Transmit, link: Link) -> State | End:
+    """Straight to a sibling in bridge mode, else out of the lower device (macvlan_queue_xmit)."""
+    stack, packet = state.stack, state.packet
+    if isinstance(link.data, MacvlanData) and link.data.mode == "bridge":
+        for other, sibling in _siblings(walk, stack, link):
+            if sibling.address.lower() == packet.dmac and isinstance(sibling.data, MacvlanData):
+                walk.step(stack, Stage.TRANSMIT, f"to {sibling.ifname} of {other.name}", packet)
+                return Arrive(other, scrubbed(packet, same=other is stack), sibling.ifname)
+    lower = _lower(walk, stack, link)
+    if lower is None:
+        said = f"the device below {link.ifname} was not read"
+        return End(Verdict.UNKNOWN, said, stack.name, packet, settles="reading the node")
+    other, below = lower
+    return Transmit(other, scrubbed(packet, same=other is stack), below.ifname)
+
+
+def _lower(walk: Walk, stack: Stack, link: Link) -> tuple[Stack, Link] | None:
+    if link.link_netnsid is None:
+        found = stack.links.get(link.link)
+        return (stack, found) if found else None
+    hosts = [s for s in walk.world.stacks.values() if s.node == stack.node and s is not stack]
+    found_ = [(s, s.by_index[link.link_index]) for s in hosts if link.link_index in s.by_index]
+    hosted = [f for f in found_ if f[0].host] or found_
+    return hosted[0] if len(hosted) == 1 else None
+
+
+def _siblings(walk: Walk, stack: Stack, link: Link) -> list[tuple[Stack, Link]]:
+    below = _lower(walk, stack, link)
+    found = []
+    for other in walk.world.stacks.values():
+        for candidate in other.namespace.links:
+            if candidate.kind == link.kind and candidate is not link and candidate.up and other.node == stack.node:
+                lower = _lower(walk, other, candidate)
+                if lower is not None and below is not None and lower[1] is below[1]:
+                    found.append((other, candidate))
+    return found
+
+
+def _ipvlan(walk: Walk, state: Transmit, link: Link) -> State | End:
+    """Straight to a sibling that has the address, else out of the lower device (ipvlan_queue_xmit)."""
+    stack, packet = state.stack, state.packet
+    for other, sibling in _siblings(walk, stack, link):
+        if any(number(a.local) == (packet.family, packet.dst) for a in sibling.addresses):
+            walk.step(stack, Stage.TRANSMIT, f"to {sibling.ifname} of {other.name}", packet)
+            return Receive(other, scrubbed(packet, same=other is stack), sibling.ifname)
+    lower = _lower(walk, stack, link)
+    if lower is None:
+        said = f"the device below {link.ifname} was not read"
+        return End(Verdict.UNKNOWN, said, stack.name, packet, settles="reading the node")
+    return Transmit(lower[0], scrubbed(packet, same=lower[0] is stack), lower[1].ifname)
+
+
+def _bridge(_walk: Walk, state: Transmit, link: Link) -> State | End:
+    return Switch(state.stack, state.packet, link.ifname)
+
+
+def _swallow(_walk: Walk, state: Transmit, link: Link) -> End:
+    return End(Verdict.DROPPED, f"{link.ifname} is a dummy", state.stack.name, state.packet)
+
+
+def _program(_walk: Walk, state: Transmit, link: Link) -> End:
+    said = f"a program reads {link.ifname}"
+    return End(Verdict.UNKNOWN, said, state.stack.name, state.packet, settles="the program's own state, or a probe")
+
+
+def _wire(walk: Walk, state: Transmit, link: Link) -> State | End:
+    """Over the wire: to the node that has the MAC, or to the one that has the address where a network is between."""
+    stack, packet = state.stack, state.packet
+    # A switch that was not read has no address of ours; without a MAC the answer came from nobody whom we know.
+    there = [p for p in walk.world.by_mac(packet.dmac) if p[1] is not link] if packet.dmac else []
+    if not there and packet.dmac:
+        there = [
+            (s, k)
+            for s in walk.world.owners(packet.family, packet.dst)
+            if s is not stack
+            for k in s.namespace.links
+            if walk.world.wired(s, k) and k.up
+        ][:1]
+    if len(there) > 1:
+        there = [p for p in there if p[0].node != stack.node] or there
+    if not there:
+        said = f"it leaves by {link.ifname} for what was not read"
+        return End(Verdict.LEFT, said, stack.name, packet, settles="a probe")
+    other, port = there[0]
+    if not port.up:
+        return End(Verdict.DROPPED, f"{port.ifname} of {other.name} is down", stack.name, packet)
+    walk.step(stack, Stage.WIRE, f"{link.ifname} → {port.ifname} of {other.name}", packet)
+    made = scrubbed(packet, same=False)
+    return Arrive(other, structs.replace(made, dmac=port.address.lower()), port.ifname)
+
+
+_SENDERS: Final[dict[str, Callable[[Walk, Transmit, Link], State | End]]] = {
+    "veth": _veth,
+    "bridge": _bridge,
+    "vlan": _vlan,
+    "bond": _bond,
+    "macvlan": _macvlan,
+    "macvtap": _macvlan,
+    "ipvlan": _ipvlan,
+    "dummy": _swallow,
+    "tun": _program,
+}
+
+
+def arrive(walk: Walk, state: Arrive) -> State | End:
+    """Receive a frame: it belongs to a bridge, to a device on top, or to IP here (__netif_receive_skb_core)."""
+    stack, packet, dev = state.stack, state.packet, state.dev
+    link = stack.links.get(dev)
+    if link is None or not link.up:
+        return End(Verdict.DROPPED, f"{dev} is down", stack.name, packet, stack.pointer("links"))
+    seen = _programs(walk, stack, link, packet, INGRESS)
+    if isinstance(seen, End):
+        return seen
+    packet = seen
+    if packet.vlan:
+        for upper in stack.upper.get(dev, ()):
+            if isinstance(upper.data, VlanData) and upper.data.id == packet.vlan:
+                return Arrive(stack, structs.replace(packet, vlan=0), upper.ifname)
+    master = stack.links.get(link.master) if link.master else None
+    if master is not None and master.kind == "bridge":
+        return Switch(stack, packet, master.ifname, dev)
+    if master is not None and master.kind == "bond":
+        return Arrive(stack, packet, master.ifname)
+    above = _above(walk, stack, link, packet)
+    if above is not None:
+        return above
+    if packet.vlan:
+        return End(Verdict.DROPPED, f"no device here takes VLAN {packet.vlan}", stack.name, packet)
+    if packet.dmac and packet.dmac != BROADCAST_MAC and not int(packet.dmac[:2], 16) & 1:
+        if packet.dmac != link.address.lower() and link.address:
+            said = f"the frame is for {packet.dmac}, {dev} is {link.address}"
+            return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("links"))
+    return Receive(stack, packet, dev)
+
+
+def _above(walk: Walk, stack: Stack, link: Link, packet: Packet) -> State | None:
+    """Give the macvlan or ipvlan on a device that a frame is for; it may live in another namespace of the node."""
+    if link.kind in ("macvlan", "ipvlan"):
+        return None
+    for other in walk.world.stacks.values():
+        if other.node != stack.node:
+            continue
+        for upper in other.namespace.links:
+            if upper.kind not in ("macvlan", "macvtap", "ipvlan") or not upper.up:
+                continue
+            below = _lower(walk, other, upper)
+            if below is None or below[0] is not stack or below[1].ifname != link.ifname:
+                continue
+            if upper.kind != "ipvlan" and upper.address.lower() == packet.dmac:
+                return Arrive(other, scrubbed(packet, same=other is stack), upper.ifname)
+            if upper.kind == "ipvlan" and any(number(a.local) == (packet.family, packet.dst) for a in upper.addresses):
+                return Receive(other, scrubbed(packet, same=other is stack), upper.ifname)
+    return None

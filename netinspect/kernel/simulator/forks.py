@@ -1,0 +1,95 @@
+"""Forks: a walk is written as if it had one way, and is run again for every other answer to a question on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from msgspec import Struct
+
+from netinspect.model.walk import Assumption, Pointer
+
+T = TypeVar("T")
+# Each unknown rule doubles the ways; what lies beyond so many is not looked at, and said to be unknown.
+MOST_BRANCHES = 256
+
+
+class Maybe(Struct, frozen=True, gc=False):
+    """Neither true nor false: true with a probability, or for a reason that nobody can decide from what was read."""
+
+    reason: str
+    probability: float | None = None
+
+
+Truth = bool | Maybe
+
+
+class Way(Struct, frozen=True, gc=False):
+    """One answer at a fork."""
+
+    name: str
+    probability: float | None = None
+
+
+class Forks:
+    """The answers of one run: those that are given, then the first way of every further question."""
+
+    def __init__(self, given: tuple[int, ...] = ()) -> None:
+        self._given = given
+        self.taken: list[tuple[int, int]] = []
+        self.assumptions: list[Assumption] = []
+        self._settled: dict[object, int] = {}
+
+    def take(self, question: str, ways: Sequence[Way], evidence: Pointer | None = None, *, once: object = None) -> int:
+        """Ask a question; give the index of the way to go. ``once`` is what makes the same question the same."""
+        if len(ways) == 1:
+            return 0
+        if once is not None and once in self._settled:
+            return self._settled[once]
+        place = len(self.taken)
+        chosen = self._given[place] if place < len(self._given) else 0
+        self.taken.append((chosen, len(ways)))
+        way = ways[chosen]
+        self.assumptions.append(Assumption(question, way.name, way.probability, evidence))
+        if once is not None:
+            self._settled[once] = chosen
+        return chosen
+
+    def holds(self, truth: Truth, question: str, evidence: Pointer | None = None) -> bool:
+        """Give a truth; fork where it is not certain."""
+        if isinstance(truth, bool):
+            return truth
+        p = truth.probability
+        ways = (Way("matches", p), Way("does not match", None if p is None else 1 - p))
+        return self.take(f"{question} ({truth.reason})", ways, evidence) == 0
+
+    @property
+    def probability(self) -> float | None:
+        """Give how likely this run is, where that can be known."""
+        product = 1.0
+        for one in self.assumptions:
+            if one.probability is None:
+                return None
+            product *= one.probability
+        return product
+
+
+class Run(Struct, Generic[T], frozen=True):
+    """What came out of a run, and the forks it took."""
+
+    result: T
+    forks: Forks
+
+
+def explore(run: Callable[[Forks], T], most: int = MOST_BRANCHES) -> tuple[list[Run[T]], bool]:
+    """Run through all forks, in the order of their ways, at most so many times; say whether that was all."""
+    waiting: list[tuple[int, ...]] = [()]
+    runs: list[Run[T]] = []
+    while waiting and len(runs) < most:
+        given = waiting.pop()
+        forks = Forks(given)
+        runs.append(Run(run(forks), forks))
+        chosen = tuple(c for c, _ in forks.taken)
+        for place in range(len(forks.taken) - 1, len(given) - 1, -1):
+            waiting += [(*chosen[:place], other) for other in range(forks.taken[place][1] - 1, 0, -1)]
+    return runs, not waiting

@@ -1,0 +1,191 @@
+"""Who is called at each hook, in the order of priorities: iptables of both variants and nftables together.
+
+Sources: include/uapi/linux/netfilter_ipv4.h (priorities), net/netfilter/core.c, nf_nat_core.c.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Final
+
+from msgspec import Struct
+
+from netinspect.kernel.namespace import Namespace
+from netinspect.kernel.simulator.nftables import CHANGING as CHANGING_STATEMENTS
+from netinspect.kernel.simulator.nftables import Tables
+from netinspect.kernel.simulator.targets import CHANGING
+from netinspect.kernel.simulator.traversal import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING
+from netinspect.kernel.simulator.xtables import Chains
+from netinspect.model.iptables import Table
+from netinspect.model.nft import NftChain, NftRuleset
+
+# Priorities at which the kernel's own parts are called.
+CONNTRACK: Final = -200
+NAT_DESTINATION: Final = -100
+NAT_SOURCE: Final = 100
+_ALL: Final = (PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING)
+_TABLES: Final[dict[str, tuple[int, tuple[str, ...]]]] = {
+    "raw": (-300, (PREROUTING, OUTPUT)),
+    "mangle": (-150, _ALL),
+    "nat": (0, (PREROUTING, INPUT, OUTPUT, POSTROUTING)),
+    "filter": (0, (INPUT, FORWARD, OUTPUT)),
+    "security": (50, (INPUT, FORWARD, OUTPUT)),
+}
+_FAMILIES: Final = {"ip": (4,), "ip6": (6,), "inet": (4, 6)}
+_NAT_HOOKS: Final = {PREROUTING: NAT_DESTINATION, OUTPUT: NAT_DESTINATION, POSTROUTING: NAT_SOURCE, INPUT: NAT_SOURCE}
+
+
+class Registered(Struct, frozen=True):
+    """A base chain at a hook. ``order`` tells who of the same priority is called first, where that is known.
+
+    ``reroutes`` says that a change of mark or addresses there makes the kernel look the route up anew.
+    """
+
+    priority: int
+    name: str
+    chains: Chains | None = None
+    tables: Tables | None = None
+    chain: NftChain | None = None
+    order: tuple[int, ...] | None = None
+    reroutes: bool = False
+
+    @property
+    def changes(self) -> bool:
+        """Say whether a rule there may change the packet: then it matters who of the same priority is first."""
+        if self.chains is not None:
+            lines = (text for c in self.chains.table.chains.values() for _, text in c.lines)
+            return any(f"-j {name}" in text for text in lines for name in CHANGING)
+        of = (self.chain.family, self.chain.table) if self.chain is not None else ("", "")
+        chains = self.tables.ruleset.chains.values() if self.tables is not None else ()
+        raws = (bytes(raw) for c in chains if (c.family, c.table) == of for _, raw in c.raw_rules)
+        return any(b'"%s"' % kind.encode() in raw for raw in raws for kind in CHANGING_STATEMENTS)
+
+
+class Called(Struct, frozen=True):
+    """Who is called at a hook: chains by priority, and those that nat asks for a mapping."""
+
+    chains: tuple[Registered, ...] = ()
+    translating: tuple[Registered, ...] = ()
+    unsure: bool = False
+
+
+class Hooks:
+    """The hooks of one namespace; raises ``ParseError`` where the rulesets cannot be read."""
+
+    def __init__(self, namespace: Namespace, name: str) -> None:
+        self._namespace = namespace
+        self._called: dict[tuple[int, str], Called] = {}
+        self.name = name
+
+    def at(self, family: int, hook: str) -> Called:
+        """Give who is called for a family (4 or 6) at a hook."""
+        if (family, hook) not in self._called:
+            self._called[family, hook] = self._collect(family, hook)
+        return self._called[family, hook]
+
+    def bridge(self, hook: str) -> tuple[Registered, ...]:
+        """Give the chains of the bridge family at a hook."""
+        return tuple(sorted(self._nft(hook, {"bridge"}), key=_first))
+
+    def device(self, dev: str, hook: str) -> tuple[Registered, ...]:
+        """Give the chains of a device's own hook (ingress, egress)."""
+        found = [r for r in self._nft(hook, {"netdev", "inet"}) if r.chain and dev in r.chain.devices]
+        return tuple(sorted(found, key=_first))
+
+    def _collect(self, family: int, hook: str) -> Called:
+        wanted = {"ip" if family == 4 else "ip6", "inet"}
+        found = [*self._iptables(family, hook), *self._nft(hook, wanted)]
+        nat = [r for r in found if _is_nat(r)]
+        chains = sorted((r for r in found if not _is_nat(r)), key=_first)
+        unsure = any(
+            a.priority == b.priority and (a.order is None or b.order is None) and (a.changes or b.changes)
+            for a, b in zip(chains, chains[1:], strict=False)
+        )
+        return Called(tuple(chains), tuple(sorted(nat, key=_first)), unsure)
+
+    @cached_property
+    def _ruleset(self) -> NftRuleset:
+        return self._namespace.nftables
+
+    @cached_property
+    def tables(self) -> Tables:
+        """Give the chains and sets of nftables."""
+        return Tables(self._ruleset, self.name)
+
+    @cached_property
+    def _handles(self) -> dict[tuple[str, str], int]:
+        found = {}
+        for table in self._ruleset.tables:
+            if isinstance(handle := table.fields.get("handle"), int):
+                found[str(table.fields.get("family")), table.name] = handle
+        return found
+
+    @cached_property
+    def _saved(self) -> dict[tuple[int, str, str], Chains]:
+        """Give the tables of iptables that have a rule or a policy, by family, variant and name."""
+        found = {}
+        for ruleset in self._namespace.iptables:
+            for table in ruleset.tables.values():
+                if _matters(table):
+                    family = 6 if ruleset.family == "inet6" else 4
+                    found[family, ruleset.variant, table.name] = Chains(ruleset, table, self.name)
+        return found
+
+    def _iptables(self, family: int, hook: str) -> list[Registered]:
+        found = []
+        for (of, variant, name), chains in self._saved.items():
+            priority, hooks = _TABLES.get(name, (0, ()))
+            if of != family or hook not in hooks:
+                continue
+            if name == "nat":
+                priority = _NAT_HOOKS[hook]
+            order = self._order("ip" if family == 4 else "ip6", name, hook.upper()) if variant == "nft" else None
+            found.append(
+                Registered(
+                    priority, f"{variant} {name}", chains=chains, order=order,
+                    reroutes=name == "mangle" and hook == OUTPUT,
+                )
+            )  # fmt: skip
+        return found
+
+    def _order(self, family: str, table: str, chain: str) -> tuple[int, ...] | None:
+        """The later registered is called first, and handles grow (nf_hook_entries_grow)."""
+        handle = self._handles.get((family, table))
+        own = self._ruleset.chains.get((family, table, chain))
+        return None if handle is None or own is None else (-handle, -(own.handle or 0))
+
+    def _nft(self, hook: str, families: set[str]) -> list[Registered]:
+        saved = {("ip" if f == 4 else "ip6", name) for f, variant, name in self._all_saved if variant == "nft"}
+        found = []
+        for (family, table, name), chain in self._ruleset.chains.items():
+            if chain.hook != hook or family not in families or (family, table) in saved:
+                continue
+            if not chain.raw_rules and chain.policy != "drop":
+                continue
+            found.append(
+                Registered(
+                    chain.prio or 0, f"nft {family} {table} {name}", tables=self.tables, chain=chain,
+                    order=self._order(family, table, name), reroutes=chain.type == "route",
+                )
+            )  # fmt: skip
+        return found
+
+    @cached_property
+    def _all_saved(self) -> frozenset[tuple[int, str, str]]:
+        return frozenset(
+            (6 if r.family == "inet6" else 4, r.variant, name) for r in self._namespace.iptables for name in r.tables
+        )
+
+
+def _first(registered: Registered) -> tuple[int, tuple[int, ...]]:
+    return registered.priority, registered.order or (0,)
+
+
+def _is_nat(registered: Registered) -> bool:
+    if registered.chain is not None:
+        return registered.chain.type == "nat"
+    return registered.chains is not None and registered.chains.table.name == "nat"
+
+
+def _matters(table: Table) -> bool:
+    return any(c.lines or c.policy == "DROP" for c in table.chains.values())

@@ -1,0 +1,185 @@
+"""Whether a packet is in an ipset. Sources: ipset(8), net/netfilter/ipset/."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Final
+
+from msgspec import Struct
+
+from netinspect.kernel.simulator.forks import Maybe, Truth
+from netinspect.model.kernel import IpSet, IpSetEntry
+from netinspect.model.packet import BITS, ICMP, ICMPV6, PORTED, PROTOCOLS, Packet, number
+
+_NUMBERS: Final = {**PROTOCOLS, "icmpv6": ICMPV6}
+_TYPES: Final = frozenset({
+    "bitmap:ip", "bitmap:ip,mac", "bitmap:port", "hash:ip", "hash:ip,mark", "hash:ip,port", "hash:ip,port,ip",
+    "hash:ip,port,net", "hash:mac", "hash:ip,mac", "hash:net", "hash:net,net", "hash:net,iface", "hash:net,port",
+    "hash:net,port,net", "list:set",
+})  # fmt: skip
+
+
+class Around(Struct, frozen=True, gc=False):
+    """What a packet does not carry in its headers: the devices, by which a set may look up."""
+
+    iif: str = ""
+    oif: str = ""
+    physin: str = ""
+    physout: str = ""
+
+
+class Sets:
+    """The ipsets of one namespace."""
+
+    def __init__(self, sets: Sequence[IpSet]) -> None:
+        self._sets = {s.name: s for s in sets}
+        self._indexes: dict[str, Index] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._sets
+
+    def line(self, name: str) -> int:
+        """Give the line that created a set."""
+        return self._sets[name].line
+
+    def holds(self, name: str, packet: Packet, directions: Sequence[str], around: Around) -> Truth:
+        """Say whether a set holds a packet, each dimension looked up by ``src`` or ``dst`` of it."""
+        found = self._sets.get(name)
+        if found is None:
+            return Maybe(f"the set {name} was not read")
+        if found.type not in _TYPES:
+            return Maybe(f"sets of type {found.type} are not modelled")
+        if found.type == "list:set":
+            answers = [self.holds(e.value, packet, directions, around) for e in found.entries]
+            if True in answers:
+                return True
+            return next((a for a in answers if isinstance(a, Maybe)), False)
+        if found.family and found.family != ("inet" if packet.family == 4 else "inet6"):
+            return False
+        if name not in self._indexes:
+            self._indexes[name] = Index(found)
+        return self._indexes[name].holds(packet, directions, around)
+
+
+class Index:
+    """One set by the parts of its members: networks by length, the rest exactly."""
+
+    def __init__(self, one: IpSet) -> None:
+        self.kinds = one.type.partition(":")[2].split(",")
+        self.options = dict(one.options)
+        self.family = 6 if one.family == "inet6" else 4
+        self._entries = one.entries
+        if one.type in ("hash:ip,port,net", "hash:net,port,net", "hash:net,port", "hash:ip,port", "hash:ip,port,ip"):
+            self.kinds = [k if k != "port" else "protoport" for k in self.kinds]
+
+    @cached_property
+    def members(self) -> Mapping[tuple[object, ...], bool]:
+        """Give members by their parts; False where a member excludes (nomatch)."""
+        return {self._parts(e): not e.nomatch for e in self._entries}
+
+    @cached_property
+    def lengths(self) -> tuple[tuple[int, ...], ...]:
+        """Give the combinations of prefix lengths that members have, longest first."""
+        found = {tuple(p[1] for p in parts if isinstance(p, tuple) and len(p) == 2 and p[0] != "port")
+                 for parts in self.members}  # fmt: skip
+        return tuple(sorted(found, reverse=True))
+
+    def _parts(self, entry: IpSetEntry) -> tuple[object, ...]:
+        words = _split(entry.value, len(self.kinds))
+        parts = [self._part(kind, word) for kind, word in zip(self.kinds, words, strict=False)]
+        return tuple(parts)
+
+    def _part(self, kind: str, word: str) -> object:
+        if kind in ("ip", "net"):
+            address, _, length = word.partition("/")
+            bits = int(length or (kind == "ip" and self.options.get("netmask")) or BITS[self.family])
+            shift = BITS[self.family] - bits
+            return number(address)[1] >> shift << shift, bits
+        if kind == "protoport":
+            return _protoport(word)
+        if kind == "port":
+            return int(word.rpartition(":")[2])
+        if kind == "mark":
+            return int(word, 0)
+        return word.lower() if kind == "mac" else word  # of interfaces: "physdev:eth0" is a bridge's port
+
+    def holds(self, packet: Packet, directions: Sequence[str], around: Around) -> Truth:
+        """Look a packet up; unknown where the part that is asked for is not known of it."""
+        asked: list[object] = []
+        nets = 0
+        for position, kind in enumerate(self.kinds):
+            source = (directions[position] if position < len(directions) else "src") == "src"
+            if kind in ("port", "protoport") and ("sport" if source else "dport") in packet.loose:
+                return Maybe("the port is not known")
+            part = _of_packet(kind, packet, around, source=source)
+            if part is None:
+                return False
+            nets += kind in ("ip", "net")
+            asked.append(part)
+        for lengths in self.lengths:
+            key = self._masked(asked, lengths)
+            for one in _spellings(key):
+                if one in self.members:
+                    return self.members[one]
+        return False
+
+    def _masked(self, asked: Sequence[object], lengths: Sequence[int]) -> tuple[object, ...]:
+        left = iter(lengths)
+        key: list[object] = []
+        for kind, part in zip(self.kinds, asked, strict=True):
+            if kind in ("ip", "net") and isinstance(part, int):
+                bits = next(left)
+                shift = BITS[self.family] - bits
+                # A set of hosts may keep networks of one size (--netmask); its members then have that size.
+                key.append((part >> shift << shift, bits))
+            else:
+                key.append(part)
+        return tuple(key)
+
+
+def _spellings(key: tuple[object, ...]) -> Iterator[tuple[object, ...]]:
+    """Give the ways in which a member may name what was asked: a device as such, or as a bridge's port."""
+    if key and isinstance(key[-1], tuple) and isinstance(key[-1][0], str) and key[-1][0] != "port":
+        dev, phys = key[-1]
+        yield (*key[:-1], dev)
+        yield (*key[:-1], f"physdev:{phys}")
+    else:
+        yield key
+
+
+def _split(value: str, parts: int) -> list[str]:
+    return value.split(",", parts - 1) if parts > 1 else [value]
+
+
+def _protoport(word: str) -> tuple[str, int, int]:
+    protocol, _, port = word.rpartition(":")
+    if protocol in ("icmp", "icmpv6") or port in _ICMP_NAMES:
+        protocol, port = (protocol or "icmp"), port
+        return "port", _NUMBERS[protocol], _ICMP_NAMES.get(port, _type_code(port))
+    number_ = _NUMBERS[protocol] if protocol and not protocol.isdecimal() else int(protocol or 6)
+    return "port", number_, int(port)
+
+
+_ICMP_NAMES: Final = {"echo-request": 8 << 8, "ping": 8 << 8, "echo-reply": 0, "pong": 0}
+
+
+def _type_code(written: str) -> int:
+    kind, _, code = written.partition("/")
+    return (int(kind) << 8 | int(code or 0)) if kind.isdecimal() else -1
+
+
+def _of_packet(kind: str, packet: Packet, around: Around, *, source: bool) -> object:
+    if kind in ("ip", "net"):
+        return packet.src if source else packet.dst
+    if kind == "port":
+        return (packet.sport if source else packet.dport) if packet.protocol in PORTED else None
+    if kind == "protoport":
+        if packet.protocol in (ICMP, ICMPV6):
+            return "port", packet.protocol, packet.type << 8 | packet.code
+        return "port", packet.protocol, packet.sport if source else packet.dport
+    if kind == "mark":
+        return packet.mark
+    if kind == "mac":
+        return packet.smac.lower() if source else packet.dmac.lower()
+    return (around.iif if source else around.oif), (around.physin if source else around.physout)

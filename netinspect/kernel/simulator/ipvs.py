@@ -1,0 +1,135 @@
+"""IPVS: virtual services, their schedulers, and the ways to a real server. Sources: net/netfilter/ipvs/, ipvsadm(8)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import structs
+
+from netinspect.kernel.simulator import traversal
+from netinspect.kernel.simulator.forks import Way
+from netinspect.kernel.simulator.tracking import Ends, Entry
+from netinspect.kernel.simulator.traversal import FORWARD, INPUT, OUTPUT, Traversal
+from netinspect.model.kernel import RealServer, VirtualService
+from netinspect.model.packet import PORTED, PROTOCOLS, number, text
+from netinspect.model.walk import End, Stage, Verdict
+
+Part = Callable[[Traversal], End | None]
+# NF_IP_PRI_NAT_SRC - 1 and NF_IP_PRI_NAT_DST + 2 (ip_vs_ops4 in ip_vs_core.c).
+_INPUT: Final = 99
+_OUTPUT: Final = -98
+_FORWARD: Final = 100
+_REPLY_INPUT: Final = 98
+_REPLY_OUTPUT: Final = -99
+# Those whose choice is a matter of what came before, each server as likely as its weight.
+_BY_WEIGHT: Final = frozenset({"wrr", "wlc", "lblc", "lblcr", "sed", "nq", "ovf", "fo", "mh", "sh", "dh", "lc"})
+
+
+def parts(hook: str) -> list[tuple[int, Part]]:
+    """Give what IPVS does at a hook, with the priorities."""
+    if hook == INPUT:
+        return [(_REPLY_INPUT, _reply), (_INPUT, _request)]
+    if hook == OUTPUT:
+        return [(_REPLY_OUTPUT, _reply), (_OUTPUT, _request)]
+    return [(_FORWARD, _reply)] if hook == FORWARD else []
+
+
+def service_for(at: Traversal) -> VirtualService | None:
+    """Give the virtual service of a packet (ip_vs_service_find): by mark, else by address and port, else any port."""
+    packet = at.packet
+    for service in at.stack.virtual_services:
+        if service.fwmark and service.fwmark == packet.mark:
+            return service
+    if packet.protocol not in PORTED:
+        return None
+    for port in (packet.dport, 0):
+        for service in at.stack.virtual_services:
+            if service.fwmark or PROTOCOLS.get(service.protocol.lower()) != packet.protocol or service.port != port:
+                continue
+            if number(service.address) == (packet.family, packet.dst):
+                return service
+    return None
+
+
+def _request(at: Traversal) -> End | None:
+    """Give a packet to a real server (ip_vs_in_hook)."""
+    if at.packet.is_error:
+        return None
+    known = at.walk.balanced.get((at.stack.name, _ends(at)))
+    if known is None:
+        service = service_for(at)
+        if service is None:
+            return None
+        pointer = at.stack.pointer("ipvs", service.line)
+        server = _schedule(at, service)
+        if server is None:
+            answer = traversal.unreachable(at.packet, 3)
+            return at.end(Verdict.REJECTED, "the virtual service has no real server", pointer, answer)
+        at.walk.balanced[at.stack.name, _ends(at)] = known = server
+        at.step(Stage.IPVS, f"{server.forward} to {server.address}:{server.port}", pointer)
+    return _forward(at, known)
+
+
+def _ends(at: Traversal) -> Ends:
+    p = at.packet
+    return Ends(p.family, p.protocol, p.src, p.sport, p.dst, p.dport)
+
+
+def _schedule(at: Traversal, service: VirtualService) -> RealServer | None:
+    alive = [s for s in service.servers if s.weight > 0]
+    if not alive:
+        return None
+    if service.scheduler == "rr":
+        chances: list[float | None] = [1 / len(alive)] * len(alive)
+    elif service.scheduler in ("wrr", "wlc"):
+        total = sum(s.weight for s in alive)
+        chances = [s.weight / total for s in alive]
+    else:
+        chances = [None] * len(alive)
+    ways = [Way(f"{s.address}:{s.port}", p) for s, p in zip(alive, chances, strict=True)]
+    asked = f"which real server {service.scheduler} takes"
+    return alive[at.walk.forks.take(asked, ways, at.stack.pointer("ipvs", service.line))]
+
+
+def _forward(at: Traversal, server: RealServer) -> End | None:
+    """Send on by the server's method: translated, as it is, or in a tunnel (ip_vs_xmit.c)."""
+    method = server.forward.lower()
+    family, address = number(server.address)
+    entry = at.entry
+    if method == "masq":
+        if entry is not None:
+            _alter(entry, address, server.port)
+        at.change(dst=address, dport=server.port)
+        at.balanced = (family, address)
+    elif method == "route":
+        at.balanced = (family, address)
+    elif method == "tunnel":
+        at.balanced = (family, address)
+        at.tunnelled = True
+    else:
+        return at.unknown(f"IPVS forwards by {server.forward}, which is not modelled", "a probe")
+    if entry is not None:
+        entry.by_ipvs = True
+    return None
+
+
+def _alter(entry: Entry, address: int, port: int) -> None:
+    """Tell connection tracking where answers will come from (ip_vs_update_conntrack)."""
+    if not entry.confirmed:
+        plain = entry.back.inverse
+        entry.back = structs.replace(plain, dst=address, dport=port).inverse
+        entry.source_done = entry.source_done or False
+
+
+def _reply(at: Traversal) -> End | None:
+    """Put the virtual address back into what a real server answers (ip_vs_out_hook)."""
+    p = at.packet
+    for (name, ends), server in at.walk.balanced.items():
+        if name != at.stack.name or server.forward.lower() != "masq" or ends.protocol != p.protocol:
+            continue
+        if (p.src, p.sport) == (number(server.address)[1], server.port) and (p.dst, p.dport) == (ends.src, ends.sport):
+            at.change(src=ends.dst, sport=ends.dport)
+            at.step(Stage.IPVS, f"the answer's source becomes {text(ends.dst, p.family)}:{ends.dport}")
+            return None
+    return None

@@ -1,0 +1,131 @@
+"""A packet at its host: PREROUTING, INPUT, and who takes it. Sources: net/ipv4/ip_input.c, tcp_ipv4.c, udp.c, icmp.c."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import structs
+
+from netinspect.kernel.simulator import traversal
+from netinspect.kernel.simulator.forks import Maybe
+from netinspect.kernel.simulator.listeners import listening
+from netinspect.kernel.simulator.netfilter import call
+from netinspect.kernel.simulator.output import balance
+from netinspect.kernel.simulator.states import Deliver, Receive, Route, State
+from netinspect.kernel.simulator.tracking import ends
+from netinspect.kernel.simulator.traversal import INPUT, PREROUTING, Traversal, unreachable
+from netinspect.kernel.simulator.tunnels import decapsulate
+from netinspect.kernel.simulator.walk import Walk
+from netinspect.model.packet import (
+    ACK,
+    ECHO_REQUEST,
+    ECHO_REQUEST6,
+    ICMP,
+    ICMPV6,
+    RST,
+    SCTP,
+    SYN,
+    TCP,
+    UDP,
+    Packet,
+    end,
+)
+from netinspect.model.walk import End, Stage, Verdict
+
+_PROTOCOL_UNREACHABLE: Final = 2
+_PORT_UNREACHABLE: Final = 3
+_PORT_UNREACHABLE6: Final = 4
+
+
+def receive(walk: Walk, state: Receive) -> State | End:
+    """Let PREROUTING see what came in (ip_rcv, ipv6_rcv)."""
+    stack, packet, dev = state.stack, state.packet, state.dev
+    if packet.family == 6 and stack.conf(6, dev, "disable_ipv6"):
+        return End(Verdict.DROPPED, f"IPv6 is off on {dev}", stack.name, packet, stack.pointer("sysctl"))
+    if state.seen:
+        return Route(stack, packet, dev, state.physin)
+    at = Traversal(walk, stack, PREROUTING, packet, iif=dev, physin=state.physin)
+    ended = call(at)
+    if ended is not None:
+        return ended
+    if dev == "lo" and at.packet.dst == packet.dst:
+        # What comes over loopback keeps the route that it was sent with.
+        return Deliver(stack, at.packet, dev)
+    return Route(stack, at.packet, dev, state.physin)
+
+
+def deliver(walk: Walk, state: Deliver) -> State | End:
+    """Let INPUT see it, then give it to the tunnel or socket that it is for (ip_local_deliver)."""
+    stack = state.stack
+    at = Traversal(walk, stack, INPUT, state.packet, iif=state.dev, physin=state.physin)
+    ended = call(at)
+    if ended is not None:
+        return ended
+    if at.balanced is not None:
+        return balance(at)
+    packet = at.packet
+    inside = decapsulate(walk, stack, packet)
+    if inside is not None:
+        return inside
+    if (stack.name, ends(packet)) in walk.waiting or (packet.is_error and _awaited(walk, stack.name, packet)):
+        return at.end(Verdict.DELIVERED, "the socket that waits for it takes it")
+    if packet.is_error:
+        return at.end(Verdict.DROPPED, "no connection of this host is meant")
+    if packet.protocol in (ICMP, ICMPV6):
+        return _echo(walk, at)
+    if packet.protocol in (TCP, UDP):
+        return _socket(walk, at, state.dev)
+    if packet.protocol == SCTP:
+        return at.unknown("sockets of SCTP were not read", "a probe")
+    if packet.protocol in (50, 51):
+        return at.unknown("IPsec is not modelled", "a probe")
+    answer = unreachable(packet, _PROTOCOL_UNREACHABLE) if packet.family == 4 else None
+    return at.end(Verdict.REFUSED, f"nothing takes protocol {packet.protocol}", answer=answer)
+
+
+def _awaited(walk: Walk, name: str, packet: Packet) -> bool:
+    """Say whether an error is about something that a waiting socket has sent."""
+    return packet.inner is not None and (name, ends(packet.inner).inverse) in walk.waiting
+
+
+def _echo(walk: Walk, at: Traversal) -> End:
+    packet = at.packet
+    asks = packet.type in (ECHO_REQUEST, ECHO_REQUEST6)
+    if not asks:
+        return at.end(Verdict.DROPPED, "nobody waits for it")
+    if packet.family == 4 and at.stack.sysctl("ipv4/icmp_echo_ignore_all") != "0":
+        return at.end(Verdict.DROPPED, "icmp_echo_ignore_all is on", at.stack.pointer("sysctl"))
+    at.step(Stage.DELIVER, "the kernel answers", None)
+    return at.end(Verdict.DELIVERED, "the kernel answers the echo", answer=traversal.turned(packet))
+
+
+def _socket(walk: Walk, at: Traversal, dev: str) -> End:
+    stack, packet = at.stack, at.packet
+    walk.needs(stack, "sockets")
+    aim = structs.replace(packet, dport=packet.steered) if packet.steered else packet
+    found = listening(stack, aim, dev)
+    if packet.steered and found is None:
+        # A proxy may listen on one address of its own, which the packet does not name.
+        found = next(iter(stack.sockets.get((packet.protocol, packet.steered), ())), None)
+    if isinstance(found, Maybe):
+        return at.unknown(found.reason, "a probe")
+    if packet.protocol == TCP and packet.flags & (SYN | ACK | RST) != SYN:
+        answer = traversal.reset(packet, attached=False)
+        return at.end(Verdict.REFUSED, "no connection of this host is meant", answer=answer)
+    if found is None:
+        return _refused(at)
+    evidence = stack.pointer("sockets", found.line, f"{found.protocol} {found.address}:{found.port}")
+    at.step(Stage.DELIVER, f"the socket on {found.address}:{found.port} takes it", evidence)
+    answer = traversal.turned(packet)
+    ended = End(Verdict.DELIVERED, "a socket takes it", stack.name, packet, evidence, socket=found, answer=answer)
+    return ended
+
+
+def _refused(at: Traversal) -> End:
+    packet = at.packet
+    said = f"nothing listens on {end(packet.dst, packet.dport, packet.family)}"
+    if packet.protocol == TCP:
+        answer = traversal.reset(packet, attached=False)
+    else:
+        answer = unreachable(packet, _PORT_UNREACHABLE if packet.family == 4 else _PORT_UNREACHABLE6)
+    return at.end(Verdict.REFUSED, said, at.stack.pointer("sockets"), answer)

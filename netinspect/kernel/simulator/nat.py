@@ -1,0 +1,152 @@
+"""Network address translation as the kernel does it: a mapping is chosen once for a connection, then applied.
+
+Sources: net/netfilter/nf_nat_core.c, nf_nat_masquerade.c, nf_nat_redirect.c.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, structs
+
+from netinspect.kernel.simulator.forks import Way
+from netinspect.kernel.simulator.tracking import Ends, Entry
+from netinspect.model.packet import BITS, ICMP, ICMPV6, PORTED, Packet, end, text
+from netinspect.model.walk import Pointer, Stage
+
+if TYPE_CHECKING:
+    from netinspect.kernel.simulator.traversal import Traversal
+
+_LOWEST_FREE: Final = 1024
+_HIGHEST: Final = 65535
+# How many draws of an address are told apart; beyond it the first stands for all.
+_MOST_ADDRESSES: Final = 64
+LOOPBACK4: Final = 0x7F000001
+
+
+class Range(Struct, frozen=True, gc=False):
+    """What to put in the place of an address and port (struct nf_nat_range2): None is kept."""
+
+    addresses: tuple[int, int] | None = None
+    ports: tuple[int, int] | None = None
+    random: bool = False
+    mask: int | None = None
+
+
+def setup(at: Traversal, entry: Entry, wanted: Range, *, source: bool, evidence: Pointer | None = None) -> None:
+    """Choose the mapping of a connection (nf_nat_setup_info); the packet itself is changed by ``translate``."""
+    if entry.source_done if source else entry.destination_done:
+        return
+    plain = entry.back.inverse
+    address = _address(at, plain, wanted, source=source)
+    mapped = _with(plain, source=source, address=address)
+    port, loose = _port(at, entry, mapped, wanted, source=source)
+    mapped = _with(mapped, source=source, port=port)
+    entry.back = mapped.inverse
+    if source:
+        entry.source_done = True
+    else:
+        entry.destination_done = True
+    if loose:
+        at.packet = structs.replace(at.packet, loose=at.packet.loose | {"sport" if source else "dport"})
+    if mapped != plain:
+        which = "source" if source else "destination"
+        was, now = (plain.src, plain.sport), (mapped.src, mapped.sport)
+        if not source:
+            was, now = (plain.dst, plain.dport), (mapped.dst, mapped.dport)
+        if plain.protocol in (ICMP, ICMPV6):
+            was, now = (was[0], 0), (now[0], 0)
+        said = f"{which} {end(*was, plain.family)} becomes {end(*now, plain.family)}"
+        at.step(Stage.NAT, said + (" (the port is drawn)" if loose else ""), evidence)
+
+
+def _with(of: Ends, *, source: bool, address: int | None = None, port: int | None = None) -> Ends:
+    if of.protocol in (ICMP, ICMPV6) and port is not None:
+        return structs.replace(of, sport=port)
+    if source:
+        return structs.replace(of, src=of.src if address is None else address, sport=of.sport if port is None else port)
+    return structs.replace(of, dst=of.dst if address is None else address, dport=of.dport if port is None else port)
+
+
+def _address(at: Traversal, plain: Ends, wanted: Range, *, source: bool) -> int:
+    own = plain.src if source else plain.dst
+    if wanted.addresses is None:
+        return own
+    first, last = wanted.addresses
+    if wanted.mask is not None:
+        return (first & wanted.mask) | (own & ~wanted.mask & ((1 << BITS[plain.family]) - 1))
+    count = last - first + 1
+    if count == 1:
+        return first
+    told = min(count, _MOST_ADDRESSES)
+    ways = [Way(text(first + i, plain.family), 1 / count if count == told else None) for i in range(told)]
+    return first + at.walk.forks.take("which address of the range is drawn", ways)
+
+
+def _port(at: Traversal, entry: Entry, mapped: Ends, wanted: Range, *, source: bool) -> tuple[int, bool]:
+    """Give the port, and whether it stands for any that the kernel might draw (nf_nat_l4proto_unique_tuple)."""
+    icmp = mapped.protocol in (ICMP, ICMPV6)
+    own = mapped.sport if source or icmp else mapped.dport
+    if mapped.protocol not in PORTED and not icmp:
+        return own, False
+    free = not at.walk.tracking.taken(at.stack, entry.zones[1], mapped.inverse)
+    if not wanted.random:
+        if wanted.ports is not None and wanted.ports[0] <= own <= wanted.ports[1]:
+            if wanted.ports[0] == wanted.ports[1] or free:
+                return own, False
+        elif wanted.ports is None and (free or not source):
+            return own, False
+    if wanted.ports is None and not source:
+        return own, False
+    low, high = wanted.ports or _class_of(own)
+    if low == high:
+        return low, False
+    if not source and not wanted.random:
+        return low, False
+    drawn = own if low <= own <= high else low
+    while at.walk.tracking.taken(at.stack, entry.zones[1], _with(mapped, source=source, port=drawn).inverse):
+        drawn = drawn + 1 if drawn < high else low
+    return drawn, not icmp
+
+
+def _class_of(port: int) -> tuple[int, int]:
+    """Give the range that a source port is drawn from: as privileged as it was."""
+    if port < 512:
+        return 1, 511
+    if port < _LOWEST_FREE:
+        return 600, _LOWEST_FREE - 1
+    return _LOWEST_FREE, _HIGHEST
+
+
+def translate(packet: Packet, entry: Entry, *, source: bool) -> Packet:
+    """Give the packet with its connection's mapping applied (nf_nat_packet); of an ICMP error the inner one too."""
+    # In the reply's direction what was mapped at one end is mapped back at the other.
+    changed = entry.destination_translated if source == packet.reply else entry.source_translated
+    if not changed:
+        return packet
+    target = (entry.original if packet.reply else entry.back).inverse
+    if packet.is_error:
+        return _translated_error(packet, target, source=source)
+    return _manipulated(packet, target, source=source)
+
+
+def _manipulated(packet: Packet, target: Ends, *, source: bool) -> Packet:
+    icmp = packet.protocol in (ICMP, ICMPV6)
+    if source:
+        port = {"ident": target.sport} if icmp else {"sport": target.sport}
+        return structs.replace(packet, src=target.src, **port)
+    port = {} if icmp else {"dport": target.dport}
+    loose = packet.loose - {"dport"} if packet.reply else packet.loose
+    if icmp:
+        port = {"ident": target.sport}
+    return structs.replace(packet, dst=target.dst, loose=loose, **port)
+
+
+def _translated_error(packet: Packet, target: Ends, *, source: bool) -> Packet:
+    """The inner packet went the other way, so its other end is mapped (nf_nat_icmp_reply_translation)."""
+    inner = packet.inner
+    if inner is None:
+        return packet
+    inner = _manipulated(inner, target.inverse, source=not source)
+    outer = {"src": target.src} if source else {"dst": target.dst}
+    return structs.replace(packet, inner=inner, **outer)

@@ -1,0 +1,110 @@
+"""A hook: connection tracking, translation and the rules of all tables, in the order of priorities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from netinspect.kernel.simulator import ipvs, nat, nftables, tracking, xtables
+from netinspect.kernel.simulator.forks import Way
+from netinspect.kernel.simulator.hooks import CONNTRACK, NAT_DESTINATION, NAT_SOURCE, Called, Registered
+from netinspect.kernel.simulator.traversal import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING, Traversal
+from netinspect.model.packet import Packet
+from netinspect.model.walk import End, Verdict
+
+Part = Callable[[Traversal], End | None]
+_CONFIRM: Final = 1 << 31
+_BASES: Final = {PREROUTING: "PREROUTING", INPUT: "INPUT", FORWARD: "FORWARD", OUTPUT: "OUTPUT",
+                 POSTROUTING: "POSTROUTING"}  # fmt: skip
+_SECTIONS: Final = {
+    4: ("iptables-nft", "iptables-legacy", "nftables"),
+    6: ("ip6tables-nft", "ip6tables-legacy", "nftables"),
+}
+
+
+def call(at: Traversal, below: int = -(1 << 31), above: int = 1 << 32) -> End | None:
+    """Call everybody at a hook whose priority lies between two; None where the packet may go on."""
+    at.walk.needs(at.stack, *_SECTIONS[at.packet.family])
+    called = at.stack.hooks.at(at.packet.family, at.hook)
+    for priority, part in _parts(at, called):
+        if below <= priority < above:
+            ended = part(at)
+            if ended is not None or at.balanced is not None:
+                return ended
+    return None
+
+
+def _parts(at: Traversal, called: Called) -> list[tuple[int, Part]]:
+    chains = _in_order(at, called)
+    parts: list[tuple[int, Part]] = [(r.priority, lambda at, r=r: run(r, at)) for r in chains]  # type: ignore[misc]
+    if at.hook in (PREROUTING, OUTPUT):
+        parts += [(CONNTRACK, _track), (NAT_DESTINATION, lambda at: _translate(at, called, source=False))]
+    elif at.hook in (INPUT, POSTROUTING):
+        parts += [(NAT_SOURCE, lambda at: _translate(at, called, source=True)), (_CONFIRM, _confirm)]
+    if at.stack.virtual_services and not at.packet.balanced and not at.bridged:
+        parts += ipvs.parts(at.hook)
+    return sorted(parts, key=lambda p: p[0])
+
+
+def _in_order(at: Traversal, called: Called) -> Sequence[Registered]:
+    if not called.unsure:
+        return called.chains
+    ways = (Way("as listed"), Way("the other way round"))
+    question = "which of the tables of the same priority was made later, and so is called first"
+    if not at.walk.forks.take(question, ways, once=(at.stack.name, "order")):
+        return called.chains
+    return sorted(reversed(called.chains), key=lambda r: r.priority)
+
+
+def run(registered: Registered, at: Traversal) -> End | None:
+    """Send the packet through one base chain; look its route up anew where that is what its change means."""
+    before = at.packet
+    ended: End | None = None
+    if registered.chains is not None:
+        ended = xtables.run(registered.chains, _BASES[at.hook], at)
+    elif registered.tables is not None and registered.chain is not None:
+        ended = nftables.run(registered.tables, registered.chain, at)
+    if registered.reroutes and _routed_by(before) != _routed_by(at.packet):
+        at.rerouted = at.packet
+    return ended
+
+
+def _routed_by(packet: Packet) -> tuple[int, ...]:
+    return packet.mark, packet.src, packet.dst, packet.tos
+
+
+def _track(at: Traversal) -> End | None:
+    at.packet = tracking.track(at.walk.tracking, at.stack, at.packet, at.zones)
+    return None
+
+
+def _translate(at: Traversal, called: Called, *, source: bool) -> End | None:
+    """Ask the nat chains for a mapping of what is new, then apply what the connection has (nf_nat_inet_fn)."""
+    entry = at.entry
+    if entry is None or at.packet.state == tracking.UNTRACKED:
+        return None
+    fresh = at.packet.state == tracking.NEW or (at.packet.state == tracking.RELATED and not at.packet.is_error)
+    if fresh and not entry.confirmed and not (entry.source_done if source else entry.destination_done):
+        for registered in called.translating:
+            ended = run(registered, at)
+            if ended is not None:
+                return ended
+            if entry.source_done if source else entry.destination_done:
+                break
+        else:
+            nat.setup(at, entry, nat.Range(), source=source)
+    before = at.packet
+    at.packet = nat.translate(before, entry, source=source)
+    if at.hook == OUTPUT and at.packet.dst != before.dst:
+        at.rerouted = at.packet
+    return None
+
+
+def _confirm(at: Traversal) -> End | None:
+    entry = at.entry
+    if entry is None or entry.confirmed or at.packet.reply:
+        return None
+    if at.walk.tracking.taken(at.stack, entry.zones[0], entry.original):
+        return at.end(Verdict.DROPPED, "another connection has these addresses and ports already")
+    at.walk.tracking.confirm(at.stack, entry)
+    return None

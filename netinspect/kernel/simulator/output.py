@@ -1,0 +1,125 @@
+"""What is sent from here, and what goes out. Sources: net/ipv4/ip_output.c, net/netfilter/../route.c, ip6_output.c."""
+
+from __future__ import annotations
+
+from msgspec import structs
+
+from netinspect.kernel.simulator import neighbour, source
+from netinspect.kernel.simulator.fib import Found, Way
+from netinspect.kernel.simulator.forks import Maybe
+from netinspect.kernel.simulator.netfilter import call
+from netinspect.kernel.simulator.routing import choose, flow, look_up, mtu_of, no_way, pointer
+from netinspect.kernel.simulator.stack import Stack
+from netinspect.kernel.simulator.states import Leave, Send, State, Transmit
+from netinspect.kernel.simulator.traversal import OUTPUT, POSTROUTING, Traversal, unreachable
+from netinspect.kernel.simulator.tunnels import in_tunnel
+from netinspect.kernel.simulator.walk import Walk
+from netinspect.model.packet import Packet, number, text
+from netinspect.model.walk import End, Stage, Verdict
+
+_POINT_TO_POINT = frozenset({"ipip", "sit", "gre", "ip6tnl", "ip6gre", "wireguard", "tun"})
+
+
+def send(walk: Walk, state: Send) -> State | End:
+    """Route what is made here, and let OUTPUT see it (ip_route_output_key, __ip_local_out)."""
+    stack, packet = state.stack, state.packet
+    if packet.is_error and stack.fib.address_type(packet.family, packet.src) != "local":
+        # An error about a packet that was not for this host comes from the address that suits its way (icmp_send).
+        packet = structs.replace(packet, src=0)
+    found = look_up(walk, stack, flow(stack, packet, oif=state.oif))
+    evidence = pointer(stack, found, packet.family)
+    if found.kind == "none" and state.oif:
+        found = Found("unicast", None, (Way(state.oif, family=packet.family),))
+    if not found.ways and found.kind not in ("local", "broadcast"):
+        return structs.replace(no_way(stack, packet, found, evidence), answer=None)
+    way = _local(found) or choose(walk, found.ways, stack, evidence)
+    if not packet.src:
+        own = source.of_route(stack, found, found.ways[0] if found.kind == "local" else way, packet.dst, packet.family)
+        if found.kind == "local":
+            own = _prefsrc(found) or packet.dst
+        if own is None:
+            return End(Verdict.UNREACHABLE, "there is no address to send from", stack.name, packet, evidence)
+        packet = structs.replace(packet, src=own)
+    said = f"{text(packet.src, packet.family)} → {text(packet.dst, packet.family)} dev {way.dev}"
+    walk.step(stack, Stage.ROUTE, said, packet, evidence)
+    mtu = mtu_of(stack, found, way)
+    if packet.size > mtu and packet.df:
+        said = f"it is {packet.size} bytes long, the way takes {mtu}, and it may not be fragmented"
+        return End(Verdict.UNREACHABLE, said, stack.name, packet, evidence)
+    return _output(walk, stack, packet, found, way)
+
+
+def _prefsrc(found: Found) -> int:
+    return number(found.route.prefsrc)[1] if found.route is not None and found.route.prefsrc else 0
+
+
+def _local(found: Found) -> Way | None:
+    return Way("lo") if found.kind == "local" else None
+
+
+def _output(walk: Walk, stack: Stack, packet: Packet, found: Found, way: Way) -> State | End:
+    at = Traversal(walk, stack, OUTPUT, packet, oif=way.dev)
+    ended = call(at)
+    if ended is not None:
+        return ended
+    if at.balanced is not None:
+        return balance(at)
+    if at.rerouted is not None:
+        # What later hooks changed does not count: the route was looked up at the change (ip_route_me_harder).
+        found = look_up(walk, stack, flow(stack, at.rerouted))
+        evidence = pointer(stack, found, packet.family)
+        if not found.ways:
+            return structs.replace(no_way(stack, at.packet, found, evidence), answer=None)
+        way = _local(found) or choose(walk, found.ways, stack, evidence)
+        walk.step(stack, Stage.ROUTE, f"routed anew, dev {way.dev}", at.packet, evidence)
+    return Leave(stack, at.packet, found, way)
+
+
+def balance(at: Traversal) -> State | End:
+    """Send what IPVS has taken on to its real server (ip_vs_xmit.c); its own OUTPUT follows."""
+    family, address = at.balanced or (4, 0)
+    packet = structs.replace(at.packet, balanced=True)
+    if at.tunnelled:
+        return Send(at.stack, in_tunnel(packet, family, address))
+    asked = structs.replace(packet, dst=address)
+    found = look_up(at.walk, at.stack, flow(at.stack, asked))
+    if not found.ways:
+        return no_way(at.stack, packet, found, pointer(at.stack, found, family))
+    evidence = pointer(at.stack, found, family)
+    way = _local(found) or choose(at.walk, found.ways, at.stack, evidence)
+    if found.kind != "local" and way.gateway is None:
+        way = Way(way.dev, address, family)
+    return _output(at.walk, at.stack, packet, found, way)
+
+
+def leave(walk: Walk, state: Leave) -> State | End:
+    """Let POSTROUTING see it, fragment it where it must be, and find its next hop (ip_output, ip_finish_output)."""
+    stack, way = state.stack, state.way
+    if way.encap:
+        said = f"the route encapsulates ({way.encap}), which is not modelled"
+        return End(Verdict.UNKNOWN, said, stack.name, state.packet, settles="a probe")
+    at = Traversal(walk, stack, POSTROUTING, state.packet, iif=state.iif, oif=way.dev, nexthop=way.gateway)
+    ended = call(at)
+    if ended is not None:
+        return ended
+    packet = at.packet
+    mtu = mtu_of(stack, state.found, way)
+    if packet.size > mtu:
+        walk.step(stack, Stage.TRANSMIT, f"fragmented to {mtu} bytes", packet)
+    link = stack.links.get(way.dev)
+    if link is None:
+        return End(Verdict.DROPPED, f"there is no device {way.dev}", stack.name, packet)
+    if way.dev == "lo" or "NOARP" in link.flags or link.kind in _POINT_TO_POINT:
+        return Transmit(stack, structs.replace(packet, dmac="", smac=""), way.dev, way.gateway)
+    family, target = (way.family, way.gateway) if way.gateway is not None else (packet.family, packet.dst)
+    if state.found.kind == "broadcast":
+        mac: str | Maybe | None = "ff:ff:ff:ff:ff:ff"
+    else:
+        mac = neighbour.resolve(walk, stack, way.dev, family, target)
+    if isinstance(mac, Maybe):
+        return Transmit(stack, structs.replace(packet, dmac="", smac=link.address), way.dev)
+    if mac is None:
+        said = f"nobody answers for {text(target, family)} on {way.dev}"
+        back = unreachable(packet, 1 if packet.family == 4 else 3) if state.iif else None
+        return End(Verdict.UNREACHABLE, said, stack.name, packet, stack.pointer("neighbours"), answer=back)
+    return Transmit(stack, structs.replace(packet, dmac=mac, smac=link.address), way.dev)

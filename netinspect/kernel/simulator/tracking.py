@@ -1,0 +1,221 @@
+"""Connection tracking: what a packet belongs to, and the translations that its connection has.
+
+Sources: net/netfilter/nf_conntrack_core.c, nf_conntrack_proto_tcp.c, nf_conntrack_proto_icmp.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, structs
+
+from netinspect.model.kernel import Connection, Tuple
+from netinspect.model.packet import (
+    ACK,
+    FIN,
+    ICMP,
+    ICMPV6,
+    PORTED,
+    PROTOCOLS,
+    REPLIES,
+    REPLIES6,
+    RST,
+    SYN,
+    TCP,
+    Packet,
+    number,
+)
+from netinspect.model.walk import Pointer
+
+if TYPE_CHECKING:
+    from netinspect.kernel.simulator.stack import Stack
+
+NEW, ESTABLISHED, RELATED, INVALID, UNTRACKED = "NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED"
+# States of TCP after which a SYN opens the connection anew (nf_conntrack_tcp_packet).
+_CLOSED: Final = frozenset({"TIME_WAIT", "CLOSE"})
+# Neighbour discovery and multicast listener reports are not tracked (nf_conntrack_icmpv6_error).
+_UNTRACKED6: Final = frozenset(range(130, 138)) | {143}
+
+
+class Ends(Struct, frozen=True, gc=False):
+    """One direction of a connection (struct nf_conntrack_tuple); of ICMP the ports are ident, and type and code."""
+
+    family: int
+    protocol: int
+    src: int
+    sport: int
+    dst: int
+    dport: int
+
+    @property
+    def inverse(self) -> Ends:
+        """Give the other direction as it is before any translation (nf_ct_invert_tuple)."""
+        if self.protocol in (ICMP, ICMPV6):
+            replies = {**_swapped(REPLIES), **REPLIES} if self.protocol == ICMP else {**_swapped(REPLIES6), **REPLIES6}
+            kind, code = self.dport >> 8, self.dport & 0xFF
+            return Ends(self.family, self.protocol, self.dst, self.sport, self.src, replies.get(kind, kind) << 8 | code)
+        return Ends(self.family, self.protocol, self.dst, self.dport, self.src, self.sport)
+
+
+def _swapped(of: Mapping[int, int]) -> dict[int, int]:
+    return {v: k for k, v in of.items()}
+
+
+def ends(packet: Packet) -> Ends:
+    """Give the tuple of a packet."""
+    if packet.protocol in (ICMP, ICMPV6):
+        kind = packet.type << 8 | packet.code
+        return Ends(packet.family, packet.protocol, packet.src, packet.ident, packet.dst, kind)
+    if packet.protocol in PORTED:
+        return Ends(packet.family, packet.protocol, packet.src, packet.sport, packet.dst, packet.dport)
+    return Ends(packet.family, packet.protocol, packet.src, 0, packet.dst, 0)
+
+
+@dataclass
+class Entry:
+    """A tracked connection (struct nf_conn). ``back`` is the reply's tuple, in which translations show."""
+
+    number: int
+    original: Ends
+    back: Ends
+    zones: tuple[int, int]
+    mark: int = 0
+    labels: int = 0
+    source_done: bool = False
+    destination_done: bool = False
+    replied: bool = False
+    assured: bool = False
+    confirmed: bool = False
+    by_ipvs: bool = False
+    evidence: Pointer | None = None
+
+    @property
+    def source_translated(self) -> bool:
+        """Say whether the sender's address or port is another one behind here (IPS_SRC_NAT)."""
+        return (self.back.dst, self.back.dport) != (self.original.inverse.dst, self.original.inverse.dport)
+
+    @property
+    def destination_translated(self) -> bool:
+        """Say whether the receiver's is (IPS_DST_NAT)."""
+        plain = self.original.inverse
+        return (self.back.src, self.back.sport) != (plain.src, plain.sport)
+
+
+@dataclass
+class Tracking:
+    """All connections of one walk, by namespace; those that were collected are looked up when they are needed."""
+
+    entries: list[Entry] = field(default_factory=list)
+    _known: dict[tuple[str, int, Ends], tuple[int, bool]] = field(default_factory=dict)
+
+    def find(self, stack: Stack, zones: tuple[int, int], one: Ends, packet: Packet) -> tuple[Entry, bool] | None:
+        """Give the entry that a tuple belongs to, and whether it is the reply's."""
+        for reply in (False, True):
+            found = self._known.get((stack.name, zones[reply], one))
+            if found is not None and found[1] == reply:
+                return self.entries[found[0]], reply
+        if packet.loose & {"sport", "dport"}:
+            return None
+        collected = _collected(stack).get(one)
+        if collected is None:
+            return None
+        connection, reply = collected
+        if zones[reply] != _zone(connection, reply=reply) or (connection.state in _CLOSED and not reply):
+            return None
+        entry = self.open(stack, _read(connection, connection.original), zones)
+        entry.back = _read(connection, connection.reply)
+        entry.mark = connection.mark
+        entry.replied = "UNREPLIED" not in connection.status
+        entry.assured = "ASSURED" in connection.status
+        entry.source_done = entry.destination_done = True
+        entry.evidence = stack.pointer("conntrack" if one.family == 4 else "conntrack6", connection.line)
+        self.confirm(stack, entry)
+        return entry, reply
+
+    def open(self, stack: Stack, original: Ends, zones: tuple[int, int]) -> Entry:  # noqa: ARG002
+        """Begin a connection; it is found again once it is confirmed."""
+        entry = Entry(len(self.entries), original, original.inverse, zones)
+        self.entries.append(entry)
+        return entry
+
+    def confirm(self, stack: Stack, entry: Entry) -> None:
+        """Put a connection where later packets find it (nf_conntrack_confirm)."""
+        entry.confirmed = True
+        self._known[stack.name, entry.zones[0], entry.original] = entry.number, False
+        self._known.setdefault((stack.name, entry.zones[1], entry.back), (entry.number, True))
+
+    def taken(self, stack: Stack, zone: int, back: Ends) -> bool:
+        """Say whether another connection already has this reply tuple (nf_nat_used_tuple)."""
+        return (stack.name, zone, back) in self._known
+
+
+def track(tracking: Tracking, stack: Stack, packet: Packet, zones: tuple[int, int]) -> Packet:
+    """Give the packet with its connection and state (nf_conntrack_in)."""
+    if packet.connection is not None or packet.state == UNTRACKED:
+        return packet
+    if packet.protocol == ICMPV6 and packet.type in _UNTRACKED6:
+        return structs.replace(packet, state=UNTRACKED)
+    if packet.is_error:
+        return _related(tracking, stack, packet, zones)
+    one = ends(packet)
+    found = tracking.find(stack, zones, one, packet)
+    if found is None:
+        if not _may_begin(stack, packet):
+            return structs.replace(packet, state=INVALID)
+        entry = tracking.open(stack, one, zones)
+        return structs.replace(packet, connection=entry.number, state=NEW, reply=False)
+    entry, reply = found
+    entry.replied = entry.replied or reply
+    state = ESTABLISHED if entry.replied or reply else NEW
+    return structs.replace(packet, connection=entry.number, state=state, reply=reply)
+
+
+def _related(tracking: Tracking, stack: Stack, packet: Packet, zones: tuple[int, int]) -> Packet:
+    """An ICMP error belongs to the connection of the packet that it is about (nf_conntrack_inet_error)."""
+    if packet.inner is None:
+        return structs.replace(packet, state=INVALID)
+    found = tracking.find(stack, zones, ends(packet.inner).inverse, packet)
+    if found is None:
+        return structs.replace(packet, state=INVALID)
+    entry, reply = found
+    return structs.replace(packet, connection=entry.number, state=RELATED, reply=reply)
+
+
+def _may_begin(stack: Stack, packet: Packet) -> bool:
+    if packet.protocol == TCP:
+        flags = packet.flags & (SYN | ACK | FIN | RST)
+        loose = stack.sysctl("netfilter/nf_conntrack_tcp_loose") != "0"
+        return flags == SYN or (loose and flags == ACK)
+    if packet.protocol == ICMP:
+        return packet.type in REPLIES
+    if packet.protocol == ICMPV6:
+        return packet.type in REPLIES6
+    return True
+
+
+def _collected(stack: Stack) -> dict[Ends, tuple[Connection, bool]]:
+    """Give the collected connections by both of their tuples; made once for a namespace."""
+    found: dict[Ends, tuple[Connection, bool]] | None = stack.__dict__.get("_connections")
+    if found is None:
+        found = {}
+        for connection in stack.namespace.connections:
+            if connection.protocol in PROTOCOLS:
+                found[_read(connection, connection.original)] = connection, False
+                found.setdefault(_read(connection, connection.reply), (connection, True))
+        stack.__dict__["_connections"] = found
+    return found
+
+
+def _read(connection: Connection, one: Tuple) -> Ends:
+    family, src = number(one.src)
+    protocol = PROTOCOLS[connection.protocol]
+    if protocol in (ICMP, ICMPV6):
+        return Ends(family, protocol, src, one.id or 0, number(one.dst)[1], (one.type or 0) << 8 | (one.code or 0))
+    return Ends(family, protocol, src, one.sport or 0, number(one.dst)[1], one.dport or 0)
+
+
+def _zone(connection: Connection, *, reply: bool) -> int:
+    own = connection.zone_reply if reply else connection.zone_original
+    return connection.zone if own is None else own

@@ -1,0 +1,150 @@
+"""A packet at a netfilter hook: what rules may look at, and what they may change (struct nf_hook_state, sk_buff)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from msgspec import structs
+
+from netinspect.kernel.simulator.forks import Truth
+from netinspect.kernel.simulator.ipsets import Around
+from netinspect.kernel.simulator.tracking import Entry
+from netinspect.model.packet import (
+    ACK,
+    ICMP,
+    ICMPV6,
+    REPLIES,
+    REPLIES6,
+    RST,
+    SYN,
+    TCP,
+    UNREACHABLE,
+    UNREACHABLE6,
+    Packet,
+)
+from netinspect.model.walk import End, Pointer, Stage, Verdict
+
+if TYPE_CHECKING:
+    from netinspect.kernel.simulator.stack import Stack
+    from netinspect.kernel.simulator.walk import Walk
+
+PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING = "prerouting", "input", "forward", "output", "postrouting"
+INGRESS, EGRESS = "ingress", "egress"
+_MULTICAST4, _MULTICAST6 = 0xE, 0xFF
+
+
+@dataclass
+class Traversal:
+    """A packet at a hook of a namespace; ``iif`` and ``oif`` are devices, ``physin`` and ``physout`` bridge ports."""
+
+    walk: Walk
+    stack: Stack
+    hook: str
+    packet: Packet
+    iif: str = ""
+    oif: str = ""
+    physin: str = ""
+    physout: str = ""
+    nexthop: int | None = None
+    zones: tuple[int, int] = (0, 0)
+    balanced: tuple[int, int] | None = None
+    tunnelled: bool = False
+    rerouted: Packet | None = None
+
+    @property
+    def entry(self) -> Entry | None:
+        """Give the connection that the packet belongs to."""
+        number = self.packet.connection
+        return None if number is None else self.walk.tracking.entries[number]
+
+    @property
+    def around(self) -> Around:
+        """Give the devices, for sets that look up by them."""
+        return Around(self.iif, self.oif, self.physin, self.physout)
+
+    @property
+    def bridged(self) -> bool:
+        """Say whether a bridge called the hooks of IP (br_netfilter)."""
+        return bool(self.physin)
+
+    def change(self, **fields: object) -> None:
+        """Change the packet."""
+        self.packet = structs.replace(self.packet, **fields)
+
+    def step(self, stage: Stage, said: str, evidence: Pointer | None = None) -> None:
+        """Note what happened."""
+        self.walk.step(self.stack, stage, said, self.packet, evidence)
+
+    def holds(self, truth: Truth, question: str, evidence: Pointer | None) -> bool:
+        """Give a truth; fork where it is not certain."""
+        return truth if isinstance(truth, bool) else self.walk.forks.holds(truth, question, evidence)
+
+    def end(self, verdict: Verdict, reason: str, evidence: Pointer | None = None, answer: Packet | None = None) -> End:
+        """End the walk here."""
+        return End(verdict, reason, self.stack.name, self.packet, evidence, answer=answer)
+
+    def unknown(self, reason: str, settles: str, evidence: Pointer | None = None) -> End:
+        """End the walk with what is not modelled or was not read."""
+        return End(Verdict.UNKNOWN, reason, self.stack.name, self.packet, evidence, settles=settles)
+
+
+def reset(packet: Packet, *, attached: bool = True) -> Packet | None:
+    """Give the reset that answers a TCP packet; none answers a reset (nf_send_reset, tcp_v4_send_reset)."""
+    if packet.protocol != TCP or packet.flags & RST:
+        return None
+    flags = RST if packet.flags & ACK else RST | ACK
+    back = turned(packet, size=40 if packet.family == 4 else 60)
+    return structs.replace(back, flags=flags, **_attached(packet) if attached else {})
+
+
+def unreachable(packet: Packet, code: int, *, type_: int | None = None, mtu: int = 0) -> Packet | None:
+    """Give the ICMP error about a packet; none is sent about an error or a multicast (RFC 1122, RFC 4443)."""
+    four = packet.family == 4
+    multicast = packet.dst >> 28 == _MULTICAST4 if four else packet.dst >> 120 == _MULTICAST6
+    if packet.is_error or multicast or (four and packet.dst == 0xFFFFFFFF):
+        return None
+    return Packet(
+        family=packet.family,
+        src=packet.dst,
+        dst=packet.src,
+        protocol=ICMP if four else ICMPV6,
+        type=(UNREACHABLE if four else UNREACHABLE6) if type_ is None else type_,
+        code=code,
+        inner=packet,
+        mtu=mtu,
+        size=min(packet.size + (28 if four else 48), 576 if four else 1280),
+        tos=0xC0 if four else 0,
+        loose=frozenset(_swap(f) for f in packet.loose),
+        **_attached(packet),
+    )
+
+
+def _attached(packet: Packet) -> dict[str, object]:
+    """What the kernel sends about a packet belongs to its connection, the other way (nf_ct_attach)."""
+    if packet.connection is None:
+        return {"state": packet.state if packet.state == "UNTRACKED" else ""}
+    return {"connection": packet.connection, "reply": not packet.reply, "state": "RELATED"}
+
+
+def turned(packet: Packet, *, size: int | None = None) -> Packet:
+    """Give a packet that goes back to where one came from: its headers turned round, nothing kept beside them."""
+    replies = {**REPLIES, **REPLIES6} if packet.protocol in (ICMP, ICMPV6) else {}
+    return Packet(
+        family=packet.family,
+        src=packet.dst,
+        dst=packet.src,
+        protocol=packet.protocol,
+        sport=packet.dport,
+        dport=packet.sport,
+        type=replies.get(packet.type, packet.type),
+        ident=packet.ident,
+        flags=SYN | ACK if packet.protocol == TCP else 0,
+        size=packet.size if size is None else size,
+        tos=packet.tos,
+        loose=frozenset(_swap(f) for f in packet.loose),
+    )
+
+
+def _swap(field_: str) -> str:
+    return {"sport": "dport", "dport": "sport"}.get(field_, field_)

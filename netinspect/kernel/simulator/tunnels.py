@@ -1,0 +1,244 @@
+"""Tunnels: a frame becomes the load of another packet, and comes out of it again.
+
+Sources: drivers/net/vxlan/vxlan_core.c, drivers/net/geneve.c, net/ipv4/ip_tunnel.c, ipip.c, ip_gre.c, net/ipv6/sit.c,
+drivers/net/wireguard/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import structs
+
+from netinspect.kernel.simulator.fib import prefix
+from netinspect.kernel.simulator.stack import Stack
+from netinspect.kernel.simulator.states import Arrive, Receive, Send, State, Transmit
+from netinspect.kernel.simulator.walk import Walk
+from netinspect.model.kernel import GeneveData, Link, TunnelData, VxlanData
+from netinspect.model.packet import GRE, IPIP, IPV6, UDP, Packet, number, text
+from netinspect.model.walk import End, Stage, Verdict
+
+_IP_HEADER: Final = {4: 20, 6: 40}
+_UDP_HEADER: Final = 8
+_VXLAN_HEADER: Final = 8
+_GENEVE_HEADER: Final = 8
+_ETHERNET_HEADER: Final = 14
+_GRE_HEADER: Final = 4
+_WIREGUARD_HEADER: Final = 32
+_ANYBODY: Final = "00:00:00:00:00:00"
+_DRAWN: Final = frozenset({"sport"})
+# The lowest source port that the kernel takes for the outer packet (udp_flow_src_port), which stands for all.
+_OUTER_PORT: Final = 49152
+_IPV4_KINDS: Final = {"ipip": IPIP, "sit": IPV6, "gre": GRE, "gretap": GRE}
+
+
+def outer(packet: Packet, family: int, src: int, dst: int, protocol: int, overhead: int, **fields: object) -> Packet:
+    """Give the packet that carries another; the mark and the sender's socket stay with it (iptunnel_xmit)."""
+    made = Packet(
+        family=family, src=src, dst=dst, protocol=protocol, size=packet.size + _IP_HEADER[family] + overhead,
+        inner=packet, mark=packet.mark, uid=packet.uid, gid=packet.gid, tos=0,
+    )  # fmt: skip
+    return structs.replace(made, **fields)
+
+
+def in_tunnel(packet: Packet, family: int, remote: int) -> Packet:
+    """Give a packet in IPIP."""
+    return outer(packet, family, 0, remote, IPIP if packet.family == 4 else IPV6, 0)
+
+
+def encapsulate(walk: Walk, state: Transmit, link: Link) -> State | End:
+    """Wrap what a tunnel's device is to send."""
+    data = link.data
+    if isinstance(data, VxlanData):
+        return _vxlan(walk, state, link, data)
+    if isinstance(data, GeneveData):
+        return _geneve(walk, state, link, data)
+    if isinstance(data, TunnelData):
+        return _tunnel(walk, state, link, data)
+    return _wireguard(walk, state, link)
+
+
+def _vxlan(walk: Walk, state: Transmit, link: Link, data: VxlanData) -> State | End:
+    stack, packet = state.stack, state.packet
+    if data.external:
+        return _by_metadata(state, link)
+    entries = [e for e in stack.fdb.get((link.ifname, packet.dmac), ()) if e.dst]
+    entries = entries or [e for e in stack.fdb.get((link.ifname, _ANYBODY), ()) if e.dst]
+    evidence = stack.pointer("fdb", entries[0].line, f"{entries[0].mac} dst {entries[0].dst}") if entries else None
+    remote = entries[0].dst if entries else data.remote or data.remote6
+    if not remote:
+        said = f"{link.ifname} has no forwarding entry for {packet.dmac or 'its next hop'}"
+        return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("fdb"))
+    family, dst = number(remote)
+    local = data.local if family == 4 else data.local6
+    port = (entries[0].port if entries else None) or data.port
+    vni = entries[0].vni if entries and entries[0].vni is not None else data.id
+    made = outer(
+        packet, family, number(local)[1] if local else 0, dst, UDP,
+        _UDP_HEADER + _VXLAN_HEADER + _ETHERNET_HEADER, sport=_OUTER_PORT, dport=port, loose=_DRAWN, key=vni,
+        df=data.df == "set" or (data.df == "inherit" and packet.df), ttl=_ttl(data.ttl, packet),
+    )  # fmt: skip
+    walk.step(stack, Stage.ENCAPSULATE, f"VXLAN {vni} to {remote}", made, evidence)
+    return Send(stack, made, data.link)
+
+
+def _geneve(walk: Walk, state: Transmit, link: Link, data: GeneveData) -> State | End:
+    remote = data.remote or data.remote6
+    if data.external or not remote:
+        return _by_metadata(state, link)
+    family, dst = number(remote)
+    made = outer(
+        state.packet, family, 0, dst, UDP, _UDP_HEADER + _GENEVE_HEADER + _ETHERNET_HEADER, sport=_OUTER_PORT,
+        dport=data.port, loose=_DRAWN, key=data.id, df=data.df == "set", ttl=_ttl(data.ttl, state.packet),
+    )  # fmt: skip
+    walk.step(state.stack, Stage.ENCAPSULATE, f"Geneve {data.id} to {remote}", made)
+    return Send(state.stack, made)
+
+
+def _by_metadata(state: Transmit, link: Link) -> End:
+    said = f"{link.ifname} is told by a program or route where to send"
+    return End(Verdict.UNKNOWN, said, state.stack.name, state.packet, settles="the program's own maps, or a probe")
+
+
+def _tunnel(walk: Walk, state: Transmit, link: Link, data: TunnelData) -> State | End:
+    stack, packet = state.stack, state.packet
+    protocol = _IPV4_KINDS.get(link.kind)
+    if protocol is None or data.external:
+        said = f"tunnels of kind {link.kind} are not modelled"
+        return End(Verdict.UNKNOWN, said, stack.name, packet, settles="a probe")
+    if link.kind == "ipip" and packet.family == 6:
+        return End(Verdict.DROPPED, f"{link.ifname} carries IPv4 only", stack.name, packet)
+    remote = _any(data.remote)
+    if not remote:
+        # Without a far end of its own the next hop is it, as Calico and kube-router use it (ip_tunnel_xmit).
+        remote = state.nexthop if state.nexthop is not None else packet.dst
+    key = int(data.okey.split(".")[-1]) if data.okey and "." not in data.okey else _key(data.okey)
+    overhead = (_GRE_HEADER + 4 * (key is not None)) if protocol == GRE else 0
+    overhead += _ETHERNET_HEADER if link.kind == "gretap" else 0
+    made = outer(
+        packet, 4, _any(data.local), remote, protocol, overhead, key=key, ttl=_ttl(data.ttl, packet),
+        df=data.pmtudisc or (packet.df and not data.ignore_df),
+    )  # fmt: skip
+    walk.step(stack, Stage.ENCAPSULATE, f"{link.kind} to {text(remote, 4)}", made)
+    return Send(stack, made, data.link)
+
+
+def _any(address: str) -> int:
+    return 0 if address in ("", "any") else number(address)[1]
+
+
+def _key(written: str) -> int | None:
+    if not written:
+        return None
+    return number(written)[1] if "." in written else int(written)
+
+
+def _ttl(said: int | str | None, packet: Packet) -> int:
+    if said in (None, 0, "0", "auto"):
+        return 64
+    return packet.ttl if said == "inherit" else int(said or 64)
+
+
+def _wireguard(walk: Walk, state: Transmit, link: Link) -> State | End:
+    """Choose the peer by its allowed addresses (wg_allowedips_lookup_dst)."""
+    stack, packet = state.stack, state.packet
+    walk.needs(stack, "wireguard-allowed-ips", "wireguard-endpoints")
+    best: tuple[int, str] | None = None
+    for peer in stack.namespace.wireguard:
+        for allowed in peer.allowed_ips if peer.dev == link.ifname else ():
+            if (":" in allowed) == (packet.family == 6):
+                value, bits = prefix(allowed, packet.family)
+                width = 32 if packet.family == 4 else 128
+                if packet.dst >> (width - bits) == value >> (width - bits) and (best is None or bits > best[0]):
+                    best = bits, peer.endpoint
+    if best is None:
+        said = f"no peer of {link.ifname} is allowed {text(packet.dst, packet.family)}"
+        return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("wireguard-allowed-ips"))
+    endpoint = best[1]
+    if not endpoint or endpoint == "(none)":
+        return End(
+            Verdict.DROPPED, "the peer has no endpoint", stack.name, packet, stack.pointer("wireguard-endpoints")
+        )
+    address, _, port = endpoint.rpartition(":")
+    family, dst = number(address.strip("[]"))
+    made = outer(
+        packet, family, 0, dst, UDP, _UDP_HEADER + _WIREGUARD_HEADER, sport=int(port), dport=int(port), loose=_DRAWN,
+        uid=None, gid=None, mark=0,
+    )  # fmt: skip
+    walk.step(stack, Stage.ENCAPSULATE, f"WireGuard to {endpoint}", made, stack.pointer("wireguard-endpoints"))
+    return Send(stack, made)
+
+
+def decapsulate(walk: Walk, stack: Stack, packet: Packet) -> State | End | None:
+    """Take the load out of what has come to its end; None where no tunnel here is meant."""
+    if packet.inner is None or packet.is_error:
+        return None
+    if packet.protocol == UDP:
+        return _out_of_udp(walk, stack, packet, packet.inner)
+    if packet.protocol in (IPIP, IPV6, GRE):
+        return _out_of_ip(walk, stack, packet, packet.inner)
+    return None
+
+
+def _out_of_udp(walk: Walk, stack: Stack, packet: Packet, inner: Packet) -> State | End | None:
+    kinds: dict[type, Callable[[Link], bool]] = {
+        VxlanData: lambda k: isinstance(k.data, VxlanData) and k.data.port == packet.dport,
+        GeneveData: lambda k: isinstance(k.data, GeneveData) and k.data.port == packet.dport,
+    }
+    mine = [k for k in stack.namespace.links if k.up and any(fits(k) for fits in kinds.values())]
+    for link in mine:
+        if getattr(link.data, "id", None) == packet.key or getattr(link.data, "external", False):
+            made = _unwrapped(packet, inner)
+            walk.step(stack, Stage.DECAPSULATE, f"out of {link.kind} on {link.ifname}", made)
+            return Arrive(stack, made, link.ifname)
+    if mine:
+        said = f"no tunnel here has the network identifier {packet.key}"
+        return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("links"))
+    return _out_of_wireguard(walk, stack, packet, inner)
+
+
+def _out_of_wireguard(walk: Walk, stack: Stack, packet: Packet, inner: Packet) -> State | End | None:
+    links = [k for k in stack.namespace.links if k.kind == "wireguard" and k.up]
+    if not links or packet.key is not None:
+        return None
+    for peer in stack.namespace.wireguard:
+        for allowed in peer.allowed_ips:
+            if (":" in allowed) == (inner.family == 6):
+                value, bits = prefix(allowed, inner.family)
+                shift = (32 if inner.family == 4 else 128) - bits
+                if inner.src >> shift == value >> shift:
+                    made = _unwrapped(packet, inner)
+                    walk.step(stack, Stage.DECAPSULATE, f"out of WireGuard on {peer.dev}", made)
+                    return Receive(stack, made, peer.dev)
+    said = f"no peer here is allowed to send from {text(inner.src, inner.family)}"
+    return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("wireguard-allowed-ips"))
+
+
+def _out_of_ip(walk: Walk, stack: Stack, packet: Packet, inner: Packet) -> State | End | None:
+    """Find the tunnel for both ends, the most particular first (ip_tunnel_lookup)."""
+    best: tuple[int, Link] | None = None
+    for link in stack.namespace.links:
+        data = link.data
+        if not isinstance(data, TunnelData) or _IPV4_KINDS.get(link.kind) != packet.protocol or not link.up:
+            continue
+        remote, local = _any(data.remote), _any(data.local)
+        if (remote and remote != packet.src) or (local and local != packet.dst):
+            continue
+        if packet.protocol == GRE and _key(data.ikey) != packet.key:
+            continue
+        score = 2 * bool(remote) + bool(local)
+        if best is None or score > best[0]:
+            best = score, link
+    if best is None:
+        return None
+    made = _unwrapped(packet, inner)
+    walk.step(stack, Stage.DECAPSULATE, f"out of {best[1].kind} on {best[1].ifname}", made)
+    return Arrive(stack, made, best[1].ifname) if best[1].kind == "gretap" else Receive(stack, made, best[1].ifname)
+
+
+def _unwrapped(packet: Packet, inner: Packet) -> Packet:
+    """Give the load; the mark stays, as it does within one namespace (skb_scrub_packet)."""
+    return structs.replace(
+        inner, mark=packet.mark, connection=None, reply=False, state="", uid=None, gid=None, balanced=False, steered=0
+    )

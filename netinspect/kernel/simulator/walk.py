@@ -1,0 +1,53 @@
+"""What one run of a walk has seen and made: its steps, the connections, the sockets that wait for an answer."""
+
+from __future__ import annotations
+
+from netinspect.kernel.simulator.forks import Forks, Way
+from netinspect.kernel.simulator.source import of_device4, of_device6
+from netinspect.kernel.simulator.stack import Stack
+from netinspect.kernel.simulator.tracking import Ends, Tracking
+from netinspect.kernel.simulator.world import World
+from netinspect.model.kernel import RealServer
+from netinspect.model.packet import Packet
+from netinspect.model.walk import Pointer, Stage, Step
+
+
+class Blind(Exception):
+    """What was not read decides."""
+
+    def __init__(self, stack: Stack, section: str, message: str) -> None:
+        super().__init__(f"{section} of {stack.name}: {message}")
+        self.stack = stack
+        self.section = section
+
+
+class Walk:
+    """One run through the forks. ``waiting`` are the sockets to which an answer may come, by what they would receive."""
+
+    def __init__(self, world: World, forks: Forks) -> None:
+        self.world = world
+        self.forks = forks
+        self.tracking = Tracking()
+        self.balanced: dict[tuple[str, Ends], RealServer] = {}
+        self.waiting: set[tuple[str, Ends]] = set()
+        self.steps: list[Step] = []
+
+    def step(self, stack: Stack, stage: Stage, said: str, packet: Packet, evidence: Pointer | None = None) -> None:
+        """Note what happened."""
+        self.steps.append(Step(stack.name, stage, said, packet, evidence))
+
+    def needs(self, stack: Stack, *sections: str) -> None:
+        """Fork where a section was not read whole: as if it held nothing more, or unknown (raises ``Blind``)."""
+        for section in sections:
+            missing = stack.missing.get(section)
+            if missing is not None:
+                ways = (Way("nothing that matters is missing"), Way("something that matters is missing"))
+                question = f"{section} of {stack.name}: {missing.message or missing.trouble.value}"
+                if self.forks.take(question, ways, stack.pointer(section), once=(stack.name, section)):
+                    raise Blind(stack, section, missing.message or missing.trouble.value)
+
+    def source_for(self, stack: Stack, dev: str, packet: Packet, nexthop: int | None) -> int | None:
+        """Give the address that masquerading takes on a device."""
+        if packet.family == 6:
+            return of_device6(stack, dev, packet.dst)
+        return of_device4(stack, dev, nexthop or packet.dst, 0)

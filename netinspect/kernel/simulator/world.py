@@ -1,0 +1,97 @@
+"""Namespaces and what joins them: veth pairs, and the wire between nodes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+
+from netinspect.kernel.simulator.stack import Stack
+from netinspect.model.kernel import Link
+from netinspect.model.packet import number
+
+Port = tuple[Stack, Link]
+_END = "veth"
+
+
+class World:
+    """All namespaces that were read, by name."""
+
+    def __init__(self, stacks: Iterable[Stack]) -> None:
+        self.stacks = {stack.name: stack for stack in stacks}
+
+    @cached_property
+    def _peers(self) -> dict[tuple[str, int], Port]:
+        """Pair the ends of veths: each names the other's index, and by one id always the same namespace."""
+        ends: dict[tuple[str, int, int], list[Port]] = defaultdict(list)
+        for stack in self.stacks.values():
+            for link in stack.namespace.links:
+                if link.kind == _END and link.link_index is not None:
+                    ends[stack.node, link.ifindex, link.link_index].append((stack, link))
+        candidates: dict[tuple[str, int], list[Port]] = {}
+        for (node, own, other), mine in ends.items():
+            for stack, link in mine:
+                candidates[stack.name, own] = [
+                    (s, k)
+                    for s, k in ends.get((node, other, own), ())
+                    if (s is stack) == (link.link_netnsid is None) and (s is not stack or k is not link)
+                ]
+        known: dict[tuple[str, int | None], str] = {}
+        changed = True
+        while changed:
+            changed = False
+            for stack in self.stacks.values():
+                for link in stack.namespace.links:
+                    found = candidates.get((stack.name, link.ifindex), [])
+                    if link.link_netnsid is not None and (stack.name, link.link_netnsid) in known:
+                        kept = [p for p in found if p[0].name == known[stack.name, link.link_netnsid]]
+                        changed |= len(kept) != len(found)
+                        candidates[stack.name, link.ifindex] = found = kept
+                    if len(found) == 1 and link.link_netnsid is not None:
+                        changed |= (stack.name, link.link_netnsid) not in known
+                        known.setdefault((stack.name, link.link_netnsid), found[0][0].name)
+        return {place: found[0] for place, found in candidates.items() if len(found) == 1}
+
+    def peer(self, stack: Stack, link: Link) -> Port | None:
+        """Give the other end of a veth; None where it was not read."""
+        return self._peers.get((stack.name, link.ifindex))
+
+    def wired(self, stack: Stack, link: Link) -> bool:
+        """Say whether a link leads out of what was read: hardware, or a veth whose other end nobody has read."""
+        if link.link_type == "loopback":
+            return False
+        return not link.kind or (link.kind == _END and self.peer(stack, link) is None)
+
+    @cached_property
+    def _wires(self) -> tuple[Port, ...]:
+        return tuple((s, k) for s in self.stacks.values() for k in s.namespace.links if s.host and self.wired(s, k))
+
+    def others_on_wire(self, stack: Stack, link: Link) -> Iterator[Port]:
+        """Give the links of other namespaces that the wire may lead to."""
+        yield from ((s, k) for s, k in self._wires if s is not stack or k is not link)
+
+    @cached_property
+    def _macs(self) -> dict[str, list[Port]]:
+        found: dict[str, list[Port]] = defaultdict(list)
+        for stack, link in self._wires:
+            found[link.address.lower()].append((stack, link))
+        return found
+
+    def by_mac(self, mac: str) -> list[Port]:
+        """Give the links at the wire that have a MAC."""
+        return self._macs.get(mac.lower(), [])
+
+    @cached_property
+    def _owners(self) -> dict[tuple[int, int], list[Stack]]:
+        found: dict[tuple[int, int], list[Stack]] = defaultdict(list)
+        for stack in self.stacks.values():
+            if stack.host:
+                for link in stack.namespace.links:
+                    for address in link.addresses:
+                        if stack not in found[number(address.local)]:
+                            found[number(address.local)].append(stack)
+        return found
+
+    def owners(self, family: int, address: int) -> list[Stack]:
+        """Give the nodes that have an address."""
+        return self._owners.get((family, address), [])
