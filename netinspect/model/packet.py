@@ -54,7 +54,7 @@ BROADCAST_MAC: Final = "ff:ff:ff:ff:ff:ff"
 class Packet(Struct, frozen=True, kw_only=True):
     """An IP packet of a family (4 or 6); addresses are numbers, ``size`` is its length with the IP header, in bytes.
 
-    ``type``, ``code`` and ``ident`` are ICMP's. ``inner`` is what a tunnel carries, or what an ICMP error is about;
+    ``fragment`` is the length of its largest fragment, 0 where it is whole. ``type``, ``code`` and ``ident`` are ICMP's. ``inner`` is what a tunnel carries, or what an ICMP error is about;
     ``key`` is the tunnel's (a VNI, a GRE key). ``loose`` names the fields that stand for any of several values, such
     as a source port that the kernel draws: no rule may be decided by them.
 
@@ -77,6 +77,7 @@ class Packet(Struct, frozen=True, kw_only=True):
     tos: int = 0
     size: int = 60
     df: bool = False
+    fragment: int = 0
     key: int | None = None
     inner: Packet | None = None
     mtu: int = 0

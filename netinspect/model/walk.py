@@ -70,7 +70,7 @@ class Verdict(str, Enum):
 class End(Struct, frozen=True):
     """Where a packet ends, and why. ``answer`` is what goes back from there: a reset, an ICMP error, a reply.
 
-    ``settles`` says of an unknown end what would settle it.
+    ``stage`` is where it ended, where that is a hook or the neighbour; ``settles`` says of an unknown end what would settle it.
     """
 
     verdict: Verdict
@@ -80,6 +80,7 @@ class End(Struct, frozen=True):
     evidence: Pointer | None = None
     socket: Socket | None = None
     answer: Packet | None = None
+    stage: Stage | None = None
     settles: str = ""
 
 

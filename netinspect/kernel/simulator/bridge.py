@@ -40,7 +40,8 @@ def switch(walk: Walk, state: Switch) -> State | End:
     if ended is not None:
         return ended
     seen = False
-    if _calls_ip(walk, stack, bridge, packet):
+    walk.needs(stack, "sysctl")
+    if neighbour.calls_ip(stack, bridge, packet.family):
         at = Traversal(walk, stack, PREROUTING, packet, iif=bridge.ifname, physin=state.port)
         ended = call(at)
         if ended is not None:
@@ -60,21 +61,13 @@ def _vlans(walk: Walk, stack: Stack, bridge: Link, packet: Packet) -> End | None
     return None
 
 
-def _calls_ip(walk: Walk, stack: Stack, bridge: Link, packet: Packet) -> bool:
-    """Say whether bridged packets see IP's hooks (br_nf_pre_routing)."""
-    walk.needs(stack, "sysctl")
-    six = "6" if packet.family == 6 else ""
-    own = getattr(bridge.data, f"nf_call_ip{six}tables", 0) if isinstance(bridge.data, BridgeData) else 0
-    return bool(own) or stack.sysctl(f"bridge/bridge-nf-call-ip{six}tables") != "0"
-
-
 def _redirected(walk: Walk, stack: Stack, bridge: Link, packet: Packet) -> Packet:
     """Aim a frame anew whose address was translated in the bridge (br_nf_pre_routing_finish)."""
     found = look_up(walk, stack, flow(stack, packet, iif=bridge.ifname))
     if found.kind == "unicast" and found.ways and found.ways[0].dev == bridge.ifname:
         way = found.ways[0]
         target = way.gateway if way.gateway is not None else packet.dst
-        mac = neighbour.resolve(walk, stack, bridge.ifname, packet.family, target)
+        mac = neighbour.resolve(walk, stack, bridge.ifname, packet.family, target, packet)
         if isinstance(mac, str):
             return structs.replace(packet, dmac=mac)
     return structs.replace(packet, dmac=bridge.address.lower())
@@ -128,10 +121,10 @@ def _port_for(walk: Walk, stack: Stack, bridge: Link, packet: Packet, came: str)
         settings = link.port or BridgePortData()
         if link.master != bridge.ifname or not link.up or link.ifname == came or not settings.flood:
             continue
-        for other, far in neighbour.hears(walk.world, stack, link, {(stack.name, bridge.ifname)}):
-            if other is None:
+        for heard in neighbour.hears(walk.world, stack, link, {(stack.name, bridge.ifname)}):
+            if heard is None:
                 beyond = beyond or link
-            elif far is not None and far.address.lower() == packet.dmac:
+            elif heard.link.address.lower() == packet.dmac:
                 return link
     if beyond is not None:
         return beyond

@@ -20,6 +20,8 @@ from netinspect.model.kernel import BondData, Link, MacvlanData, VlanData
 from netinspect.model.packet import BROADCAST_MAC, Packet, number
 from netinspect.model.walk import End, Stage, Verdict
 
+# What a device takes beyond its MTU (is_skb_forwardable in include/linux/netdevice.h).
+_VLAN_HEADER: Final = 4
 _TUNNELS: Final = frozenset({"vxlan", "geneve", "ipip", "sit", "gre", "gretap", "ip6tnl", "ip6gre", "wireguard"})
 
 
@@ -90,6 +92,9 @@ def _veth(walk: Walk, state: Transmit, link: Link) -> State | End:
     if not far.up:
         said = f"the other end of {link.ifname}, {far.ifname} of {other.name}, is down"
         return End(Verdict.DROPPED, said, stack.name, packet, other.pointer("links"))
+    if (packet.fragment or packet.size) > far.mtu + _VLAN_HEADER:
+        said = f"it is {packet.size} bytes long, and {far.ifname} of {other.name} takes {far.mtu}"
+        return End(Verdict.DROPPED, said, stack.name, packet, other.pointer("links"))
     walk.step(stack, Stage.TRANSMIT, f"{link.ifname} → {far.ifname} of {other.name}", packet)
     return Arrive(other, scrubbed(packet, same=other is stack), far.ifname)
 
@@ -112,11 +117,11 @@ def _macvlan(walk: Walk, state: Transmit, link: Link) -> State | End:
     """Straight to a sibling in bridge mode, else out of the lower device (macvlan_queue_xmit)."""
     stack, packet = state.stack, state.packet
     if isinstance(link.data, MacvlanData) and link.data.mode == "bridge":
-        for other, sibling in _siblings(walk, stack, link):
+        for other, sibling in walk.world.siblings(stack, link):
             if sibling.address.lower() == packet.dmac and isinstance(sibling.data, MacvlanData):
                 walk.step(stack, Stage.TRANSMIT, f"to {sibling.ifname} of {other.name}", packet)
                 return Arrive(other, scrubbed(packet, same=other is stack), sibling.ifname)
-    lower = _lower(walk, stack, link)
+    lower = walk.world.lower(stack, link)
     if lower is None:
         said = f"the device below {link.ifname} was not read"
         return End(Verdict.UNKNOWN, said, stack.name, packet, settles="reading the node")
@@ -124,36 +129,14 @@ def _macvlan(walk: Walk, state: Transmit, link: Link) -> State | End:
     return Transmit(other, scrubbed(packet, same=other is stack), below.ifname)
 
 
-def _lower(walk: Walk, stack: Stack, link: Link) -> tuple[Stack, Link] | None:
-    if link.link_netnsid is None:
-        found = stack.links.get(link.link)
-        return (stack, found) if found else None
-    hosts = [s for s in walk.world.stacks.values() if s.node == stack.node and s is not stack]
-    found_ = [(s, s.by_index[link.link_index]) for s in hosts if link.link_index in s.by_index]
-    hosted = [f for f in found_ if f[0].host] or found_
-    return hosted[0] if len(hosted) == 1 else None
-
-
-def _siblings(walk: Walk, stack: Stack, link: Link) -> list[tuple[Stack, Link]]:
-    below = _lower(walk, stack, link)
-    found = []
-    for other in walk.world.stacks.values():
-        for candidate in other.namespace.links:
-            if candidate.kind == link.kind and candidate is not link and candidate.up and other.node == stack.node:
-                lower = _lower(walk, other, candidate)
-                if lower is not None and below is not None and lower[1] is below[1]:
-                    found.append((other, candidate))
-    return found
-
-
 def _ipvlan(walk: Walk, state: Transmit, link: Link) -> State | End:
     """Straight to a sibling that has the address, else out of the lower device (ipvlan_queue_xmit)."""
     stack, packet = state.stack, state.packet
-    for other, sibling in _siblings(walk, stack, link):
+    for other, sibling in walk.world.siblings(stack, link):
         if any(number(a.local) == (packet.family, packet.dst) for a in sibling.addresses):
             walk.step(stack, Stage.TRANSMIT, f"to {sibling.ifname} of {other.name}", packet)
             return Receive(other, scrubbed(packet, same=other is stack), sibling.ifname)
-    lower = _lower(walk, stack, link)
+    lower = walk.world.lower(stack, link)
     if lower is None:
         said = f"the device below {link.ifname} was not read"
         return End(Verdict.UNKNOWN, said, stack.name, packet, settles="reading the node")
@@ -247,17 +230,14 @@ def _above(walk: Walk, stack: Stack, link: Link, packet: Packet) -> State | None
     """Give the macvlan or ipvlan on a device that a frame is for; it may live in another namespace of the node."""
     if link.kind in ("macvlan", "ipvlan"):
         return None
-    for other in walk.world.stacks.values():
-        if other.node != stack.node:
+    for other, upper in walk.world.uppers:
+        if other.node != stack.node or not upper.up:
             continue
-        for upper in other.namespace.links:
-            if upper.kind not in ("macvlan", "macvtap", "ipvlan") or not upper.up:
-                continue
-            below = _lower(walk, other, upper)
-            if below is None or below[0] is not stack or below[1].ifname != link.ifname:
-                continue
-            if upper.kind != "ipvlan" and upper.address.lower() == packet.dmac:
-                return Arrive(other, scrubbed(packet, same=other is stack), upper.ifname)
-            if upper.kind == "ipvlan" and any(number(a.local) == (packet.family, packet.dst) for a in upper.addresses):
-                return Receive(other, scrubbed(packet, same=other is stack), upper.ifname)
+        below = walk.world.lower(other, upper)
+        if below is None or below[0] is not stack or below[1].ifname != link.ifname:
+            continue
+        if upper.kind != "ipvlan" and upper.address.lower() == packet.dmac:
+            return Arrive(other, scrubbed(packet, same=other is stack), upper.ifname)
+        if upper.kind == "ipvlan" and any(number(a.local) == (packet.family, packet.dst) for a in upper.addresses):
+            return Receive(other, scrubbed(packet, same=other is stack), upper.ifname)
     return None

@@ -131,7 +131,7 @@ def _meta(term: Term, at: Traversal) -> Read:
         "oif": lambda: at.oif or None,
         "skuid": lambda: _owner(packet.uid),
         "skgid": lambda: _owner(packet.gid),
-        "length": lambda: packet.size,
+        "length": lambda: Maybe("it is fragmented") if "size" in packet.loose else packet.size,
         "priority": lambda: packet.priority,
         "pkttype": lambda: _packet_type(at),
         "ibrname": lambda: _bridge_of(at, at.physin or at.iif),

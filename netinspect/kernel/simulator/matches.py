@@ -382,6 +382,8 @@ def _range(which: str) -> Callable[[Any, Traversal], Truth]:
 
 
 def _length(value: Span, at: Traversal) -> Truth:
+    if "size" in at.packet.loose:
+        return Maybe("it is fragmented")
     # Of IPv6 the length of the payload is counted (xt_length.c).
     size = at.packet.size if at.packet.family == 4 else at.packet.size - 40
     return value.first <= size <= min(value.last, 65535)

@@ -2,102 +2,189 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-from netinspect.kernel.simulator.fib import Flow
+from msgspec import structs
+
 from netinspect.kernel.simulator.forks import Maybe
+from netinspect.kernel.simulator.netfilter import call
+from netinspect.kernel.simulator.routing import route
+from netinspect.kernel.simulator.source import of_device4
 from netinspect.kernel.simulator.stack import Stack
+from netinspect.kernel.simulator.states import Deliver, Forward, Route
+from netinspect.kernel.simulator.traversal import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING, Traversal
 from netinspect.kernel.simulator.walk import Walk
-from netinspect.kernel.simulator.world import World
-from netinspect.model.kernel import Link, VlanData, VxlanData
-from netinspect.model.packet import number, text
+from netinspect.kernel.simulator.world import Port, World
+from netinspect.model.kernel import BridgeData, Link, MacvlanData, VlanData, VxlanData
+from netinspect.model.packet import ICMPV6, Packet, number, text
 from netinspect.model.walk import Stage
 
 _UNKNOWN = frozenset({"FAILED", "INCOMPLETE", "NONE"})
 _NOBODY = "00:00:00:00:00:00"
+_SOLICITED_NODE = 0xFF02_0000_0000_0000_0000_0001_FF00_0000
+_SOLICITATION, _ADVERTISEMENT = 135, 136
+# The hop limit by which neighbours know that nobody has forwarded a message.
+_NEAR = 255
+_LINK_SCOPE = 253
 
 
-def resolve(walk: Walk, stack: Stack, dev: str, family: int, address: int) -> str | Maybe | None:
-    """Give the MAC for an address on a device; Maybe where it is beyond what was read, None where nobody answers."""
+def resolve(walk: Walk, stack: Stack, dev: str, family: int, address: int, packet: Packet) -> str | Maybe | None:
+    """Give the MAC for an address on a device; Maybe where it is beyond what was read, None where nobody answers.
+
+    ``packet`` is the one that waits for it.
+    """
     known = stack.neighbours.get((dev, family, address))
     if known is not None and known.lladdr and not _UNKNOWN & set(known.state):
         evidence = stack.pointer("neighbours", known.line, f"{known.dst} {known.lladdr} {' '.join(known.state)}")
-        walk.step(stack, Stage.NEIGHBOUR, f"{known.dst} is {known.lladdr}", _nothing(walk), evidence)
+        walk.step(stack, Stage.NEIGHBOUR, f"{known.dst} is {known.lladdr}", packet, evidence)
         return known.lladdr.lower()
     link = stack.links[dev]
     beyond = False
-    for other, port in hears(walk.world, stack, link, set()):
-        if other is None:
+    if (stack.name, dev, family, address) in walk.learned:
+        return walk.learned[stack.name, dev, family, address]
+    asked = _question(stack, link, family, address, packet)
+    if asked is None:
+        return None
+    for heard in hears(walk.world, stack, link, set()):
+        if heard is None:
             beyond = True
-        elif port is not None and _answers(other, port, family, address, stack):
-            walk.step(
-                stack, Stage.NEIGHBOUR, f"{text(address, family)} is {port.address} of {other.name}", _nothing(walk)
-            )
-            return port.address.lower()
+        elif _answers(walk, heard.stack, heard.link, asked) and (
+            family == 4 or _solicited(walk, stack, link, heard, asked)
+        ):
+            mac = heard.link.address.lower()
+            walk.step(stack, Stage.NEIGHBOUR, f"{text(address, family)} is {mac} of {heard.stack.name}", packet)
+            return mac
     return Maybe(f"{text(address, family)} is beyond what was read") if beyond else None
 
 
-def _nothing(walk: Walk):  # type: ignore[no-untyped-def]
-    return walk.steps[-1].packet
+def _solicited(walk: Walk, stack: Stack, link: Link, heard: Heard, question: Question) -> bool:
+    """Send a neighbour solicitation and its advertisement past all rules that see them (RFC 4861, sections 7.1, 7.2)."""
+    other, port = heard.stack, heard.link
+    _, address, own = question
+    asked = Packet(
+        family=6, src=own, dst=_SOLICITED_NODE | address & 0xFFFFFF, protocol=ICMPV6, type=_SOLICITATION, ttl=_NEAR, size=72
+    )
+    told = Packet(family=6, src=address, dst=own, protocol=ICMPV6, type=_ADVERTISEMENT, ttl=_NEAR, size=72)
+    there = (
+        (stack, OUTPUT, "", link.ifname), (stack, POSTROUTING, "", link.ifname), *_in_bridges(heard.crossed),
+        (other, PREROUTING, port.ifname, ""), (other, INPUT, port.ifname, ""),
+    )  # fmt: skip
+    if not _passes(walk, asked, there):
+        return False
+    # Who is asked learns who asks.
+    walk.learned[other.name, port.ifname, 6, own] = link.address.lower()
+    back = (
+        (other, OUTPUT, "", port.ifname), (other, POSTROUTING, "", port.ifname),
+        *_in_bridges(tuple((s, b, o, i) for s, b, i, o in reversed(heard.crossed))),
+        (stack, PREROUTING, link.ifname, ""), (stack, INPUT, link.ifname, ""),
+    )  # fmt: skip
+    return _passes(walk, told, back)
+
+
+Hook = tuple[Stack, str, str, str]
+
+
+def _in_bridges(crossed: tuple[Crossed, ...]) -> Iterator[Hook]:
+    for stack, bridge, came, goes in crossed:
+        if calls_ip(stack, bridge, 6):
+            for hook in (PREROUTING, FORWARD, POSTROUTING):
+                yield stack, hook, f"{bridge.ifname} {came}", f"{bridge.ifname} {goes}" if hook != PREROUTING else ""
+
+
+def _passes(walk: Walk, packet: Packet, ways: Iterable[Hook]) -> bool:
+    for stack, hook, came, goes in ways:
+        (iif, _, physin), (oif, _, physout) = came.partition(" "), goes.partition(" ")
+        at = Traversal(walk, stack, hook, packet, iif=iif, oif=oif, physin=physin, physout=physout)
+        ended = call(at)
+        if ended is not None or at.packet.ttl != _NEAR:
+            reason = ended.reason if ended else "its hop limit was changed"
+            evidence = ended.evidence if ended else None
+            walk.step(stack, Stage.NEIGHBOUR, f"neighbour discovery ends: {reason}", packet, evidence)
+            return False
+        packet = structs.replace(at.packet, connection=None, state="")
+    return True
+
+
+def calls_ip(stack: Stack, bridge: Link, family: int) -> bool:
+    """Say whether bridged packets see IP's hooks (br_nf_pre_routing)."""
+    six = "6" if family == 6 else ""
+    own = getattr(bridge.data, f"nf_call_ip{six}tables", 0) if isinstance(bridge.data, BridgeData) else 0
+    return bool(own) or stack.sysctl(f"bridge/bridge-nf-call-ip{six}tables") != "0"
+
+
+# A bridge on the way of a broadcast: where it is, the port by which it came and the one by which it went on.
+Crossed = tuple[Stack, Link, str, str]
+
+
+class Heard(NamedTuple):
+    """A link that a broadcast reaches, and the bridges that it crossed."""
+
+    stack: Stack
+    link: Link
+    crossed: tuple[Crossed, ...] = ()
 
 
 def hears(
-    world: World, stack: Stack, link: Link, seen: set[tuple[str, str]], vlan: int = 0
-) -> Iterator[tuple[Stack | None, Link | None]]:
-    """Give the links that a broadcast from a link reaches; (None, None) for what lies beyond what was read."""
-    if (stack.name, link.ifname) in seen:
+    world: World, stack: Stack, link: Link, seen: set[tuple[str, str]], vlan: int = 0, crossed: tuple[Crossed, ...] = ()
+) -> Iterator[Heard | None]:
+    """Give the links that a broadcast from a link reaches; None for what lies beyond what was read."""
+    if (stack.name, link.ifname) in seen or not link.up:
         return
     seen.add((stack.name, link.ifname))
-    if not link.up:
-        return
     if link.kind == "bridge":
-        for port in stack.namespace.links:
-            if port.master == link.ifname and port.up:
-                yield from hears(world, stack, port, seen, vlan)
-        return
-    if link.kind in ("vlan", "macvlan", "ipvlan"):
-        lower = stack.links.get(link.link)
-        tag = link.data.id if isinstance(link.data, VlanData) else vlan
-        for sibling in stack.upper.get(link.link, ()):
-            if sibling.ifname != link.ifname and sibling.kind == link.kind and link.kind != "vlan":
-                yield stack, sibling
-        if lower is not None:
-            yield from hears(world, stack, lower, seen, tag)
-        return
-    if isinstance(link.data, VxlanData):
-        yield from _behind_vxlan(world, stack, link, link.data, seen)
-        return
-    for other, port in _far_ends(world, stack, link):
-        if other is None or port is None:
-            yield None, None
-        else:
-            yield from heard_by(world, other, port, seen, vlan)
+        yield from _behind_bridge(world, stack, link, seen, "", crossed)
+    elif link.kind in ("vlan", "macvlan", "macvtap", "ipvlan"):
+        if link.kind != "vlan" and _among_siblings(link):
+            yield from (Heard(*s, crossed) for s in world.siblings(stack, link))
+        below = world.lower(stack, link)
+        if below is not None:
+            tag = link.data.id if isinstance(link.data, VlanData) else vlan
+            yield from hears(world, *below, seen, tag, crossed)
+    elif isinstance(link.data, VxlanData):
+        yield from _behind_vxlan(world, stack, link, link.data, seen, crossed)
+    else:
+        for end in _far_ends(world, stack, link):
+            if end is None:
+                yield None
+            else:
+                yield from heard_by(world, *end, seen, vlan, crossed)
 
 
-def _far_ends(world: World, stack: Stack, link: Link) -> Iterator[tuple[Stack | None, Link | None]]:
+def _far_ends(world: World, stack: Stack, link: Link) -> Iterator[Port | None]:
     peer = world.peer(stack, link)
     if peer is not None:
         yield peer
     elif world.wired(stack, link):
         yield from world.others_on_wire(stack, link)
-        yield None, None
+        yield None
+
+
+def _behind_bridge(
+    world: World, stack: Stack, bridge: Link, seen: set[tuple[str, str]], came: str, crossed: tuple[Crossed, ...]
+) -> Iterator[Heard | None]:
+    for port in stack.namespace.links:
+        if port.master == bridge.ifname and port.up and port.ifname != came:
+            # What the host itself sends does not cross its bridge.
+            on = (*crossed, (stack, bridge, came, port.ifname)) if came else crossed
+            yield from hears(world, stack, port, seen, 0, on)
 
 
 def _behind_vxlan(
-    world: World, stack: Stack, link: Link, data: VxlanData, seen: set[tuple[str, str]]
-) -> Iterator[tuple[Stack | None, Link | None]]:
+    world: World, stack: Stack, link: Link, data: VxlanData, seen: set[tuple[str, str]], crossed: tuple[Crossed, ...]
+) -> Iterator[Heard | None]:
     remotes = [e.dst for e in stack.fdb.get((link.ifname, _NOBODY), ()) if e.dst]
     remotes += [r for r in (data.remote, data.remote6) if r]
     for remote in remotes:
         for other in world.owners(*number(remote)):
             for far in other.namespace.links:
                 if isinstance(far.data, VxlanData) and (far.data.id, far.data.port) == (data.id, data.port):
-                    yield from heard_by(world, other, far, seen, 0)
+                    yield from heard_by(world, other, far, seen, 0, crossed)
 
 
 def heard_by(
-    world: World, stack: Stack, link: Link, seen: set[tuple[str, str]], vlan: int
-) -> Iterator[tuple[Stack | None, Link | None]]:
+    world: World, stack: Stack, link: Link, seen: set[tuple[str, str]], vlan: int, crossed: tuple[Crossed, ...]
+) -> Iterator[Heard | None]:
     """Give who hears a broadcast that a link has received: the bridge and its other ports, or the link and its uppers."""
     if not link.up:
         return
@@ -105,31 +192,60 @@ def heard_by(
     if vlan:
         for upper in stack.upper.get(link.ifname, ()):
             if isinstance(upper.data, VlanData) and upper.data.id == vlan:
-                yield from heard_by(world, stack, upper, seen, 0)
+                yield from heard_by(world, stack, upper, seen, 0, crossed)
         return
     master = stack.links.get(link.master) if link.master else None
     if master is not None and master.kind == "bridge":
-        yield stack, master
-        yield from hears(world, stack, master, seen)
+        if master.up:
+            seen.add((stack.name, master.ifname))
+            yield Heard(stack, master, crossed)
+            yield from _behind_bridge(world, stack, master, seen, link.ifname, crossed)
         return
-    yield stack, link
-    for upper in stack.upper.get(link.ifname, ()):
-        if upper.kind in ("macvlan", "ipvlan") and upper.up:
-            yield stack, upper
+    yield Heard(stack, link, crossed)
+    for other, upper in world.uppers:
+        if upper.up and other.node == stack.node and (below := world.lower(other, upper)) and below[1] is link:
+            yield Heard(other, upper, crossed)
 
 
-def _answers(stack: Stack, link: Link, family: int, address: int, asker: Stack) -> bool:
-    """Say whether a link answers for an address: its own, one that it proxies for."""
-    if family == 6:
+def _among_siblings(link: Link) -> bool:
+    return not isinstance(link.data, MacvlanData) or link.data.mode == "bridge"
+
+
+def _answers(walk: Walk, stack: Stack, link: Link, asked: Question) -> bool:
+    """Say whether a link answers for an address: its own, or one that it proxies for (arp_process, ndisc_recv_ns)."""
+    address = asked.address
+    if asked.family == 6:
         own = stack.addresses.get((6, address))
         proxied = (link.ifname, 6, address) in stack.proxied and stack.conf(6, "all", "forwarding")
         return (own is not None and own[0].ifname == link.ifname) or bool(proxied)
-    if stack.fib.address_type(4, address) == "local":
+    # The request is routed as a packet from who asks would be, source check and all.
+    request = Packet(family=4, src=asked.own, dst=address, protocol=0)
+    routed = route(walk, Route(stack, request, link.ifname))
+    if isinstance(routed, Deliver):
         ignore = stack.either(link.ifname, "arp_ignore")
         return not ignore or any(a.family == "inet" and number(a.local)[1] == address for a in link.addresses)
+    if not isinstance(routed, Forward):
+        return False
     if (link.ifname, 4, address) in stack.proxied:
         return True
-    if not stack.either(link.ifname, "proxy_arp") or not stack.conf(4, link.ifname, "forwarding"):
-        return False
-    found = stack.fib.look_up(Flow(family=4, dst=address, iif=link.ifname))
-    return found.kind == "unicast" and any(w.dev != link.ifname for w in found.ways) and asker is not stack
+    return bool(stack.either(link.ifname, "proxy_arp")) and routed.way.dev != link.ifname
+
+
+class Question(NamedTuple):
+    """What is asked on a link: whose address this is, and who asks."""
+
+    family: int
+    address: int
+    own: int
+
+
+def _question(stack: Stack, link: Link, family: int, address: int, packet: Packet) -> Question | None:
+    """Choose the address to ask from: the packet's own where it is ours (arp_solicit, ndisc_solicit)."""
+    held = stack.addresses.get((family, packet.src))
+    if held is not None and (family == 4 or held[0].ifname == link.ifname):
+        return Question(family, address, packet.src)
+    if family == 4:
+        own = of_device4(stack, link.ifname, address, _LINK_SCOPE)
+    else:
+        own = next((number(a.local)[1] for a in link.addresses if a.family == "inet6" and a.scope == "link"), None)
+    return None if own is None else Question(family, address, own)

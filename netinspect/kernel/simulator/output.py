@@ -15,7 +15,7 @@ from netinspect.kernel.simulator.traversal import OUTPUT, POSTROUTING, Traversal
 from netinspect.kernel.simulator.tunnels import in_tunnel
 from netinspect.kernel.simulator.walk import Walk
 from netinspect.model.packet import Packet, number, text
-from netinspect.model.walk import End, Stage, Verdict
+from netinspect.model.walk import End, Pointer, Stage, Verdict
 
 _POINT_TO_POINT = frozenset({"ipip", "sit", "gre", "ip6tnl", "ip6gre", "wireguard", "tun"})
 
@@ -26,12 +26,16 @@ def send(walk: Walk, state: Send) -> State | End:
     if packet.is_error and stack.fib.address_type(packet.family, packet.src) != "local":
         # An error about a packet that was not for this host comes from the address that suits its way (icmp_send).
         packet = structs.replace(packet, src=0)
+    if packet.family == 4 and packet.src and not state.foreign:
+        if stack.fib.address_type(4, packet.src) != "local":
+            said = f"{text(packet.src, 4)} is no address of this host to send from"
+            return End(Verdict.UNREACHABLE, said, stack.name, packet, stack.pointer("routes4"))
     found = look_up(walk, stack, flow(stack, packet, oif=state.oif))
     evidence = pointer(stack, found, packet.family)
     if found.kind == "none" and state.oif:
         found = Found("unicast", None, (Way(state.oif, family=packet.family),))
     if not found.ways and found.kind not in ("local", "broadcast"):
-        return structs.replace(no_way(stack, packet, found, evidence), answer=None)
+        return _no_way_from_here(stack, packet, found, evidence)
     way = _local(found) or choose(walk, found.ways, stack, evidence)
     if not packet.src:
         own = source.of_route(stack, found, found.ways[0] if found.kind == "local" else way, packet.dst, packet.family)
@@ -47,6 +51,12 @@ def send(walk: Walk, state: Send) -> State | End:
         said = f"it is {packet.size} bytes long, the way takes {mtu}, and it may not be fragmented"
         return End(Verdict.UNREACHABLE, said, stack.name, packet, evidence)
     return _output(walk, stack, packet, found, way)
+
+
+def _no_way_from_here(stack: Stack, packet: Packet, found: Found, evidence: Pointer | None) -> End:
+    """The sender is told by its own call, whatever the route says."""
+    ended = structs.replace(no_way(stack, packet, found, evidence), answer=None)
+    return structs.replace(ended, verdict=Verdict.UNREACHABLE) if ended.verdict is Verdict.DROPPED else ended
 
 
 def _prefsrc(found: Found) -> int:
@@ -69,7 +79,7 @@ def _output(walk: Walk, stack: Stack, packet: Packet, found: Found, way: Way) ->
         found = look_up(walk, stack, flow(stack, at.rerouted))
         evidence = pointer(stack, found, packet.family)
         if not found.ways:
-            return structs.replace(no_way(stack, at.packet, found, evidence), answer=None)
+            return _no_way_from_here(stack, at.packet, found, evidence)
         way = _local(found) or choose(walk, found.ways, stack, evidence)
         walk.step(stack, Stage.ROUTE, f"routed anew, dev {way.dev}", at.packet, evidence)
     return Leave(stack, at.packet, found, way)
@@ -104,7 +114,8 @@ def leave(walk: Walk, state: Leave) -> State | End:
         return ended
     packet = at.packet
     mtu = mtu_of(stack, state.found, way)
-    if packet.size > mtu:
+    if (packet.fragment or packet.size) > mtu:
+        packet = structs.replace(packet, fragment=mtu, loose=packet.loose | {"size"})
         walk.step(stack, Stage.TRANSMIT, f"fragmented to {mtu} bytes", packet)
     link = stack.links.get(way.dev)
     if link is None:
@@ -115,11 +126,12 @@ def leave(walk: Walk, state: Leave) -> State | End:
     if state.found.kind == "broadcast":
         mac: str | Maybe | None = "ff:ff:ff:ff:ff:ff"
     else:
-        mac = neighbour.resolve(walk, stack, way.dev, family, target)
+        mac = neighbour.resolve(walk, stack, way.dev, family, target, packet)
     if isinstance(mac, Maybe):
         return Transmit(stack, structs.replace(packet, dmac="", smac=link.address), way.dev)
     if mac is None:
         said = f"nobody answers for {text(target, family)} on {way.dev}"
         back = unreachable(packet, 1 if packet.family == 4 else 3) if state.iif else None
-        return End(Verdict.UNREACHABLE, said, stack.name, packet, stack.pointer("neighbours"), answer=back)
+        return End(Verdict.UNREACHABLE, said, stack.name, packet, stack.pointer("neighbours"), answer=back,
+                   stage=Stage.NEIGHBOUR)  # fmt: skip
     return Transmit(stack, structs.replace(packet, dmac=mac, smac=link.address), way.dev)

@@ -225,7 +225,8 @@ def no_way(stack: Stack, packet: Packet, found: Found, evidence: Pointer | None)
         "none": "there is no route to it", "unreachable": "its route says unreachable",
         "prohibit": "its route says prohibited",
     }[found.kind]  # fmt: skip
-    return End(Verdict.UNREACHABLE, said, stack.name, packet, evidence, answer=unreachable(packet, code))
+    answer = unreachable(packet, code)
+    return End(Verdict.UNREACHABLE, said, stack.name, packet, evidence, answer=answer, stage=Stage.ROUTE)
 
 
 def mtu_of(stack: Stack, found: Found, way: Way) -> int:
@@ -247,7 +248,7 @@ def forward(walk: Walk, state: Forward) -> State | End:
         answer = unreachable(packet, 0, type_=TIME_EXCEEDED if four else TIME_EXCEEDED6)
         return End(Verdict.UNREACHABLE, "its time to live ends here", stack.name, packet, answer=answer)
     mtu = mtu_of(stack, state.found, state.way)
-    if packet.size > mtu and (packet.df or not four):
+    if (packet.fragment or packet.size) > mtu and (packet.df or not four):
         evidence = pointer(stack, state.found, packet.family)
         kind = UNREACHABLE if four else TOO_BIG6
         answer = unreachable(packet, FRAGMENTATION_NEEDED if four else 0, type_=kind, mtu=mtu)

@@ -10,12 +10,14 @@ from msgspec import Struct, structs
 from netinspect.errors import ParseError
 from netinspect.kernel.simulator import bridge, devices, local, output, routing, states
 from netinspect.kernel.simulator.forks import Forks, Run, explore
+from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.states import Send, State
 from netinspect.kernel.simulator.tracking import ends
+from netinspect.kernel.simulator.traversal import turned
 from netinspect.kernel.simulator.walk import Blind, Walk
 from netinspect.kernel.simulator.world import World
-from netinspect.model.packet import ICMP, ICMPV6, RST, TCP
-from netinspect.model.walk import Branch, End, Step, Verdict
+from netinspect.model.packet import ACK, ICMP, ICMPV6, PSH, RST, TCP, Packet
+from netinspect.model.walk import Branch, End, Stage, Step, Verdict
 
 # More than any packet does before its TTL ends.
 _MOST_STATES: Final = 4096
@@ -79,47 +81,86 @@ class Attempt(Struct, frozen=True):
 
     ``result`` is ``ok``, ``refused`` (a reset, or an ICMP error for the port), ``unreachable`` (another ICMP error, or
     the sender's own kernel refuses), ``timeout`` (nothing comes back), ``left`` (it left what was read), ``unknown``.
+    ``data`` is what follows once a TCP connection stands, and its answer.
     """
 
     result: str
     request: Branch
     answer: Branch | None = None
+    data: tuple[Branch, ...] = ()
+
+
+Leg = tuple[tuple[Step, ...], End]
 
 
 def attempt(world: World, start: Send) -> tuple[Attempt, ...]:
     """Send a request, and what comes back for it, through all forks."""
-
-    def once(forks: Forks) -> tuple[str, tuple[Step, ...], End, tuple[Step, ...], End | None]:
-        made = Walk(world, forks)
-        there = run(made, start)
-        steps = tuple(made.steps)
-        made.steps.clear()
-        if there.answer is None:
-            return _without_answer(there), steps, there, (), None
-        _expect(made, start, steps, there)
-        answer = structs.replace(there.answer, ttl=64)
-        back = run(made, Send(world.stacks[there.namespace], answer))
-        return _result(start, there, back), steps, there, tuple(made.steps), back
-
-    runs, whole = explore(once)
+    runs, whole = explore(lambda forks: _exchange(Walk(world, forks), start))
     found = []
     for one in runs:
-        result, steps, there, back_steps, back = one.result
-        request = _branch(one, steps, there)
-        answer = _branch(one, back_steps, back) if back is not None else None
-        found.append(Attempt(result, request, answer))
+        result, legs = one.result
+        request, *rest = [_branch(one, steps, end) for steps, end in legs]
+        found.append(Attempt(result, request, rest[0] if rest else None, tuple(rest[1:])))
     if not whole:
         found.append(Attempt("unknown", _beyond(start)))
     return tuple(found)
 
 
-def _expect(made: Walk, start: Send, steps: tuple[Step, ...], there: End) -> None:
-    """Remember the sender's socket: it waits for what has the ends of the packet as it was sent, turned round."""
-    sent = next((s.packet for s in steps if s.namespace == start.stack.name), there.packet)
+def _exchange(made: Walk, start: Send) -> tuple[str, list[Leg]]:
+    """Walk the request, its answer, and of a TCP connection the first data and its acknowledgement."""
+    legs = [_leg(made, start)]
+    there = legs[0][1]
+    if there.answer is None or _refused_here(start, there):
+        return _without_answer(start, there), legs
+    sent = next((s.packet for s in legs[0][0] if s.namespace == start.stack.name), there.packet)
     made.waiting.add((start.stack.name, ends(sent).inverse))
+    legs.append(_leg(made, _back(made, there)))
+    result = _result(start, legs[1][1])
+    if result != "ok" or sent.protocol != TCP:
+        return result, legs
+    made.waiting.add((there.namespace, ends(there.packet)))
+    legs.append(_leg(made, Send(start.stack, structs.replace(_fresh(sent), flags=ACK | PSH), start.oif)))
+    arrived = legs[2][1]
+    if arrived.verdict is not Verdict.DELIVERED or arrived.namespace != there.namespace:
+        return ("unknown" if arrived.verdict is Verdict.UNKNOWN else "timeout"), legs
+    acknowledged = structs.replace(turned(arrived.packet), flags=ACK | PSH)
+    legs.append(_leg(made, Send(_stack(made, arrived), acknowledged, foreign=bool(there.packet.steered))))
+    return _result(start, legs[3][1]), legs
 
 
-def _without_answer(there: End) -> str:
+def _leg(made: Walk, start: Send) -> Leg:
+    ended = run(made, start)
+    steps = tuple(made.steps)
+    made.steps.clear()
+    return steps, ended
+
+
+def _stack(made: Walk, ended: End) -> Stack:
+    return made.world.stacks[ended.namespace]
+
+
+def _back(made: Walk, there: End) -> Send:
+    answer = there.answer
+    if answer is None:
+        raise AssertionError("only what answers goes back")
+    foreign = there.verdict is Verdict.REJECTED or bool(there.packet.steered)
+    return Send(_stack(made, there), answer, foreign=foreign)
+
+
+def _fresh(packet: Packet) -> Packet:
+    """Give a packet as its sender makes it: what hooks have put beside it is not there yet."""
+    return structs.replace(packet, connection=None, reply=False, state="")
+
+
+def _refused_here(start: Send, there: End) -> bool:
+    """Say whether the sender's own hooks stop it, of which its call tells it (EPERM); TCP only tries again."""
+    own = there.namespace == start.stack.name and there.stage in (Stage.OUTPUT, Stage.POSTROUTING)
+    return own and there.verdict in (Verdict.DROPPED, Verdict.REJECTED) and start.packet.protocol != TCP
+
+
+def _without_answer(start: Send, there: End) -> str:
+    if _refused_here(start, there):
+        return "unreachable"
     if there.verdict is Verdict.UNKNOWN:
         return "unknown"
     if there.verdict is Verdict.LEFT:
@@ -127,7 +168,7 @@ def _without_answer(there: End) -> str:
     return "unreachable" if there.verdict is Verdict.UNREACHABLE else "timeout"
 
 
-def _result(start: Send, there: End, back: End) -> str:
+def _result(start: Send, back: End) -> str:
     if back.verdict is Verdict.UNKNOWN:
         return "unknown"
     if back.verdict is Verdict.LEFT:

@@ -19,9 +19,13 @@ class State:
 
 @dataclass(frozen=True)
 class Send(State):
-    """Made here, and not yet routed; a source address of 0 is chosen. ``oif`` binds it to a device."""
+    """Made here, and not yet routed; a source address of 0 is chosen. ``oif`` binds it to a device.
+
+    ``foreign`` says that it may come from an address that is not one of this host.
+    """
 
     oif: str = ""
+    foreign: bool = False
 
 
 @dataclass(frozen=True)

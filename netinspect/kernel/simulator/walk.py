@@ -30,6 +30,7 @@ class Walk:
         self.tracking = Tracking()
         self.balanced: dict[tuple[str, Ends], RealServer] = {}
         self.waiting: set[tuple[str, Ends]] = set()
+        self.learned: dict[tuple[str, str, int, int], str] = {}
         self.steps: list[Step] = []
 
     def step(self, stack: Stack, stage: Stage, said: str, packet: Packet, evidence: Pointer | None = None) -> None:

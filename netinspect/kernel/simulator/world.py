@@ -56,6 +56,36 @@ class World:
         """Give the other end of a veth; None where it was not read."""
         return self._peers.get((stack.name, link.ifindex))
 
+    def lower(self, stack: Stack, link: Link) -> Port | None:
+        """Give the device that a macvlan, ipvlan or VLAN stands on, which may be in another namespace of the node."""
+        if link.link_netnsid is None:
+            found = stack.links.get(link.link)
+            return (stack, found) if found else None
+        there = [
+            (s, s.by_index[link.link_index])
+            for s in self.stacks.values()
+            if s.node == stack.node and s is not stack and link.link_index in s.by_index
+        ]
+        # What another device stands on is the node's own, where that is not the only one with the index.
+        hosted = [p for p in there if p[0].host and p[1].kind not in ("macvlan", "ipvlan")] or there
+        return hosted[0] if len({p[0].name for p in hosted}) == 1 else None
+
+    def siblings(self, stack: Stack, link: Link) -> Iterator[Port]:
+        """Give the other devices of the same kind on the same lower device."""
+        below = self.lower(stack, link)
+        for other, candidate in self.uppers:
+            if candidate.kind == link.kind and candidate is not link and candidate.up:
+                lower = self.lower(other, candidate)
+                if below is not None and lower is not None and lower[1] is below[1]:
+                    yield other, candidate
+
+    @cached_property
+    def uppers(self) -> tuple[Port, ...]:
+        """Give all devices that stand on another one's back."""
+        return tuple(
+            (s, k) for s in self.stacks.values() for k in s.namespace.links if k.kind in ("macvlan", "macvtap", "ipvlan")
+        )
+
     def wired(self, stack: Stack, link: Link) -> bool:
         """Say whether a link leads out of what was read: hardware, or a veth whose other end nobody has read."""
         if link.link_type == "loopback":
