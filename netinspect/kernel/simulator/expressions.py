@@ -18,7 +18,7 @@ from netinspect.model.packet import ICMP, ICMPV6, PORTED, SCTP, TCP, UDP, UDPLIT
 
 # What an expression gives: a value, several of a concatenation, something unknown, or None where it cannot be read of
 # this packet, at which a rule ends (NFT_BREAK).
-Read = Value | tuple[Value, ...] | Maybe | None
+Read = Value | tuple[Value | Maybe, ...] | Maybe | None
 DRAWN: Final = frozenset({"numgen", "jhash", "symhash"})
 _MOST_DRAWN: Final = 64
 _PROTOCOLS: Final = {"tcp": TCP, "udp": UDP, "sctp": SCTP, "udplite": UDPLITE, "icmp": ICMP, "icmpv6": ICMPV6}
@@ -103,7 +103,8 @@ def _payload(term: Term, at: Traversal) -> Read:  # noqa: PLR0911 - one for each
     if protocol in _PROTOCOLS and _PROTOCOLS[protocol] != packet.protocol:
         return None
     if protocol == "th" and packet.protocol not in PORTED:
-        return None
+        # The bytes are read whatever they mean there: of ICMP a type and code, or a checksum.
+        return bits(packet, "th", 0 if field == "sport" else 16, 16)
     if field == "dscp":
         return packet.tos >> 2
     known = _FIELDS.get((protocol, field))
@@ -260,10 +261,10 @@ def _socket(term: Term, at: Traversal) -> Read:
 
 
 def _concatenation(term: Term, at: Traversal) -> Read:
-    parts: list[Value] = []
+    parts: list[Value | Maybe] = []
     for one in term.body:
         part = read(one, at)
-        if part is None or isinstance(part, Maybe):
+        if part is None:
             return part
         parts += part if isinstance(part, tuple) else (part,)
     return tuple(parts)

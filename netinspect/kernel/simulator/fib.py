@@ -160,10 +160,21 @@ class Fib:
                 return "broadcast"
             if address >> 28 == 0xE:
                 return "multicast"
-        elif address >> 120 == 0xFF:
-            return "multicast"
+        else:
+            return self._address_type6(address, dev)
         found = self._in_table(Flow(family=family, dst=address), "local", _LOCAL)
         if found is None or (dev and all(w.dev != dev for w in found.ways)):
+            return "unicast"
+        return found.kind
+
+    def _address_type6(self, address: int, dev: str) -> str:
+        """Say the same of IPv6, where the way to the address counts (nft_fib6_eval_type, match_lookup_rt6)."""
+        if address >> 120 == 0xFF:
+            return "multicast"
+        found = self.look_up(Flow(family=6, dst=address))
+        if found.kind in ("none", "unknown"):
+            return "unreachable"
+        if found.kind in ("local", "anycast") and dev and all(w.dev != dev for w in found.ways):
             return "unicast"
         return found.kind
 

@@ -273,8 +273,20 @@ def _addrtype(options: tuple[Option, ...], at: Traversal) -> Truth:
         if option.flag in ("--src-type", "--dst-type"):
             address = at.packet.src if option.flag == "--src-type" else at.packet.dst
             kind = at.stack.fib.address_type(at.packet.family, address, dev)
-            answers.append(_negated(kind in {v.lower() for v in option.value}, negated=option.negated))
+            wanted = {v.lower() for v in option.value}
+            held = kind in wanted if at.packet.family == 4 else _is_kind6(kind, address, wanted)
+            answers.append(_negated(held, negated=option.negated))
     return every(answers)
+
+
+def _is_kind6(kind: str, address: int, wanted: set[str]) -> bool:
+    """Say whether an IPv6 address is of all the kinds that its bits tell, and of one that its route tells (match_type6)."""
+    if ("multicast" in wanted and kind != "multicast") or ("unspec" in wanted and address):
+        return False
+    if "unicast" in wanted and (kind == "multicast" or not address):
+        return False
+    routed = wanted & {"local", "anycast", "unreachable"}
+    return not routed or kind in routed
 
 
 def _rpfilter(options: tuple[Option, ...], at: Traversal) -> Truth:
@@ -384,9 +396,7 @@ def _range(which: str) -> Callable[[Any, Traversal], Truth]:
 def _length(value: Span, at: Traversal) -> Truth:
     if "size" in at.packet.loose:
         return Maybe("it is fragmented")
-    # Of IPv6 the length of the payload is counted (xt_length.c).
-    size = at.packet.size if at.packet.family == 4 else at.packet.size - 40
-    return value.first <= size <= min(value.last, 65535)
+    return value.first <= at.packet.size <= min(value.last, 65535)
 
 
 def _compared(options: tuple[Option, ...], at: Traversal) -> Truth:

@@ -16,7 +16,7 @@ from netinspect.kernel.simulator.states import Deliver, Forward, Route
 from netinspect.kernel.simulator.traversal import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING, Traversal
 from netinspect.kernel.simulator.walk import Walk
 from netinspect.kernel.simulator.world import Port, World
-from netinspect.model.kernel import BridgeData, Link, MacvlanData, VlanData, VxlanData
+from netinspect.model.kernel import BridgeData, BridgePortData, Link, MacvlanData, VlanData, VxlanData
 from netinspect.model.packet import ICMPV6, Packet, number, text
 from netinspect.model.walk import Stage
 
@@ -163,8 +163,11 @@ def _far_ends(world: World, stack: Stack, link: Link) -> Iterator[Port | None]:
 def _behind_bridge(
     world: World, stack: Stack, bridge: Link, seen: set[tuple[str, str]], came: str, crossed: tuple[Crossed, ...]
 ) -> Iterator[Heard | None]:
+    isolated = came and (stack.links[came].port or BridgePortData()).isolated
     for port in stack.namespace.links:
         if port.master == bridge.ifname and port.up and port.ifname != came:
+            if isolated and (port.port or BridgePortData()).isolated:
+                continue
             # What the host itself sends does not cross its bridge.
             on = (*crossed, (stack, bridge, came, port.ifname)) if came else crossed
             yield from hears(world, stack, port, seen, 0, on)
@@ -226,9 +229,9 @@ def _answers(walk: Walk, stack: Stack, link: Link, asked: Question) -> bool:
         return not ignore or any(a.family == "inet" and number(a.local)[1] == address for a in link.addresses)
     if not isinstance(routed, Forward):
         return False
-    if (link.ifname, 4, address) in stack.proxied:
-        return True
-    return bool(stack.either(link.ifname, "proxy_arp")) and routed.way.dev != link.ifname
+    if routed.way.dev == link.ifname:
+        return False
+    return (link.ifname, 4, address) in stack.proxied or bool(stack.either(link.ifname, "proxy_arp"))
 
 
 class Question(NamedTuple):

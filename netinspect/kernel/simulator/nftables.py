@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Final
 
@@ -70,14 +70,26 @@ class Elements:
     def _wide(self) -> tuple[tuple[tuple[Part, ...], Any], ...]:
         return tuple((key, data) for key, data in self.parts if _wide(key))
 
-    def find(self, value: tuple[Value, ...]) -> tuple[bool, Any]:
-        """Say whether a value is in it, and what it maps to."""
+    def find(self, value: tuple[Value | Maybe, ...]) -> tuple[Truth, Any]:
+        """Say whether a value is in it, and what it maps to; not certain where a part of the value is not."""
+        for unsure in value:
+            if isinstance(unsure, Maybe):
+                return (unsure if any(True for _ in self.candidates(value)) else False), None
         if value in self._exact:
             return True, self._exact[value]
         for key, data in self._wide:
             if len(key) == len(value) and all(holds(k, v) for k, v in zip(key, value, strict=True)):
                 return True, data
         return False, None
+
+
+    def candidates(self, value: tuple[Value | Maybe, ...]) -> Iterator[tuple[tuple[Part, ...], Any]]:
+        """Give the elements that a value may be, as far as it is known."""
+        for key, data in self.parts:
+            if len(key) == len(value) and all(
+                isinstance(v, Maybe) or holds(k, v) for k, v in zip(key, value, strict=True)
+            ):
+                yield key, data
 
 
 def _wide(key: tuple[Part, ...]) -> bool:
@@ -220,9 +232,9 @@ class Rule:
         value = self.value(key)
         if value is None:
             return False, None
-        if isinstance(value, Maybe):
-            return self._any(value, elements)
-        return elements.find(value if isinstance(value, tuple) else (value,))
+        whole = value if isinstance(value, tuple) else (value,)
+        found, data = elements.find(whole)
+        return self._any(found, elements, whole) if isinstance(found, Maybe) else (found, data)
 
     def _draw(self, key: Term, elements: Elements) -> tuple[bool, Any]:
         """Fork into the elements of a map that is looked up by chance, each as likely as it is wide."""
@@ -244,11 +256,12 @@ class Rule:
         chosen = self.at.walk.forks.take(f"what {key.kind} draws", ways, self.pointer)
         return (True, datas[chosen]) if chosen < len(datas) else (False, None)
 
-    def _any(self, why: Maybe, elements: Elements) -> tuple[bool, Any]:
-        """Fork into all elements of a map whose key is not known."""
-        ways = [Way(str(key)) for key, _ in elements.parts]
+    def _any(self, why: Maybe, elements: Elements, value: tuple[Value | Maybe, ...]) -> tuple[bool, Any]:
+        """Fork into all elements of a map that a key may be which is not known."""
+        found = list(elements.candidates(value))
+        ways = [Way(str(key)) for key, _ in found]
         chosen = self.at.walk.forks.take(f"which element ({why.reason})", [*ways, Way("none")], self.pointer)
-        return (True, elements.parts[chosen][1]) if chosen < len(ways) else (False, None)
+        return (True, found[chosen][1]) if chosen < len(ways) else (False, None)
 
     def matches(self, statement: Term) -> Truth:
         """Say whether a match holds."""
@@ -266,7 +279,7 @@ class Rule:
             if is_bitmask(kind) and op in ("==", "in") and not isinstance(right, str):
                 return any(_flagged(k, value) for (k, *_), _ in elements.parts)
             found = elements.find(value if isinstance(value, tuple) else (value,))[0]
-            return found != (op == "!=")
+            return found if isinstance(found, Maybe) else found != (op == "!=")
         return self._compare(op, value, right, kind)
 
     def _compare(self, op: str, value: Any, right: Any, kind: tuple[str, ...]) -> Truth:

@@ -179,7 +179,7 @@ def _match(pool: Pool, table: str, hook: str, *, user: bool, protocol: str) -> s
         f"-m conntrack {pool.no()}--ctorigsrc {pool.place()}",
         f"-m conntrack {pool.no()}--ctstatus {rng.choice(['SEEN_REPLY', 'CONFIRMED', 'NONE', 'EXPECTED'])}",
         f"-m conntrack --ctproto {rng.choice(['6', '17'])}",
-        f"-m addrtype {pool.no()}--dst-type {rng.choice(['LOCAL', 'UNICAST', 'LOCAL,BROADCAST', 'MULTICAST'])}",
+        f"-m addrtype {pool.no()}--dst-type {rng.choice(['LOCAL', 'UNICAST', 'LOCAL,BROADCAST' if family4 else 'LOCAL,UNICAST', 'MULTICAST'])}",
         f"-m addrtype {pool.no()}--src-type {rng.choice(['LOCAL', 'UNICAST'])}",
         f"-m iprange {pool.no()}--{rng.choice(['src', 'dst'])}-range {_range(pool)}",
         f"-m length --length {rng.choice(['0:60', '61:1500', '36', '28:84'])}",

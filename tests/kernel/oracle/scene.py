@@ -38,6 +38,19 @@ ip link set lo up
 _SOON = """
 for d in /proc/sys/net/ipv[46]/neigh/*; do echo 1 >$d/mcast_solicit; echo 60 >$d/retrans_time_ms; done
 """
+# The kernel gives a device its link-local address when it hears that it has a carrier, which may take a second.
+_SETTLED = """
+n=0
+while [ $n -lt 30 ]; do
+  missing=
+  for dev in $(ip -o link show up | sed -n 's/^[0-9]*: \\([^:@]*\\)[:@].*/\\1/p'); do
+    [ "$dev" = lo ] || grep -q "^fe80.* 20 .* $dev\$" /proc/net/if_inet6 || missing=$dev
+  done
+  [ -n "$missing" ] || break
+  sleep 0.05
+  n=$((n + 1))
+done
+"""
 
 
 class Probe(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -103,6 +116,7 @@ class Built:
                 if line.startswith("-n "):
                     subprocess.run(["ip", *line.split()], check=True, capture_output=True)
             list(pool.map(lambda ns: inside(names[ns], commands(self.scene.setup.get(ns, ())) + _SOON), names))
+            list(pool.map(lambda ns: inside(names[ns], _SETTLED), names))
 
     def remove(self) -> None:
         for ns in self.scene.namespaces:
@@ -170,7 +184,7 @@ def commands(lines: tuple[str, ...]) -> str:
     return "\n".join(made)
 
 
-_ORDER = ("sysctl", "ip", "bridge", "ipset", "iptables-nft", "iptables-legacy", "ip6tables-nft", "ip6tables-legacy", "nft")
+_ORDER = ("ip", "bridge", "sysctl", "ipset", "iptables-nft", "iptables-legacy", "ip6tables-nft", "ip6tables-legacy", "nft")
 
 
 def _fed(command: str, lines: list[str]) -> str:
