@@ -79,7 +79,8 @@ def _output(walk: Walk, stack: Stack, packet: Packet, found: Found, way: Way) ->
         found = look_up(walk, stack, flow(stack, at.rerouted))
         evidence = pointer(stack, found, packet.family)
         if not found.ways:
-            return _no_way_from_here(stack, at.packet, found, evidence)
+            ended = no_way(stack, at.packet, found, evidence)
+            return structs.replace(ended, verdict=Verdict.DROPPED, answer=None, stage=Stage.OUTPUT)
         way = _local(found) or choose(walk, found.ways, stack, evidence)
         walk.step(stack, Stage.ROUTE, f"routed anew, dev {way.dev}", at.packet, evidence)
     return Leave(stack, at.packet, found, way)

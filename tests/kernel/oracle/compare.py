@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from msgspec import Struct
 
@@ -36,30 +36,25 @@ class Comparison(Struct, frozen=True):
     attempts: tuple[tuple[Attempt, ...], ...]
 
 
-def packet(probe: Probe, outcome: Outcome) -> Packet:
+def packet(probe: Probe, outcome: Outcome, ident: int) -> Packet:
     """Give the first packet of a probe as its socket sent it."""
     family, dst = number(probe.dst)
-    sent, port = outcome.sent_from
-    src = number(probe.src)[1] if probe.src else 0
     header = 20 if family == 4 else 40
     protocol = ICMPV6 if probe.protocol == "icmp" and family == 6 else _PROTOCOLS[probe.protocol]
-    del sent
-    made = Packet(
-        family=family, src=src, dst=dst, protocol=protocol, mark=probe.mark, uid=probe.uid, gid=0,
-        size=header + 40 if protocol == TCP else header + 8 + probe.size, df=probe.df or protocol == TCP,
-        flags=SYN if protocol == TCP else 0,
-    )  # fmt: skip
+    ended: dict[str, int] = {"sport": outcome.sent_from[1] or 40000, "dport": probe.dport}
     if protocol in (ICMP, ICMPV6):
-        import msgspec  # noqa: PLC0415
+        ended = {"type": 8 if family == 4 else 128, "ident": ident}
+    return Packet(
+        family=family, src=number(probe.src)[1] if probe.src else 0, dst=dst, protocol=protocol, mark=probe.mark,
+        uid=probe.uid, gid=0, size=header + (40 if protocol == TCP else 8 + probe.size),
+        df=probe.df or protocol == TCP, flags=SYN if protocol == TCP else 0, **ended,
+    )  # fmt: skip
 
-        return msgspec.structs.replace(made, type=8 if family == 4 else 128, ident=0x4000)
-    import msgspec  # noqa: PLC0415
 
-    return msgspec.structs.replace(made, sport=port or 40000, dport=probe.dport)
-
-
-def simulate(world: World, probe: Probe, outcome: Outcome) -> tuple[Attempt, ...]:
-    return attempt(world, Send(world.stacks[probe.ns], packet(probe, outcome)))
+def simulate(world: World, session: Session, which: int) -> tuple[Attempt, ...]:
+    probe = session.probes[which]
+    made = packet(probe, session.outcomes[which], session.ident(which))
+    return attempt(world, Send(world.stacks[probe.ns], made))
 
 
 def said(one: Attempt, probe: Probe) -> tuple[str, Seen | None]:
@@ -96,18 +91,19 @@ def _same(seen: Seen, real: Seen) -> bool:
     )
 
 
-def compare(session: Session, world: World, probes: Sequence[Probe]) -> Comparison:
+def compare(session: Session, world: World) -> Comparison:
     """Send all probes, and say which of the kernel's answers the simulator does not give."""
+    probes = session.probes
     session.ask(range(len(probes)), 0.2)
     outcomes = list(session.outcomes)
-    attempts = [simulate(world, p, o) for p, o in zip(probes, outcomes, strict=True)]
+    attempts = [simulate(world, session, n) for n in range(len(probes))]
     doubtful = [n for n, p in enumerate(probes) if not _covered(attempts[n], p, outcomes[n])]
     if doubtful:
         # A busy machine may answer late: what disagrees is asked again, with patience.
         session.ask(doubtful, 1.2)
         for n in doubtful:
             outcomes[n] = session.outcomes[n]
-            attempts[n] = simulate(world, probes[n], outcomes[n])
+            attempts[n] = simulate(world, session, n)
     wrong, unknown = [], 0
     for n, probe in enumerate(probes):
         if any(fits(a, probe, outcomes[n]) for a in attempts[n]):
@@ -129,4 +125,4 @@ def judge(scene: Scene) -> Comparison:
     with Built(scene) as built, Session(built) as session:
         # What the first packets make the kernels learn is there when the state is read.
         session.ask(range(len(scene.probes)), 0.15)
-        return compare(session, built.read(), scene.probes)
+        return compare(session, built.read())

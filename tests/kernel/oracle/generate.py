@@ -182,6 +182,37 @@ def _policy_routing(draft: Draft, ns: str, gateways: dict[str, str]) -> None:
         draft.add(ns, f"ip route replace {rng.choice(addresses)}/32 via {gateways[dev]} dev {dev} mtu {rng.choice(['lock 1200', '1300'])}")
 
 
+def _nexthops(draft: Draft, ns: str) -> None:
+    """Route by nexthop objects, one by one and in a group."""
+    draft.add(ns, "ip nexthop add id 10 via 10.2.0.2 dev rb0", "ip nexthop add id 11 via 10.3.0.2 dev rc0",
+              "ip nexthop add id 20 group 10/11,3", "ip nexthop add id 12 blackhole")  # fmt: skip
+    for prefix in draft.rng.sample(["10.2.0.99/32", "10.77.0.0/16", "10.96.0.2/32", "10.3.0.99/32"], 2):
+        draft.add(ns, f"ip route add {prefix} nhid {draft.rng.choice([10, 11, 12, 20])}")
+
+
+def _policy_routing6(draft: Draft, ns: str, gateways: dict[str, str]) -> None:
+    """The same for IPv6, with source-specific routes."""
+    rng = draft.rng
+    devices = list(gateways)
+    addresses = [a for n in draft.namespaces for a in draft.own[n] if ":" in a]
+    selectors = ["fwmark 0x1", f"from {_prefix(rng.choice(addresses))}", f"to {_prefix(rng.choice(addresses))}",
+                 f"iif {rng.choice(devices)}", "ipproto tcp", "uidrange 1337-1337", "not fwmark 0x10"]  # fmt: skip
+    for number in range(rng.randint(0, 3)):
+        table = 200 + number
+        action = rng.choice([f"lookup {table}"] * 4 + ["unreachable", "prohibit", "blackhole", "lookup main suppress_prefixlength 0"])
+        draft.add(ns, f"ip -6 rule add pref {2000 + number} {rng.choice(selectors)} {action}")
+        dev = rng.choice(devices)
+        route = rng.choice([
+            f"default via {gateways[dev]} dev {dev}",
+            f"{_prefix(rng.choice(addresses))} via {gateways[dev]} dev {dev}",
+            f"{_prefix(rng.choice(addresses))} from {_prefix(rng.choice(addresses))} via {gateways[dev]} dev {dev}",
+            f"{rng.choice(['unreachable', 'blackhole', 'prohibit', 'throw'])} {_prefix(rng.choice(addresses))}",
+        ])  # fmt: skip
+        draft.add(ns, f"ip -6 route add {route} table {table}")
+    if draft.chance(0.2):
+        draft.add(ns, f"ip -6 route add {rng.choice(['unreachable', 'blackhole', 'prohibit'])} {rng.choice(addresses)}/128")
+
+
 def routed(rng: random.Random, seed: str) -> Scene:
     """A client, a router (sometimes two ways to it) and servers."""
     d = Draft(rng, seed)
@@ -223,12 +254,22 @@ def routed(rng: random.Random, seed: str) -> Scene:
         _policy_routing(d, "r", {"ra0": "10.1.0.2", "rb0": "10.2.0.2", "rc0": "10.3.0.2"})
     if d.chance(0.3):
         _policy_routing(d, "a", {"eth0": "10.1.0.1", "eth1": "10.4.0.1"})
+    if d.chance(0.3):
+        _policy_routing6(d, "r", {"ra0": "fd01::2", "rb0": "fd02::2", "rc0": "fd03::2"})
+    if d.chance(0.3):
+        _policy_routing6(d, "a", {"eth0": "fd01::1", "eth1": "fd04::1"})
+    if d.chance(0.4):
+        # What a transparent proxy needs (Documentation/networking/tproxy.rst).
+        d.add("r", "ip rule add pref 900 fwmark 0x100/0x100 lookup 90", "ip route add local default dev lo table 90",
+              "ip -6 rule add pref 900 fwmark 0x100/0x100 lookup 90", "ip -6 route add local default dev lo table 90")  # fmt: skip
+    if d.chance(0.3):
+        _nexthops(d, "r")
     d.rules("r", extra, targets, 8)
     if d.chance(0.4):
         d.rules("a", extra, targets, 5)
     if d.chance(0.4):
         d.rules("b", extra, targets, 5)
-    return d.scene("routed", [*extra, "10.1.0.77", "10.3.0.99"], ["a", "a", "a", "b", "c", "r"])
+    return d.scene("routed", [*extra, "10.1.0.77", "10.3.0.99", "10.77.0.1"], ["a", "a", "a", "b", "c", "r"])
 
 
 def bridged(rng: random.Random, seed: str) -> Scene:
@@ -263,6 +304,10 @@ def bridged(rng: random.Random, seed: str) -> Scene:
     extra = ["10.96.0.1", "10.96.0.2", "fd96::1"]
     targets = ["10.244.0.2", "10.244.0.3", "10.244.0.4", "fd44::2", "fd44::3", "fd44::4", "10.9.0.2"]
     d.rules("n", extra, targets, 8, bridged=nf)
+    if d.chance(0.25):
+        d.add("n", *rules.of_bridge(d.pool("n", 4, extra, targets)))
+    if d.chance(0.25):
+        d.add("n", *rules.of_device(d.pool("n", 4, extra, targets), rng.choice(d.devices["n"])))
     if d.chance(0.3):
         d.rules("p1", extra, targets, 4)
     return d.scene("bridged", [*extra, "10.244.0.99", "10.9.0.1"], ["p1", "p1", "p2", "p3", "e", "n"])

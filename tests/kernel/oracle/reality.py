@@ -10,6 +10,7 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -59,11 +60,12 @@ class Session:
 
     def __init__(self, built: Built) -> None:
         self._built = built
+        self.probes = built.scene.probes
         self._select = selectors.DefaultSelector()
         self._all: list[socket.socket] = []
         self.outcomes: list[Outcome] = [Outcome() for _ in built.scene.probes]
         self._clients: dict[int, socket.socket] = {}
-        self._asked: list[int] = [0 for _ in built.scene.probes]
+        self.asked: list[int] = [0 for _ in built.scene.probes]
 
     def __enter__(self) -> Session:
         for ns, wanted in self._built.scene.listeners.items():
@@ -101,19 +103,28 @@ class Session:
 
     def ask(self, numbers: Iterable[int], quiet: float) -> None:
         """Send some probes, and wait until nothing has come for so many seconds."""
-        self._send_all(numbers)
+        self._forget()
+        self._send_all(list(numbers))
         self._wait(quiet)
 
-    def _send_all(self, numbers: Iterable[int]) -> None:
+    def _forget(self) -> None:
+        """Let the kernels forget what errors have told them of the way: the collector does not see it."""
+        for ns in self._built.scene.namespaces:
+            with entered(self._built.real(ns)):
+                for family in ("ipv4", "ipv6"):
+                    Path(f"/proc/sys/net/{family}/route/flush").write_text("1")
+
+    def _send_all(self, numbers: list[int]) -> None:
         for number in numbers:
-            probe = self._built.scene.probes[number]
+            self.asked[number] += 1
+        for number in numbers:
+            probe = self.probes[number]
             self.outcomes[number] = Outcome()
             with entered(self._built.real(probe.ns)), _as(probe.uid):
                 try:
                     self._send(number, probe)
                 except OSError as error:
                     self._failed(number, error.errno or 0)
-            self._asked[number] += 1
 
     def _send(self, number: int, probe: Probe) -> None:
         six = ":" in probe.dst
@@ -132,7 +143,7 @@ class Session:
             made.setsockopt(*((socket.IPPROTO_IPV6, _RECVERR6) if six else (socket.IPPROTO_IP, _RECVERR)), 1)
         if probe.src or probe.sport:
             # The ports of earlier tries may still be in use, and their connections known.
-            made.bind((probe.src, probe.sport and probe.sport + 1000 * self._asked[number]))
+            made.bind((probe.src, probe.sport and probe.sport + 1000 * self.asked[number]))
         load = struct.pack("!II", 0x6E657469, number).ljust(probe.size, b".")
         if probe.protocol == "icmp":
             self._echo(made, number, probe, six=six)
@@ -149,10 +160,14 @@ class Session:
         else:
             self._select.register(made, selectors.EVENT_WRITE, ("connecting", number))
 
+    def ident(self, number: int) -> int:
+        """Give the identifier of a probe's last echo request: another one each time, so that no connection is known."""
+        return 0x4000 + 256 * self.asked[number] + number
+
     def _echo(self, made: socket.socket, number: int, probe: Probe, *, six: bool) -> None:
         made.connect((probe.dst, 0))
         self.outcomes[number].sent_from = made.getsockname()[:2]
-        ident = 0x4000 + number
+        ident = self.ident(number)
         kind = 128 if six else 8
         header = struct.pack("!BBHHH", kind, 0, 0, ident, 1)
         load = b"." * probe.size
@@ -233,7 +248,7 @@ class Session:
         if code:
             self._failed(number, code)
             return
-        probe = self._built.scene.probes[number]
+        probe = self.probes[number]
         try:
             made.send(struct.pack("!II", 0x6E657469, number).ljust(max(8, min(probe.size, 8)), b"."))
         except OSError as error:
@@ -253,7 +268,7 @@ class Session:
         six = made.family == socket.AF_INET6
         body = load if six else load[(load[0] & 15) * 4 :]
         kind, _, _, ident = struct.unpack("!BBHH", body[:6])
-        if ident == 0x4000 + number and kind == (129 if six else 0):
+        if ident == self.ident(number) and kind == (129 if six else 0):
             self.outcomes[number].result = "ok"
             self._select.unregister(made)
 

@@ -121,16 +121,17 @@ def iptables(pool: Pool, variant: str, count: int) -> list[str]:
         place = rng.choice([hook, *chains]) if chains else hook
         # A chain is only jumped to from one that stands before it, so that there is no loop.
         below = chains if place == hook else chains[chains.index(place) + 1 :]
-        lines.append(f"{variant} {table} -A {place} {_matches(pool, table, hook, place)}{_target(pool, table, hook, place, below)}")
+        protocol = rng.choice(["tcp", "udp", "icmp", "", "", "tcp"])
+        matches = _matches(pool, table, hook, place, protocol)
+        lines.append(f"{variant} {table} -A {place} {matches}{_target(pool, table, hook, place, below, protocol)}")
     if pool.chance(0.1):
         lines.append(f"{variant} filter :{rng.choice(_HOOKS['filter'])} DROP [0:0]")
     return lines
 
 
-def _matches(pool: Pool, table: str, hook: str, place: str) -> str:
+def _matches(pool: Pool, table: str, hook: str, place: str, protocol: str) -> str:
     rng = pool.rng
     words = []
-    protocol = rng.choice(["tcp", "udp", "icmp", "", "", "tcp"])
     if pool.chance(0.5):
         words.append(f"{pool.no()}-d {pool.place()}")
     if pool.chance(0.3):
@@ -144,7 +145,7 @@ def _matches(pool: Pool, table: str, hook: str, place: str) -> str:
         words.append(f"-p {'ipv6-icmp' if protocol == 'icmp' and pool.family == 6 else protocol}")
         words += _of_protocol(pool, protocol)
     for _ in range(rng.choice([0, 0, 1, 1, 2])):
-        words.append(_match(pool, table, hook, user=user, protocol=protocol))
+        words.append(_match(pool, table, hook, user=user))
     return " ".join(w for w in words if w) + " "
 
 
@@ -155,7 +156,6 @@ def _of_protocol(pool: Pool, protocol: str) -> list[str]:
         if pool.chance(0.5):
             port = pool.port()
             words.append(rng.choice([f"--dport {port}", f"! --dport {port}", f"--dport {max(1, port - 5)}:{port + 5}",
-                                     f"-m multiport --dports {port},{pool.port() + 1}:{pool.port() + 90}" if False else
                                      f"-m multiport --dports {port},1:20", f"--sport {port}"]))  # fmt: skip
         if protocol == "tcp" and pool.chance(0.2):
             words.append(rng.choice(["--syn", "! --syn", "--tcp-flags SYN,ACK SYN,ACK", "--tcp-flags ALL ACK"]))
@@ -166,7 +166,7 @@ def _of_protocol(pool: Pool, protocol: str) -> list[str]:
     return []
 
 
-def _match(pool: Pool, table: str, hook: str, *, user: bool, protocol: str) -> str:
+def _match(pool: Pool, table: str, hook: str, *, user: bool) -> str:
     rng = pool.rng
     family4 = pool.family == 4
     choices = [
@@ -204,7 +204,6 @@ def _match(pool: Pool, table: str, hook: str, *, user: bool, protocol: str) -> s
         choices += [f"-m physdev {pool.no()}--physdev-in {rng.choice(pool.devices)}", "-m physdev --physdev-is-in"]
         if hook in ("FORWARD", "POSTROUTING") and not user:
             choices += ["-m physdev --physdev-is-bridged", "-m physdev ! --physdev-is-bridged"]
-    del protocol
     return rng.choice(choices)
 
 
@@ -220,9 +219,9 @@ _REJECTS = ["icmp-port-unreachable", "icmp-net-unreachable", "icmp-host-unreacha
 _REJECTS6 = ["icmp6-no-route", "icmp6-adm-prohibited", "icmp6-addr-unreachable", "icmp6-port-unreachable"]
 
 
-def _target(pool: Pool, table: str, hook: str, place: str, below: list[str]) -> str:
+def _target(pool: Pool, table: str, hook: str, place: str, below: list[str], protocol: str) -> str:
     rng = pool.rng
-    general = ["-j ACCEPT", "-j RETURN", "", "-j LOG --log-prefix x" if False else ""]
+    general = ["-j ACCEPT", "-j RETURN", ""]
     general += [f"-j {c}" for c in below] * 2 + [f"-g {c}" for c in below]
     if table in ("filter", "security"):
         reject = rng.choice(_REJECTS if pool.family == 4 else _REJECTS6)
@@ -235,15 +234,27 @@ def _target(pool: Pool, table: str, hook: str, place: str, below: list[str]) -> 
                     "-j MARK --set-mark 0x1", "-j MARK --and-mark 0xf0", "-j CONNMARK --save-mark",
                     "-j CONNMARK --restore-mark", "-j CONNMARK --set-xmark 0x2/0x2", "-j TOS --set-tos 0x10/0xff",
                     "-j DSCP --set-dscp 0x04", ttl]  # fmt: skip
+        if hook == "PREROUTING" and protocol in ("tcp", "udp") and place == hook:
+            specials += [f"-j TPROXY --on-port {pool.port()} --tproxy-mark 0x100/0x100"] * 2
         return rng.choice([*general, *specials])
     user = place != hook
     to = rng.choice(pool.targets)
-    protocols = False
-    del protocols
     if hook in ("PREROUTING", "OUTPUT") and not user:
-        return rng.choice([*general, f"-j DNAT --to-destination {to}", f"-j DNAT --to-destination {to}"])
+        ported = f"[{to}]:{pool.port()}" if pool.family == 6 else f"{to}:{pool.port()}"
+        ranged = f"[{to}]:{pool.port()}-{pool.port() + 1000}" if pool.family == 6 else f"{to}:100-200"
+        translated = [f"-j DNAT --to-destination {to}"] * 3
+        if protocol in ("tcp", "udp"):
+            translated += [f"-j DNAT --to-destination {ported}", f"-j REDIRECT --to-ports {pool.port()}",
+                           f"-j DNAT --to-destination {ranged}"]  # fmt: skip
+        if pool.family == 4:
+            translated += ["-j REDIRECT", f"-j NETMAP --to {rng.choice(pool.prefixes)}"]
+        return rng.choice([*general, *translated])
     if hook == "POSTROUTING" and not user:
-        return rng.choice([*general, "-j MASQUERADE", f"-j SNAT --to-source {to}", "-j MASQUERADE --random-fully"])
+        translated = ["-j MASQUERADE", f"-j SNAT --to-source {to}", "-j MASQUERADE --random-fully"]
+        if protocol in ("tcp", "udp"):
+            ported = f"[{to}]:3000-4000" if pool.family == 6 else f"{to}:3000-4000"
+            translated += [f"-j SNAT --to-source {ported}", "-j MASQUERADE --to-ports 3000-4000"]
+        return rng.choice([*general, *translated])
     return rng.choice(general)
 
 
@@ -324,7 +335,7 @@ def _nft_match(pool: Pool, ip: str, hook: str) -> str:
         f"{ip} daddr . meta l4proto . th dport {eq}@s2",
         f"tcp dport {eq}{pool.port()}",
         f"udp dport {{ {pool.port()}, 1-20 }}",
-        f"th dport {max(1, pool.port() - 3)}-{pool.port() + 70}" if False else f"th dport >= {pool.port()}",
+        f"th dport >= {pool.port()}",
         f"meta l4proto {eq}{rng.choice(['tcp', 'udp', '{ tcp, udp }'])}",
         f"meta mark {eq}{rng.choice(['0x1', '0x10', '0'])}",
         f"meta mark & 0xf0 == {rng.choice(['0x10', '0'])}",
@@ -381,7 +392,7 @@ def _nft_rule(pool: Pool, ip: str, hook: str, below: list[str]) -> str:
                 "ct mark set mark", "meta mark set ct mark", "ct mark set 0x2", f"meta mark set {ip} daddr map @m0",
                 *(f"jump {c}" for c in below), *(f"goto {c}" for c in below)]  # fmt: skip
     if pool.chance(0.25):
-        verdicts += ["drop", "drop", "reject", "reject with tcp reset" if "tcp" in matches and "udp" not in matches and "!=" not in matches and False else "drop"]
+        verdicts += ["drop", "drop", "reject"]
     if hook == "prerouting" and pool.chance(0.3):
         verdicts += ["notrack"]
     if hook in ("postrouting", "prerouting") :
@@ -411,10 +422,33 @@ def _nft_nat(pool: Pool, ip: str, hook: str) -> str:
     if hook == "postrouting":
         return f"{match} " + rng.choice(["masquerade", f"snat {ip} to {to}", "masquerade fully-random", "accept", "counter"])
     other = rng.choice(pool.targets)
+    both = f"meta l4proto tcp dnat {ip} to {ip} daddr map {{ {pool.addresses[0]} : {to} . {pool.port()} }}"
     ported = f"meta l4proto tcp dnat {ip} to {six.format(to, pool.port())}"
     mapped = f"dnat {ip} to {ip} daddr map {{ {pool.addresses[0]} : {to}, {pool.addresses[-1]} : {other} }}"
     chance = f"dnat {ip} to numgen random mod 2 map {{ 0 : {to}, 1 : {other} }}"
     redirect = f"meta l4proto {{ tcp, udp }} redirect to :{pool.port()}"
     if _asks_any(match):
         return f"{match} " + rng.choice([f"dnat {ip} to {to}", mapped, chance, "accept"])
-    return f"{match} " + rng.choice([f"dnat {ip} to {to}", ported, mapped, chance, redirect, "accept", "counter"])
+    return f"{match} " + rng.choice([f"dnat {ip} to {to}", ported, mapped, chance, redirect, both, "accept", "counter"])
+
+
+def of_bridge(pool: Pool) -> list[str]:
+    """Give a table of the bridge family, as ebtables-nft and some CNIs make it."""
+    rng = pool.rng
+    chains = []
+    for hook in rng.sample(["prerouting", "input", "forward", "output", "postrouting"], 2):
+        dev = "oifname" if hook in ("output", "postrouting") else "iifname"
+        matches = [f"ip daddr {pool.address()}", f"ip protocol {rng.choice(['tcp', 'udp'])}", f"ether saddr {rng.choice(pool.macs)}",
+                   f'{dev} "{rng.choice(pool.devices)}"', f"tcp dport {pool.port()}", "ether type ip6"]  # fmt: skip
+        rules_ = [f"{rng.choice(matches)} {rng.choice(['drop', 'accept', 'counter', 'counter'])}" for _ in range(2)]
+        chains.append(f"chain b{hook} {{ type filter hook {hook} priority -200; " + "; ".join(rules_) + "; }")
+    return ["nft table bridge tb {", *(f"nft   {c}" for c in chains), "nft }"]
+
+
+def of_device(pool: Pool, dev: str) -> list[str]:
+    """Give a table at a device's ingress."""
+    rng = pool.rng
+    matches = [f"ip saddr {pool.address()}", f"ip daddr {pool.address()}", f"udp dport {pool.port()}", "ip protocol icmp"]
+    rules_ = [f"{rng.choice(matches)} {rng.choice(['drop', 'accept', 'counter', 'meta mark set 0x1'])}" for _ in range(2)]
+    chain = f"chain i {{ type filter hook ingress device \"{dev}\" priority 0; " + "; ".join(rules_) + "; }"
+    return ["nft table netdev td {", f"nft   {chain}", "nft }"]

@@ -43,8 +43,8 @@ _SETTLED = """
 n=0
 while [ $n -lt 30 ]; do
   missing=
-  for dev in $(ip -o link show up | sed -n 's/^[0-9]*: \\([^:@]*\\)[:@].*/\\1/p'); do
-    [ "$dev" = lo ] || grep -q "^fe80.* 20 .* $dev\$" /proc/net/if_inet6 || missing=$dev
+  for dev in $(ip -o link show up 2>/dev/null | sed -n 's/^[0-9]*: \\([^:@]*\\)[:@].*/\\1/p'); do
+    [ "$dev" = lo ] || grep -q "^fe80.* 20 .* $dev\\$" /proc/net/if_inet6 || missing=$dev
   done
   [ -n "$missing" ] || break
   sleep 0.05
@@ -172,7 +172,8 @@ def commands(lines: tuple[str, ...]) -> str:
         if kind == "sysctl":
             made += [f"echo {v} >/proc/sys/net/{k}" for k, _, v in (r.partition("=") for r in rests)]
         elif kind == "ip":
-            made.append(_fed("ip -batch -", rests))
+            # What the kernel refuses of random routes is left out: the state is read afterwards, whatever it is.
+            made.append(_fed("{ ip -force -batch - 2>/dev/null || :; }", rests))
         elif kind == "bridge":
             made += [f"bridge {r}" for r in rests]
         elif kind == "ipset":
