@@ -47,6 +47,8 @@ ERRORS6: Final = frozenset({1, 2, 3, 4})
 REPLIES: Final = {ECHO_REQUEST: ECHO_REPLY, 13: 14, 15: 16, 17: 18}
 REPLIES6: Final = {ECHO_REQUEST6: ECHO_REPLY6, 139: 140}
 
+# The family of what is no IP packet: a request for a neighbour's address, or its answer.
+ARP: Final = 0
 BITS: Final = {4: 32, 6: 128}
 BROADCAST_MAC: Final = "ff:ff:ff:ff:ff:ff"
 

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from netinspect.kernel.simulator import neighbour
 from netinspect.kernel.simulator.forks import Way
-from netinspect.kernel.simulator.netfilter import call, run
+from netinspect.kernel.simulator.netfilter import bridge_chains, call
 from netinspect.kernel.simulator.routing import flow, look_up
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.states import Receive, State, Switch, Transmit
@@ -36,7 +36,7 @@ def switch(walk: Walk, state: Switch) -> State | End:
     settings = port.port or BridgePortData()
     if settings.state not in _FORWARDING:
         return End(Verdict.DROPPED, f"the bridge port {port.ifname} is {settings.state}", stack.name, packet)
-    ended = _vlans(walk, stack, bridge, packet) or _own_hook(walk, stack, PREROUTING, packet, state.port, "")
+    ended = _vlans(walk, stack, bridge, packet) or bridge_chains(walk, stack, PREROUTING, packet, state.port, "")
     if ended is not None:
         return ended
     seen = False
@@ -81,7 +81,7 @@ def _go_on(walk: Walk, state: Switch, bridge: Link, packet: Packet, *, seen: boo
     local = local or any("permanent" in e.state and e.mac.lower() == stack.links[e.dev].address.lower() for e in entries
                          if e.dev in stack.links)  # fmt: skip
     if local:
-        ended = _own_hook(walk, stack, INPUT, packet, state.port, bridge.ifname)
+        ended = bridge_chains(walk, stack, INPUT, packet, state.port, bridge.ifname)
         if ended is not None:
             return ended
         return Receive(stack, packet, bridge.ifname, state.port if seen else "", seen=seen)
@@ -95,7 +95,7 @@ def _go_on(walk: Walk, state: Switch, bridge: Link, packet: Packet, *, seen: boo
     if came.isolated and goes.isolated:
         return End(Verdict.DROPPED, "both bridge ports are isolated", stack.name, packet, stack.pointer("links"))
     walk.step(stack, Stage.BRIDGE, f"{bridge.ifname}: {state.port} → {out.ifname}", packet)
-    ended = _own_hook(walk, stack, FORWARD, packet, state.port, out.ifname)
+    ended = bridge_chains(walk, stack, FORWARD, packet, state.port, out.ifname)
     if ended is None and seen:
         names = {"iif": bridge.ifname, "oif": bridge.ifname, "physin": state.port, "physout": out.ifname}
         for hook in (FORWARD, POSTROUTING):
@@ -104,7 +104,7 @@ def _go_on(walk: Walk, state: Switch, bridge: Link, packet: Packet, *, seen: boo
             if ended is not None:
                 return ended
             packet = at.packet
-    ended = ended or _own_hook(walk, stack, POSTROUTING, packet, state.port, out.ifname)
+    ended = ended or bridge_chains(walk, stack, POSTROUTING, packet, state.port, out.ifname)
     return ended or Transmit(stack, packet, out.ifname)
 
 
@@ -139,22 +139,7 @@ def _from_host(walk: Walk, state: Switch, bridge: Link) -> State | End:
     if isinstance(out, End):
         return out
     for hook in (OUTPUT, POSTROUTING):
-        ended = _own_hook(walk, stack, hook, packet, "", out.ifname)
+        ended = bridge_chains(walk, stack, hook, packet, "", out.ifname)
         if ended is not None:
             return ended
     return Transmit(stack, packet, out.ifname)
-
-
-def _own_hook(walk: Walk, stack: Stack, hook: str, packet: Packet, port: str, out: str) -> End | None:
-    """Let the bridge family's chains see a frame; a change that they make is not followed."""
-    chains = stack.hooks.bridge(hook)
-    if not chains:
-        return None
-    at = Traversal(walk, stack, hook, packet, iif=port, oif=out)
-    for registered in chains:
-        ended = run(registered, at)
-        if ended is not None:
-            return ended
-    if at.packet.mark != packet.mark:
-        return at.unknown("a rule of the bridge family changes the mark", "a probe")
-    return None

@@ -10,6 +10,7 @@ from typing import Final
 from msgspec import structs
 
 from netinspect.kernel.simulator.forks import Way
+from netinspect.kernel.simulator.hooks import Registered
 from netinspect.kernel.simulator.netfilter import run
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.states import Arrive, Receive, State, Switch, Transmit
@@ -69,10 +70,19 @@ def _programs(walk: Walk, stack: Stack, link: Link, packet: Packet, hook: str) -
     at = Traversal(walk, stack, hook, packet, iif=link.ifname if hook == INGRESS else "",
                    oif=link.ifname if hook == EGRESS else "")  # fmt: skip
     for registered in chains:
+        if registered.chain is not None and not registered.chain.devices and not _is_there(walk, stack, link, registered):
+            continue
         ended = run(registered, at)
         if ended is not None:
             return ended
     return at.packet
+
+
+def _is_there(walk: Walk, stack: Stack, link: Link, registered: Registered) -> bool:
+    """Ask whether a chain is at a device: nft 1.0 leaves out of its JSON where a chain is."""
+    ways = (Way("it is not"), Way("it is"))
+    asked = f"is {registered.name} of {stack.name} at {link.ifname}"
+    return bool(walk.forks.take(asked, ways, once=(stack.name, registered.name, link.ifname)))
 
 
 def scrubbed(packet: Packet, *, same: bool) -> Packet:

@@ -14,7 +14,7 @@ from netinspect.kernel.simulator.tracking import UNTRACKED
 from netinspect.kernel.simulator.traversal import Traversal
 from netinspect.model.kernel import Socket
 from netinspect.model.nft import Term
-from netinspect.model.packet import ICMP, ICMPV6, PORTED, SCTP, TCP, UDP, UDPLITE
+from netinspect.model.packet import ARP, ICMP, ICMPV6, PORTED, SCTP, TCP, UDP, UDPLITE
 
 # What an expression gives: a value, several of a concatenation, something unknown, or None where it cannot be read of
 # this packet, at which a rule ends (NFT_BREAK).
@@ -23,7 +23,7 @@ DRAWN: Final = frozenset({"numgen", "jhash", "symhash"})
 _MOST_DRAWN: Final = 64
 _PROTOCOLS: Final = {"tcp": TCP, "udp": UDP, "sctp": SCTP, "udplite": UDPLITE, "icmp": ICMP, "icmpv6": ICMPV6}
 _FAMILIES: Final = {"ip": 4, "ip6": 6}
-_ETHER_TYPES: Final = {4: 0x0800, 6: 0x86DD}
+_ETHER_TYPES: Final = {4: 0x0800, 6: 0x86DD, ARP: 0x0806}
 
 _FIELDS: Final[dict[tuple[str, str], tuple[str, str]]] = {
     ("ip", "saddr"): ("ipv4_addr", "src"), ("ip", "daddr"): ("ipv4_addr", "dst"),
@@ -102,6 +102,8 @@ def _payload(term: Term, at: Traversal) -> Read:  # noqa: PLR0911 - one for each
         return None
     if protocol in _PROTOCOLS and _PROTOCOLS[protocol] != packet.protocol:
         return None
+    if packet.family == ARP and protocol != "ether":
+        return None
     if protocol == "th" and packet.protocol not in PORTED:
         # The bytes are read whatever they mean there: of ICMP a type and code, or a checksum.
         return bits(packet, "th", 0 if field == "sport" else 16, 16)
@@ -122,8 +124,8 @@ def _meta(term: Term, at: Traversal) -> Read:
     packet = at.packet
     key = str(term["key"])
     values: dict[str, Callable[[], Read]] = {
-        "l4proto": lambda: packet.protocol,
-        "nfproto": lambda: 2 if packet.family == 4 else 10,
+        "l4proto": lambda: None if packet.family == ARP else packet.protocol,
+        "nfproto": lambda: {4: 2, 6: 10}.get(packet.family, 7),
         "protocol": lambda: _ETHER_TYPES[packet.family],
         "mark": lambda: packet.mark,
         "iifname": lambda: at.iif,

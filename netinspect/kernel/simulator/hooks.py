@@ -5,7 +5,9 @@ Sources: include/uapi/linux/netfilter_ipv4.h (priorities), net/netfilter/core.c,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
+from itertools import pairwise
 from typing import Final
 
 from msgspec import Struct
@@ -88,20 +90,19 @@ class Hooks:
         return tuple(sorted(self._nft(hook, {"bridge"}), key=_first))
 
     def device(self, dev: str, hook: str) -> tuple[Registered, ...]:
-        """Give the chains of a device's own hook (ingress, egress)."""
-        found = [r for r in self._nft(hook, {"netdev", "inet"}) if r.chain and dev in r.chain.devices]
+        """Give the chains of a device's own hook (ingress, egress); those too of which nft does not say the device."""
+        found = [
+            r for r in self._nft(hook, {"netdev", "inet"}) if r.chain and (dev in r.chain.devices or not r.chain.devices)
+        ]
         return tuple(sorted(found, key=_first))
 
     def _collect(self, family: int, hook: str) -> Called:
         wanted = {"ip" if family == 4 else "ip6", "inet"}
         found = [*self._iptables(family, hook), *self._nft(hook, wanted)]
-        nat = [r for r in found if _is_nat(r)]
+        nat = sorted((r for r in found if _is_nat(r)), key=_first)
         chains = sorted((r for r in found if not _is_nat(r)), key=_first)
-        unsure = any(
-            a.priority == b.priority and (a.order is None or b.order is None) and (a.changes or b.changes)
-            for a, b in zip(chains, chains[1:], strict=False)
-        )
-        return Called(tuple(chains), tuple(sorted(nat, key=_first)), unsure)
+        unsure = any(a.changes or b.changes for a, b in _rivals(chains)) or any(True for _ in _rivals(nat))
+        return Called(tuple(chains), tuple(nat), unsure)
 
     @cached_property
     def _ruleset(self) -> NftRuleset:
@@ -179,6 +180,13 @@ class Hooks:
 
 def _first(registered: Registered) -> tuple[int, tuple[int, ...]]:
     return registered.priority, registered.order or (0,)
+
+
+def _rivals(registered: list[Registered]) -> Iterator[tuple[Registered, Registered]]:
+    """Give the pairs of the same priority of which nobody knows who is called first."""
+    for a, b in pairwise(registered):
+        if a.priority == b.priority and (a.order is None or b.order is None):
+            yield a, b
 
 
 def _is_nat(registered: Registered) -> bool:

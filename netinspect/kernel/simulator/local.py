@@ -127,5 +127,7 @@ def _refused(at: Traversal) -> End:
     if packet.protocol == TCP:
         answer = traversal.reset(packet, attached=False)
     else:
-        answer = unreachable(packet, _PORT_UNREACHABLE if packet.family == 4 else _PORT_UNREACHABLE6)
+        # UDP lets go of the connection before it complains (nf_reset_ct in __udp4_lib_rcv).
+        loose = structs.replace(packet, connection=None, state="")
+        answer = unreachable(loose, _PORT_UNREACHABLE if packet.family == 4 else _PORT_UNREACHABLE6)
     return at.end(Verdict.REFUSED, said, at.stack.pointer("sockets"), answer)

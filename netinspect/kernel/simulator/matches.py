@@ -244,8 +244,8 @@ def _connection(option: Option, entry: Any, at: Traversal) -> Truth:
         case "--ctdir":
             return bool(at.packet.reply == (value == "REPLY"))
         case "--ctstatus":
-            return any(_STATUSES[n](entry) if n in _STATUSES else not any(s(entry) for s in _STATUSES.values())
-                       for n in value)  # fmt: skip
+            # NONE is no bit, so that it never matches.
+            return any(_STATUSES[name](entry) for name in value if name in _STATUSES)
         case "--ctexpire":
             return Maybe("it hangs on how long the connection has been idle")
         case _:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from msgspec import structs
 
 from netinspect.kernel.simulator.forks import Maybe
-from netinspect.kernel.simulator.netfilter import call
+from netinspect.kernel.simulator.netfilter import bridge_chains, call
 from netinspect.kernel.simulator.routing import route
 from netinspect.kernel.simulator.source import of_device4
 from netinspect.kernel.simulator.stack import Stack
@@ -16,8 +16,18 @@ from netinspect.kernel.simulator.states import Deliver, Forward, Route
 from netinspect.kernel.simulator.traversal import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING, Traversal
 from netinspect.kernel.simulator.walk import Walk
 from netinspect.kernel.simulator.world import Port, World
-from netinspect.model.kernel import BridgeData, BridgePortData, Link, MacvlanData, VlanData, VxlanData
-from netinspect.model.packet import ICMPV6, Packet, number, text
+from netinspect.model.kernel import (
+    BridgeData,
+    BridgePortData,
+    GeneveData,
+    Link,
+    LinkData,
+    MacvlanData,
+    TunnelData,
+    VlanData,
+    VxlanData,
+)
+from netinspect.model.packet import ARP, BROADCAST_MAC, ICMPV6, Packet, number, text
 from netinspect.model.walk import Stage
 
 _UNKNOWN = frozenset({"FAILED", "INCOMPLETE", "NONE"})
@@ -49,60 +59,86 @@ def resolve(walk: Walk, stack: Stack, dev: str, family: int, address: int, packe
     for heard in hears(walk.world, stack, link, set()):
         if heard is None:
             beyond = True
-        elif _answers(walk, heard.stack, heard.link, asked) and (
-            family == 4 or _solicited(walk, stack, link, heard, asked)
-        ):
+        elif _answers(walk, heard.stack, heard.link, asked) and _asked(walk, stack, link, heard, asked):
             mac = heard.link.address.lower()
             walk.step(stack, Stage.NEIGHBOUR, f"{text(address, family)} is {mac} of {heard.stack.name}", packet)
             return mac
     return Maybe(f"{text(address, family)} is beyond what was read") if beyond else None
 
 
-def _solicited(walk: Walk, stack: Stack, link: Link, heard: Heard, question: Question) -> bool:
-    """Send a neighbour solicitation and its advertisement past all rules that see them (RFC 4861, sections 7.1, 7.2)."""
+def _asked(walk: Walk, stack: Stack, link: Link, heard: Heard, question: Question) -> bool:
+    """Send a request and its answer past all rules that see them (RFC 826; RFC 4861, sections 7.1 and 7.2)."""
     other, port = heard.stack, heard.link
-    _, address, own = question
-    asked = Packet(
-        family=6, src=own, dst=_SOLICITED_NODE | address & 0xFFFFFF, protocol=ICMPV6, type=_SOLICITATION, ttl=_NEAR, size=72
-    )
-    told = Packet(family=6, src=address, dst=own, protocol=ICMPV6, type=_ADVERTISEMENT, ttl=_NEAR, size=72)
-    there = (
-        (stack, OUTPUT, "", link.ifname), (stack, POSTROUTING, "", link.ifname), *_in_bridges(heard.crossed),
-        (other, PREROUTING, port.ifname, ""), (other, INPUT, port.ifname, ""),
-    )  # fmt: skip
+    family, address, own = question
+    if family == 4:
+        asked = Packet(family=ARP, src=own, dst=address, protocol=-1, dmac=BROADCAST_MAC)
+        told = Packet(family=ARP, src=address, dst=own, protocol=-1)
+    else:
+        node = _SOLICITED_NODE | address & 0xFFFFFF
+        asked = Packet(family=6, src=own, dst=node, protocol=ICMPV6, type=_SOLICITATION, ttl=_NEAR, size=72)
+        told = Packet(family=6, src=address, dst=own, protocol=ICMPV6, type=_ADVERTISEMENT, ttl=_NEAR, size=72)
+    asked = structs.replace(asked, smac=link.address.lower())
+    told = structs.replace(told, smac=port.address.lower(), dmac=link.address.lower())
+    came = heard.crossed
+    there = (*_out_of(stack, link), *_in_bridges(came, family), *_into(other, port, heard.by))
     if not _passes(walk, asked, there):
         return False
     # Who is asked learns who asks.
-    walk.learned[other.name, port.ifname, 6, own] = link.address.lower()
-    back = (
-        (other, OUTPUT, "", port.ifname), (other, POSTROUTING, "", port.ifname),
-        *_in_bridges(tuple((s, b, o, i) for s, b, i, o in reversed(heard.crossed))),
-        (stack, PREROUTING, link.ifname, ""), (stack, INPUT, link.ifname, ""),
-    )  # fmt: skip
-    return _passes(walk, told, back)
+    walk.learned[other.name, port.ifname, family, own] = link.address.lower()
+    back = tuple((s, b, o, i) for s, b, i, o in reversed(came))
+    return _passes(walk, told, (*_out_of(other, port, heard.by), *_in_bridges(back, family), *_into(stack, link)))
 
 
-Hook = tuple[Stack, str, str, str]
+class Hook(NamedTuple):
+    """A hook on the way of a message between neighbours; ``own`` says that it is one of the bridge family."""
+
+    stack: Stack
+    hook: str
+    iif: str = ""
+    oif: str = ""
+    physin: str = ""
+    physout: str = ""
+    own: bool = False
 
 
-def _in_bridges(crossed: tuple[Crossed, ...]) -> Iterator[Hook]:
+def _out_of(stack: Stack, link: Link, port: str = "") -> Iterator[Hook]:
+    yield from (Hook(stack, hook, oif=link.ifname) for hook in (OUTPUT, POSTROUTING))
+    if link.kind == "bridge":
+        yield from (Hook(stack, hook, oif=port, own=True) for hook in (OUTPUT, POSTROUTING))
+
+
+def _into(stack: Stack, link: Link, port: str = "") -> Iterator[Hook]:
+    if link.kind == "bridge":
+        yield Hook(stack, PREROUTING, port, own=True)
+        yield Hook(stack, INPUT, port, link.ifname, own=True)
+    yield from (Hook(stack, hook, link.ifname) for hook in (PREROUTING, INPUT))
+
+
+def _in_bridges(crossed: tuple[Crossed, ...], family: int) -> Iterator[Hook]:
     for stack, bridge, came, goes in crossed:
-        if calls_ip(stack, bridge, 6):
-            for hook in (PREROUTING, FORWARD, POSTROUTING):
-                yield stack, hook, f"{bridge.ifname} {came}", f"{bridge.ifname} {goes}" if hook != PREROUTING else ""
+        calls = family == 6 and calls_ip(stack, bridge, 6)
+        for hook in (PREROUTING, FORWARD, POSTROUTING):
+            out = goes if hook != PREROUTING else ""
+            yield Hook(stack, hook, came, out, own=True)
+            if calls:
+                yield Hook(stack, hook, bridge.ifname, out and bridge.ifname, came, out)
 
 
-def _passes(walk: Walk, packet: Packet, ways: Iterable[Hook]) -> bool:
-    for stack, hook, came, goes in ways:
-        (iif, _, physin), (oif, _, physout) = came.partition(" "), goes.partition(" ")
-        at = Traversal(walk, stack, hook, packet, iif=iif, oif=oif, physin=physin, physout=physout)
-        ended = call(at)
-        if ended is not None or at.packet.ttl != _NEAR:
+def _passes(walk: Walk, packet: Packet, hooks: Iterable[Hook]) -> bool:
+    for one in hooks:
+        if one.own:
+            ended = bridge_chains(walk, one.stack, one.hook, packet, one.iif, one.oif)
+        elif packet.family == ARP:
+            continue
+        else:
+            at = Traversal(walk, one.stack, one.hook, packet, one.iif, one.oif, one.physin, one.physout)
+            ended = call(at)
+            packet = structs.replace(at.packet, connection=None, state="")
+        if ended is not None or (packet.family == 6 and packet.ttl != _NEAR):
             reason = ended.reason if ended else "its hop limit was changed"
             evidence = ended.evidence if ended else None
-            walk.step(stack, Stage.NEIGHBOUR, f"neighbour discovery ends: {reason}", packet, evidence)
+            walk.step(one.stack, Stage.NEIGHBOUR, f"neighbour discovery ends: {reason}", packet, evidence)
             return False
-        packet = structs.replace(at.packet, connection=None, state="")
     return True
 
 
@@ -118,11 +154,12 @@ Crossed = tuple[Stack, Link, str, str]
 
 
 class Heard(NamedTuple):
-    """A link that a broadcast reaches, and the bridges that it crossed."""
+    """A link that a broadcast reaches, the bridges that it crossed, and of a bridge the port by which it came."""
 
     stack: Stack
     link: Link
     crossed: tuple[Crossed, ...] = ()
+    by: str = ""
 
 
 def hears(
@@ -143,6 +180,8 @@ def hears(
             yield from hears(world, *below, seen, tag, crossed)
     elif isinstance(link.data, VxlanData):
         yield from _behind_vxlan(world, stack, link, link.data, seen, crossed)
+    elif isinstance(link.data, GeneveData) or link.kind == "gretap":
+        yield from _behind_tunnel(world, link, seen, crossed)
     else:
         for end in _far_ends(world, stack, link):
             if end is None:
@@ -185,6 +224,24 @@ def _behind_vxlan(
                     yield from heard_by(world, other, far, seen, 0, crossed)
 
 
+def _behind_tunnel(
+    world: World, link: Link, seen: set[tuple[str, str]], crossed: tuple[Crossed, ...]
+) -> Iterator[Heard | None]:
+    """Give who hears what a tunnel between two ends carries: the other end, by its identifier or key."""
+    data = link.data
+    remote = getattr(data, "remote", "") or getattr(data, "remote6", "")
+    for other in world.owners(*number(remote)) if remote and remote != "any" else ():
+        for far in other.namespace.links:
+            if far.kind == link.kind and far is not link and _paired(data, far.data):
+                yield from heard_by(world, other, far, seen, 0, crossed)
+
+
+def _paired(one: LinkData, other: LinkData) -> bool:
+    if isinstance(one, GeneveData) and isinstance(other, GeneveData):
+        return (one.id, one.port) == (other.id, other.port)
+    return isinstance(one, TunnelData) and isinstance(other, TunnelData) and one.okey == other.ikey
+
+
 def heard_by(
     world: World, stack: Stack, link: Link, seen: set[tuple[str, str]], vlan: int, crossed: tuple[Crossed, ...]
 ) -> Iterator[Heard | None]:
@@ -201,7 +258,7 @@ def heard_by(
     if master is not None and master.kind == "bridge":
         if master.up:
             seen.add((stack.name, master.ifname))
-            yield Heard(stack, master, crossed)
+            yield Heard(stack, master, crossed, link.ifname)
             yield from _behind_bridge(world, stack, master, seen, link.ifname, crossed)
         return
     yield Heard(stack, link, crossed)

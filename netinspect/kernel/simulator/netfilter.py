@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from netinspect.kernel.simulator import ipvs, nat, nftables, tracking, xtables
 from netinspect.kernel.simulator.forks import Way
@@ -11,6 +11,10 @@ from netinspect.kernel.simulator.hooks import CONNTRACK, NAT_DESTINATION, NAT_SO
 from netinspect.kernel.simulator.traversal import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING, Traversal
 from netinspect.model.packet import Packet
 from netinspect.model.walk import End, Verdict
+
+if TYPE_CHECKING:
+    from netinspect.kernel.simulator.stack import Stack
+    from netinspect.kernel.simulator.walk import Walk
 
 Part = Callable[[Traversal], End | None]
 _CONFIRM: Final = 1 << 31
@@ -35,7 +39,7 @@ def call(at: Traversal, below: int = -(1 << 31), above: int = 1 << 32) -> End | 
 
 
 def _parts(at: Traversal, called: Called) -> list[tuple[int, Part]]:
-    chains = _in_order(at, called)
+    chains = _in_order(at, called, called.chains)
     parts: list[tuple[int, Part]] = [(r.priority, lambda at, r=r: run(r, at)) for r in chains]  # type: ignore[misc]
     if at.hook in (PREROUTING, OUTPUT):
         parts += [(CONNTRACK, _track), (NAT_DESTINATION, lambda at: _translate(at, called, source=False))]
@@ -46,14 +50,14 @@ def _parts(at: Traversal, called: Called) -> list[tuple[int, Part]]:
     return sorted(parts, key=lambda p: p[0])
 
 
-def _in_order(at: Traversal, called: Called) -> Sequence[Registered]:
-    if not called.unsure:
-        return called.chains
+def _in_order(at: Traversal, called: Called, registered: Sequence[Registered]) -> Sequence[Registered]:
+    if not called.unsure or len(registered) < 2:  # noqa: PLR2004 - one has no order
+        return registered
     ways = (Way("as listed"), Way("the other way round"))
     question = "which of the tables of the same priority was made later, and so is called first"
     if not at.walk.forks.take(question, ways, once=(at.stack.name, "order")):
-        return called.chains
-    return sorted(reversed(called.chains), key=lambda r: r.priority)
+        return registered
+    return sorted(reversed(registered), key=lambda r: r.priority)
 
 
 def run(registered: Registered, at: Traversal) -> End | None:
@@ -85,7 +89,7 @@ def _translate(at: Traversal, called: Called, *, source: bool) -> End | None:
         return None
     fresh = at.packet.state == tracking.NEW or (at.packet.state == tracking.RELATED and not at.packet.is_error)
     if fresh and not entry.confirmed and not (entry.source_done if source else entry.destination_done):
-        for registered in called.translating:
+        for registered in _in_order(at, called, called.translating):
             ended = run(registered, at)
             if ended is not None:
                 return ended
@@ -107,4 +111,19 @@ def _confirm(at: Traversal) -> End | None:
     if at.walk.tracking.taken(at.stack, entry.zones[0], entry.original):
         return at.end(Verdict.DROPPED, "another connection has these addresses and ports already")
     at.walk.tracking.confirm(at.stack, entry)
+    return None
+
+
+def bridge_chains(walk: Walk, stack: Stack, hook: str, packet: Packet, port: str, out: str) -> End | None:
+    """Let the bridge family's chains see a frame; a mark that they change is not followed."""
+    chains = stack.hooks.bridge(hook)
+    if not chains:
+        return None
+    at = Traversal(walk, stack, hook, packet, iif=port, oif=out)
+    for registered in chains:
+        ended = run(registered, at)
+        if ended is not None:
+            return ended
+    if at.packet.mark != packet.mark:
+        return at.unknown("a rule of the bridge family changes the mark", "a probe")
     return None

@@ -27,6 +27,8 @@ class Draft:
     devices: dict[str, list[str]] = field(default_factory=dict)
     macs: list[str] = field(default_factory=list)
     index: int = 100
+    # What the kernel has: a user-mode one has no nftables, and sets that others lack.
+    nftables: bool = True
 
     def add(self, ns: str, *lines: str) -> None:
         self.setup.setdefault(ns, []).extend(lines)
@@ -98,15 +100,16 @@ class Draft:
             if not pool.addresses or not pool.targets:
                 continue
             if self.chance(0.5):
-                self.add(ns, *rules.ipsets(pool, f"set{six}"))
-            for variant in (f"ip{six}tables-nft", f"ip{six}tables-legacy"):
+                self.add(ns, *rules.ipsets(pool, f"set{six}", every=not self.nftables))
+            variants = [f"ip{six}tables-legacy"] + [f"ip{six}tables-nft"] * self.nftables
+            for variant in variants:
                 if self.chance(0.6):
                     self.add(ns, *rules.iptables(pool, variant, self.rng.randint(1, amount)))
-            if self.chance(0.6):
+            if self.nftables and self.chance(0.6):
                 self.add(ns, *rules.nftables(pool, f"t{family}", self.rng.randint(1, max(2, amount // 2))))
             services = [(a, p) for a in extra if (":" in a) == (family == 6) for p in (80, 53)]
             if services and self.chance(0.5):
-                self.add(ns, *rules.translations(pool, f"ip{six}tables-nft", services))
+                self.add(ns, *rules.translations(pool, variants[-1], services))
 
 
 def _prefix(address: str) -> str:
@@ -332,7 +335,7 @@ def overlay(rng: random.Random, seed: str) -> Scene:
         d.add(pod, f"ip route add default via 10.244.{n}.1", f"ip route add default via fd4{n}::1")
         mine = vni + (1 if n == 2 and d.chance(0.08) else 0)
         flannel = "flannel.1"
-        d.add(node, f"ip link add name {flannel} index {80 + n} address 02:00:00:00:ee:0{n} type vxlan id {mine} "
+        d.add(node, f"ip link add name {flannel} index {280 + n} address 02:00:00:00:ee:0{n} type vxlan id {mine} "
                     f"local 172.16.0.{n} dev eth0 dstport {port} {learning}")  # fmt: skip
         d.address(node, flannel, f"10.244.{n}.0/32")
         d.up(node, flannel)
@@ -385,16 +388,115 @@ def macvlans(rng: random.Random, seed: str) -> Scene:
     return d.scene("macvlans", ["10.96.0.1", "10.5.0.77"], ["p1", "p2", "n", "e"])
 
 
+def tunnelled(rng: random.Random, seed: str) -> Scene:
+    """Two nodes with a tunnel or VLAN between them that not every kernel has, and a pod behind each."""
+    d = Draft(rng, seed, nftables=False)
+    kind = rng.choice(["ipip", "ipip-any", "gre", "gre-key", "gretap", "geneve", "vlan", "sit"])
+    d.namespace("n1", "n2", "p1", "p2")
+    d.pair("n1", "eth0", "n2", "eth0")
+    for n, other in ((1, 2), (2, 1)):
+        node, pod = f"n{n}", f"p{n}"
+        d.address(node, "eth0", f"172.16.0.{n}/24", f"fd16::{n}/64")
+        d.up(node, "eth0")
+        d.pair(pod, "eth0", node, f"veth{n}")
+        d.address(pod, "eth0", f"10.244.{n}.2/24", f"fd4{n}::2/64")
+        d.address(node, f"veth{n}", f"10.244.{n}.1/24", f"fd4{n}::1/64")
+        d.up(pod, "eth0")
+        d.up(node, f"veth{n}")
+        d.add(pod, f"ip route add default via 10.244.{n}.1", f"ip route add default via fd4{n}::1")
+        ends = f"local 172.16.0.{n} remote 172.16.0.{other}"
+        key = 7 if d.chance(0.9) or n == 1 else 8
+        made = {
+            "ipip": f"type ipip {ends}", "ipip-any": f"type ipip local 172.16.0.{n}", "gre": f"type gre {ends}",
+            "gre-key": f"type gre {ends} key {key}", "gretap": f"type gretap {ends}", "sit": f"type sit {ends}",
+            "geneve": f"type geneve id {key} remote 172.16.0.{other}",
+        }  # fmt: skip
+        if kind == "vlan":
+            d.add(node, f"ip link add link eth0 name tun1 index {260 + n} type vlan id {key}")
+        else:
+            d.add(node, f"ip link add name tun1 index {260 + n} {made[kind]}")
+        d.devices[node].append("tun1")
+        d.address(node, "tun1", f"10.88.0.{n}/24", f"fd88::{n}/64")
+        d.up(node, "tun1")
+        if d.chance(0.15):
+            d.add(node, "ip link set tun1 mtu 1300")
+        if kind == "sit":
+            d.add(node, f"ip route add fd4{other}::/64 dev tun1")
+        elif kind == "ipip-any":
+            d.add(node, f"ip route add 10.244.{other}.0/24 via 172.16.0.{other} dev tun1 onlink")
+        elif kind in ("geneve", "vlan", "gretap"):
+            d.add(node, f"ip route add 10.244.{other}.0/24 via 10.88.0.{other}", f"ip route add fd4{other}::/64 via fd88::{other}")
+        else:
+            d.add(node, f"ip route add 10.244.{other}.0/24 dev tun1")
+        _forwarding(d, node)
+    targets = ["10.244.1.2", "10.244.2.2", "172.16.0.2", "fd41::2", "fd42::2"]
+    for node in ("n1", "n2"):
+        if d.chance(0.6):
+            d.rules(node, ["10.96.0.1"], targets, 5)
+    extra = ["10.244.2.2", "10.244.1.2", "10.88.0.2", "fd42::2", "fd41::2"]
+    return d.scene(f"tunnelled {kind}", extra, ["p1", "p1", "p2", "n1"])
+
+
+def balanced(rng: random.Random, seed: str) -> Scene:
+    """A client, a node with IPVS as kube-proxy programs it, and real servers: translated, routed or tunnelled to."""
+    d = Draft(rng, seed, nftables=False)
+    d.namespace("a", "r", "b", "c")
+    for ns, n in (("a", 1), ("b", 2), ("c", 3)):
+        d.pair(ns, "eth0", "r", f"r{ns}0")
+        d.address(ns, "eth0", f"10.{n}.0.2/24", f"fd0{n}::2/64")
+        d.address("r", f"r{ns}0", f"10.{n}.0.1/24", f"fd0{n}::1/64")
+        d.up(ns, "eth0")
+        d.up("r", f"r{ns}0")
+        d.add(ns, f"ip route add default via 10.{n}.0.1", f"ip route add default via fd0{n}::1")
+    _forwarding(d, "r")
+    d.add("r", "ip link add name kube-ipvs0 index 260 type dummy")
+    vips = ["10.96.0.1", "10.96.0.2", "fd96::1"]
+    for vip in vips:
+        if d.chance(0.9):
+            d.address("r", "kube-ipvs0", f"{vip}/{128 if ':' in vip else 32}")
+    d.up("r", "kube-ipvs0")
+    d.add("r", f"sysctl ipv4/vs/conntrack={rng.choice([0, 1, 1])}")
+    method = rng.choice(["-m", "-m", "-m", "-g", "-i"])
+    for vip in vips:
+        for protocol, flag in (("tcp", "-t"), ("udp", "-u")):
+            port = rng.choice(PORTS)
+            six = ":" in vip
+            host = f"[{vip}]" if six else vip
+            d.add("r", f"ipvsadm -A {flag} {host}:{port} -s {rng.choice(['rr', 'wrr', 'lc', 'sh'])}")
+            for n in rng.sample([2, 3], rng.randint(0, 2)):
+                real = f"[fd0{n}::2]" if six else f"10.{n}.0.2"
+                to = rng.choice(PORTS) if method == "-m" else port
+                way = "-g" if method == "-i" and six else method
+                d.add("r", f"ipvsadm -a {flag} {host}:{port} -r {real}:{to} {way} -w {rng.choice([1, 1, 2, 0])}")
+            del protocol
+    if method in ("-g", "-i"):
+        for ns in ("b", "c"):
+            for vip in vips:
+                d.add(ns, f"ip addr add {vip}/{128 if ':' in vip else 32} dev lo")
+            if method == "-i":
+                d.add(ns, "ip link add name tunl1 type ipip local any remote any", "ip link set tunl1 up",
+                      "sysctl ipv4/conf/tunl1/rp_filter=0")  # fmt: skip
+    if d.chance(0.6):
+        d.add("r", "ip6tables-legacy nat -A POSTROUTING -s fd01::/64 -j MASQUERADE" if d.chance(0.3) else
+              "iptables-legacy nat -A POSTROUTING -s 10.1.0.0/24 -j MASQUERADE")  # fmt: skip
+    if d.chance(0.3):
+        d.rules("r", [], ["10.2.0.2", "10.3.0.2"], 3)
+    return d.scene("balanced", vips * 2, ["a", "a", "a", "r", "b"])
+
+
 FAMILIES: dict[str, Callable[[random.Random, str], Scene]] = {
     "routed": routed,
     "bridged": bridged,
     "overlay": overlay,
     "macvlans": macvlans,
+    "tunnelled": tunnelled,
+    "balanced": balanced,
 }
 _SHARES = ["routed"] * 4 + ["bridged"] * 3 + ["overlay"] * 2 + ["macvlans"]
+_USER_MODE = ("tunnelled", "balanced")
 
 
-def scene(seed: str) -> Scene:
-    """Give the scene of a seed."""
+def scene(seed: str, *, user_mode: bool = False) -> Scene:
+    """Give the scene of a seed; for a user-mode kernel one of what other kernels may not have."""
     rng = random.Random(seed)
-    return FAMILIES[rng.choice(_SHARES)](rng, seed)
+    return FAMILIES[rng.choice(_USER_MODE if user_mode else _SHARES)](rng, seed)

@@ -47,16 +47,23 @@ class Pool:
         return "! " if self.chance(0.25) else ""
 
 
-def ipsets(pool: Pool, prefix: str) -> list[str]:
-    """Make sets of many types, remember them in the pool, and give the lines of ``ipset restore``."""
+def ipsets(pool: Pool, prefix: str, *, every: bool = False) -> list[str]:
+    """Make sets of many types, remember them in the pool, and give the lines of ``ipset restore``.
+
+    ``every`` says that the kernel has all types.
+    """
     rng, family = pool.rng, "inet" if pool.family == 4 else "inet6"
     lines: list[str] = []
     kinds = ["hash:ip", "hash:net", "hash:ip,port", "hash:net,port", "hash:ip,port,ip", "hash:ip,port,net",
              "hash:net,iface", "bitmap:port", "list:set"]  # fmt: skip
+    if every:
+        kinds += ["hash:net,net", "hash:ip,mark", "hash:net,port,net"]
     if pool.family == 4:
-        kinds.append("bitmap:ip")
+        kinds += ["bitmap:ip", *(["hash:mac", "hash:ip,mac"] if every else [])]
     for kind in rng.sample(kinds, 4):
         name = f"{prefix}{len(pool.sets)}"
+        if pool.bridged and kind == "hash:net,iface":
+            continue
         dimensions = len(kind.split(":")[1].split(",")) if ":" in kind else 1
         options = {"bitmap:port": "range 0-65535", "bitmap:ip": "range 10.0.0.0/16", "list:set": "", "hash:mac": ""}.get(
             kind, f"family {family}")  # fmt: skip
@@ -241,7 +248,7 @@ def _target(pool: Pool, table: str, hook: str, place: str, below: list[str], pro
     to = rng.choice(pool.targets)
     if hook in ("PREROUTING", "OUTPUT") and not user:
         ported = f"[{to}]:{pool.port()}" if pool.family == 6 else f"{to}:{pool.port()}"
-        ranged = f"[{to}]:{pool.port()}-{pool.port() + 1000}" if pool.family == 6 else f"{to}:100-200"
+        ranged = f"[{to}]:100-200" if pool.family == 6 else f"{to}:100-200"
         translated = [f"-j DNAT --to-destination {to}"] * 3
         if protocol in ("tcp", "udp"):
             translated += [f"-j DNAT --to-destination {ported}", f"-j REDIRECT --to-ports {pool.port()}",

@@ -31,6 +31,7 @@ for f in /proc/sys/net/ipv4/icmp_ratelimit /proc/sys/net/ipv4/icmp_ratemask /pro
   [ ! -e $f ] || echo 0 >$f; done
 [ ! -w /proc/sys/net/ipv4/icmp_msgs_per_sec ] || echo 1000000 >/proc/sys/net/ipv4/icmp_msgs_per_sec
 [ ! -w /proc/sys/net/ipv4/icmp_msgs_burst ] || echo 1000000 >/proc/sys/net/ipv4/icmp_msgs_burst
+for f in ipv4 ipv6; do echo 0 >/proc/sys/net/$f/route/mtu_expires; done
 echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad
 echo 0 >/proc/sys/net/ipv6/conf/all/accept_dad
 ip link set lo up
@@ -176,6 +177,8 @@ def commands(lines: tuple[str, ...]) -> str:
             made.append(_fed("{ ip -force -batch - 2>/dev/null || :; }", rests))
         elif kind == "bridge":
             made += [f"bridge {r}" for r in rests]
+        elif kind == "ipvsadm":
+            made.append(_fed("ipvsadm -R", rests))
         elif kind == "ipset":
             made.append(_fed("ipset restore", rests))
         elif kind == "nft":
@@ -185,7 +188,7 @@ def commands(lines: tuple[str, ...]) -> str:
     return "\n".join(made)
 
 
-_ORDER = ("ip", "bridge", "sysctl", "ipset", "iptables-nft", "iptables-legacy", "ip6tables-nft", "ip6tables-legacy", "nft")
+_ORDER = ("ip", "bridge", "sysctl", "ipvsadm", "ipset", "iptables-nft", "iptables-legacy", "ip6tables-nft", "ip6tables-legacy", "nft")
 
 
 def _fed(command: str, lines: list[str]) -> str:
