@@ -14,11 +14,11 @@ ENDPOINTS = 5
 ROUNDS = 3
 
 
-def iptables_save() -> str:
-    """Give what kube-proxy's iptables mode makes, as iptables-save prints it: 170,000 rules."""
+def iptables_save(services: int = SERVICES) -> str:
+    """Give what kube-proxy's iptables mode makes, as iptables-save prints it: of 10,000 Services 170,000 rules."""
     rules: list[str] = []
     chains = ["KUBE-SERVICES", "KUBE-MARK-MASQ"]
-    for i in range(SERVICES):
+    for i in range(services):
         address, service, name = (
             f"10.{96 + i // 65536}.{i // 256 % 256}.{i % 256}/32",
             f"KUBE-SVC-{i:016d}",
@@ -39,6 +39,43 @@ def iptables_save() -> str:
             )
     declared = "".join(f":{c} - [0:0]\n" for c in chains)
     return f"*nat\n{declared}" + "\n".join(rules) + "\nCOMMIT\n"
+
+
+def nft_services(services: int) -> str:
+    """Give what kube-proxy's nftables mode makes, as nft prints it in JSON: a verdict map, two chains for each end."""
+    place = {"family": "ip", "table": "kube-proxy"}
+    daddr = {"payload": {"protocol": "ip", "field": "daddr"}}
+    key = {"concat": [daddr, {"meta": {"key": "l4proto"}}, {"payload": {"protocol": "th", "field": "dport"}}]}
+    objects: list[object] = [{"metainfo": {"version": "1.1.1"}}, {"table": {**place, "name": "kube-proxy", "handle": 1}}]
+    base = {"type": "nat", "hook": "prerouting", "prio": -100, "policy": "accept"}
+    objects.append({"chain": {**place, "name": "nat-prerouting", "handle": 2, **base}})
+    elements: list[object] = []
+    rules: list[tuple[str, list[object]]] = [
+        ("nat-prerouting", [{"jump": {"target": "services"}}]),
+        ("services", [{"vmap": {"key": key, "data": "@service-ips"}}]),
+    ]
+    objects.append({"chain": {**place, "name": "services", "handle": 3}})
+    for i in range(services):
+        address, service = f"10.{96 + i // 65536}.{i // 256 % 256}.{i % 256}", f"service-{i}"
+        elements.append([{"concat": [address, "tcp", 80]}, {"goto": {"target": service}}])
+        objects.append({"chain": {**place, "name": service, "handle": i}})
+        source = {"match": {"op": "!=", "left": {"payload": {"protocol": "ip", "field": "saddr"}},
+                            "right": {"prefix": {"addr": "10.0.0.0", "len": 8}}}}  # fmt: skip
+        rules.append((service, [source, {"jump": {"target": "mark-for-masquerade"}}]))
+        ends = [[j, {"goto": {"target": f"endpoint-{i}-{j}"}}] for j in range(ENDPOINTS)]
+        numgen = {"numgen": {"mode": "random", "mod": ENDPOINTS, "offset": 0}}
+        rules.append((service, [{"vmap": {"key": numgen, "data": {"set": ends}}}]))
+        for j in range(ENDPOINTS):
+            end, backend = f"endpoint-{i}-{j}", f"10.244.{i % 256}.{j}"
+            objects.append({"chain": {**place, "name": end, "handle": i}})
+            own = {"match": {"op": "==", "left": source["match"]["left"], "right": backend}}
+            rules.append((end, [own, {"jump": {"target": "mark-for-masquerade"}}]))
+            tcp = {"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": "tcp"}}
+            rules.append((end, [tcp, {"dnat": {"addr": backend, "port": 8080}}]))
+    kinds = ["ipv4_addr", "inet_proto", "inet_service"]
+    objects.append({"map": {**place, "name": "service-ips", "type": kinds, "map": "verdict", "handle": 4, "elem": elements}})
+    objects += [{"rule": {**place, "chain": c, "handle": n, "expr": e}} for n, (c, e) in enumerate(rules)]
+    return json.dumps({"nftables": objects})
 
 
 def nft_json() -> str:

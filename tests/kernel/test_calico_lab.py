@@ -90,7 +90,8 @@ def world(files: dict[str, str], situation: str) -> World:
         stacks.append(Stack(node, namespace(files, f"{situation}/{node}/host"), node, host=True))
         pods = {path.split("/")[3] for path in files if path.startswith(f"{situation}/{node}/pods/")}
         stacks += [
-            Stack(pod.replace("_", "/"), namespace(files, f"{situation}/{node}/pods/{pod}"), node) for pod in sorted(pods)
+            Stack(pod.replace("_", "/"), namespace(files, f"{situation}/{node}/pods/{pod}"), node)
+            for pod in sorted(pods)
         ]
     return World(stacks)
 

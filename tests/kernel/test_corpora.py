@@ -67,19 +67,29 @@ def test_terms_of_iptables_that_are_not_modelled() -> None:
     assert not found
 
 
-def test_iptables_xml_is_what_iptables_save_would_be() -> None:
-    """The dump was made by iptables-xml(1): it is written back as lines, and these are parsed."""
-    root = ET.parse(corpora.folder() / "nodedumps" / "ack-node.iptables.xml").getroot()  # noqa: S314 - a corpus of ours
+def xml_root() -> ET.Element:
+    """Give the dump that iptables-xml(1) made."""
+    return ET.parse(corpora.folder() / "nodedumps" / "ack-node.iptables.xml").getroot()  # noqa: S314 - a corpus of ours
+
+
+def lines_of_xml() -> list[str]:
+    """Write it back as the lines of iptables-save."""
     lines: list[str] = []
-    for table in root.iter("table"):
+    for table in xml_root().iter("table"):
         lines.append(f"*{table.get('name')}")
         lines += [f":{c.get('name')} {c.get('policy', '-')} [0:0]" for c in table.iter("chain")]
         for chain in table.iter("chain"):
             lines += [" ".join(["-A", str(chain.get("name")), *_rule(r)]) for r in chain.iter("rule")]
         lines.append("COMMIT")
+    return lines
+
+
+def test_iptables_xml_is_what_iptables_save_would_be() -> None:
+    """The dump was made by iptables-xml(1): it is written back as lines, and these are parsed."""
+    lines = lines_of_xml()
     ruleset = iptables.parse("\n".join(lines), "inet", "legacy")
     rules = sum(len(c.rules) for t in ruleset.tables.values() for c in t.chains.values())
-    assert rules == sum(1 for _ in root.iter("rule")) > 30
+    assert rules == sum(1 for _ in xml_root().iter("rule")) > 30
     assert iptables.unparse(ruleset) == "\n".join(lines)
     assert not list(unmodelled(ruleset))
 

@@ -53,11 +53,17 @@ class Tables:
 
     def gateway(self, dev: str) -> str:
         n = DEVICES.index(dev)
-        return f"{self.nets[n]}.0.{self.rng.choice([2, 3])}" if self.four else f"{self.nets[n]}0::{self.rng.choice([2, 3])}"
+        return (
+            f"{self.nets[n]}.0.{self.rng.choice([2, 3])}"
+            if self.four
+            else f"{self.nets[n]}0::{self.rng.choice([2, 3])}"
+        )
 
     def way(self) -> str:
         dev = self.rng.choice(DEVICES)
-        return self.rng.choice([f"via {self.gateway(dev)} dev {dev}", f"via {self.gateway(dev)} dev {dev}", f"dev {dev}"])
+        return self.rng.choice(
+            [f"via {self.gateway(dev)} dev {dev}", f"via {self.gateway(dev)} dev {dev}", f"dev {dev}"]
+        )
 
     def table(self) -> str:
         return self.rng.choice(["main", "main", "100", "101", "102"])
@@ -66,14 +72,19 @@ class Tables:
         rng = self.rng
         dst = rng.choice([self.prefix(), self.prefix(), self.prefix(), "default"])
         tail = f" table {self.table()} metric {rng.choice([0, 10, 20, 100]) or 5}"
-        kind = rng.choice(["unicast"] * 8 + ["unreachable", "blackhole", "prohibit", "throw", "local", "multipath", "src", "tos"])
+        kind = rng.choice(
+            ["unicast"] * 8 + ["unreachable", "blackhole", "prohibit", "throw", "local", "multipath", "src", "tos"]
+        )
         self.seen[f"route {kind}"] += 1
         if kind in ("unreachable", "blackhole", "prohibit", "throw"):
             return f"{kind} {dst}{tail}"
         if kind == "local":
             return f"local {self.host()} dev {rng.choice(DEVICES)} table {self.table()}"
         if kind == "multipath":
-            ways = {self.gateway(d): f"nexthop via {self.gateway(d)} dev {d} weight {rng.randint(1, 4)}" for d in DEVICES[:2]}
+            ways = {
+                self.gateway(d): f"nexthop via {self.gateway(d)} dev {d} weight {rng.randint(1, 4)}"
+                for d in DEVICES[:2]
+            }
             return f"{dst}{tail} " + " ".join(ways.values())
         if kind == "src":
             dev = rng.choice(DEVICES)
@@ -106,7 +117,9 @@ class Tables:
     def make(self) -> tuple[str, ...]:
         flag = "-4" if self.four else "-6"
         for n, dev in enumerate(DEVICES):
-            own = [f"{self.nets[n]}.0.1/24", f"{self.nets[n]}.1.1/24"] if self.four else [f"{self.nets[n]}0::1/64 nodad"]
+            own = (
+                [f"{self.nets[n]}.0.1/24", f"{self.nets[n]}.1.1/24"] if self.four else [f"{self.nets[n]}0::1/64 nodad"]
+            )
             self.lines += [f"ip addr add {a} dev {dev}" for a in own]
             self.lines += [f"ip link set {dev} up", f"ip link set {dev}p up"]
         self.lines += [f"ip {flag} rule add pref 30000 nop"]
@@ -145,10 +158,16 @@ def real(namespace: str, family: int, asked: list[str]) -> list[dict[str, Any] |
     """Ask the kernel; of what it refuses, its word for it."""
     lines = "".join(f"route get {one}\n" for one in asked)
     done = subprocess.run(
-        ["ip", "-n", namespace, f"-{family}", "-force", "-batch", "-"], input=lines, capture_output=True, text=True, check=False
+        ["ip", "-n", namespace, f"-{family}", "-force", "-batch", "-"],
+        input=lines,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     refused = [line for line in done.stderr.splitlines() if line.startswith(("RTNETLINK", "Error"))]
-    places = [int(line.rpartition(":")[2]) - 1 for line in done.stderr.splitlines() if line.startswith("Command failed")]
+    places = [
+        int(line.rpartition(":")[2]) - 1 for line in done.stderr.splitlines() if line.startswith("Command failed")
+    ]
     said = dict(zip(places, refused, strict=True))
     answers = iter(block for block in _blocks(done.stdout))
     return [said[n] if n in said else next(answers) for n in range(len(asked))]
@@ -160,7 +179,11 @@ def _blocks(printed: str) -> list[dict[str, Any]]:
         if line[:1] in (" ", "\t") or not line.strip():
             continue
         words = line.split()
-        kind = words[0] if words[0] in ("local", "broadcast", "unreachable", "blackhole", "prohibit", "multicast") else "unicast"
+        kind = (
+            words[0]
+            if words[0] in ("local", "broadcast", "unreachable", "blackhole", "prohibit", "multicast")
+            else "unicast"
+        )
         one = {"kind": kind}
         one |= {k: words[words.index(k) + 1] for k in ("dev", "via", "src") if k in words}
         found.append(one)

@@ -70,7 +70,11 @@ def _programs(walk: Walk, stack: Stack, link: Link, packet: Packet, hook: str) -
     at = Traversal(walk, stack, hook, packet, iif=link.ifname if hook == INGRESS else "",
                    oif=link.ifname if hook == EGRESS else "")  # fmt: skip
     for registered in chains:
-        if registered.chain is not None and not registered.chain.devices and not _is_there(walk, stack, link, registered):
+        if (
+            registered.chain is not None
+            and not registered.chain.devices
+            and not _is_there(walk, stack, link, registered)
+        ):
             continue
         ended = run(registered, at)
         if ended is not None:

@@ -92,7 +92,9 @@ class Hooks:
     def device(self, dev: str, hook: str) -> tuple[Registered, ...]:
         """Give the chains of a device's own hook (ingress, egress); those too of which nft does not say the device."""
         found = [
-            r for r in self._nft(hook, {"netdev", "inet"}) if r.chain and (dev in r.chain.devices or not r.chain.devices)
+            r
+            for r in self._nft(hook, {"netdev", "inet"})
+            if r.chain and (dev in r.chain.devices or not r.chain.devices)
         ]
         return tuple(sorted(found, key=_first))
 
@@ -158,7 +160,7 @@ class Hooks:
     def _nft(self, hook: str, families: set[str]) -> list[Registered]:
         saved = {("ip" if f == 4 else "ip6", name) for f, variant, name in self._all_saved if variant == "nft"}
         found = []
-        for (family, table, name), chain in self._ruleset.chains.items():
+        for (family, table, name), chain in self._bases:
             if chain.hook != hook or family not in families or (family, table) in saved:
                 continue
             if not chain.raw_rules and chain.policy != "drop":
@@ -170,6 +172,10 @@ class Hooks:
                 )
             )  # fmt: skip
         return found
+
+    @cached_property
+    def _bases(self) -> tuple[tuple[tuple[str, str, str], NftChain], ...]:
+        return tuple((place, chain) for place, chain in self._ruleset.chains.items() if chain.hook)
 
     @cached_property
     def _all_saved(self) -> frozenset[tuple[int, str, str]]:

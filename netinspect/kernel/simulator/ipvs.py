@@ -9,7 +9,7 @@ from msgspec import structs
 
 from netinspect.kernel.simulator import traversal
 from netinspect.kernel.simulator.forks import Way
-from netinspect.kernel.simulator.tracking import Ends, Entry
+from netinspect.kernel.simulator.tracking import UNTRACKED, Ends, Entry
 from netinspect.kernel.simulator.traversal import FORWARD, INPUT, OUTPUT, Traversal
 from netinspect.model.kernel import RealServer, VirtualService
 from netinspect.model.packet import PORTED, PROTOCOLS, number, text
@@ -64,7 +64,7 @@ def _request(at: Traversal) -> End | None:
         pointer = at.stack.pointer("ipvs", service.line)
         server = _schedule(at, service)
         if server is None:
-            answer = traversal.unreachable(at.packet, 3)
+            answer = traversal.unreachable(at.packet, 3 if at.packet.family == 4 else 4)
             return at.end(Verdict.REJECTED, "the virtual service has no real server", pointer, answer)
         at.walk.balanced[at.stack.name, _ends(at)] = known = server
         at.step(Stage.IPVS, f"{server.forward} to {server.address}:{server.port}", pointer)
@@ -109,9 +109,14 @@ def _forward(at: Traversal, server: RealServer) -> End | None:
         at.tunnelled = True
     else:
         return at.unknown(f"IPVS forwards by {server.forward}, which is not modelled", "a probe")
-    if entry is not None:
-        entry.by_ipvs = True
+    _let_go(at)
     return None
+
+
+def _let_go(at: Traversal) -> None:
+    """Take the packet out of connection tracking, unless IPVS is told to keep it there (ip_vs_notrack)."""
+    if at.stack.sysctl("ipv4/vs/conntrack") == "0":
+        at.change(connection=None, reply=False, state=UNTRACKED)
 
 
 def _alter(entry: Entry, address: int, port: int) -> None:
@@ -119,7 +124,6 @@ def _alter(entry: Entry, address: int, port: int) -> None:
     if not entry.confirmed:
         plain = entry.back.inverse
         entry.back = structs.replace(plain, dst=address, dport=port).inverse
-        entry.source_done = entry.source_done or False
 
 
 def _reply(at: Traversal) -> End | None:
@@ -130,6 +134,7 @@ def _reply(at: Traversal) -> End | None:
             continue
         if (p.src, p.sport) == (number(server.address)[1], server.port) and (p.dst, p.dport) == (ends.src, ends.sport):
             at.change(src=ends.dst, sport=ends.dport)
+            _let_go(at)
             at.step(Stage.IPVS, f"the answer's source becomes {text(ends.dst, p.family)}:{ends.dport}")
             return None
     return None

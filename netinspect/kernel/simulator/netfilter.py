@@ -51,7 +51,7 @@ def _parts(at: Traversal, called: Called) -> list[tuple[int, Part]]:
 
 
 def _in_order(at: Traversal, called: Called, registered: Sequence[Registered]) -> Sequence[Registered]:
-    if not called.unsure or len(registered) < 2:  # noqa: PLR2004 - one has no order
+    if not called.unsure or len(registered) < 2:
         return registered
     ways = (Way("as listed"), Way("the other way round"))
     question = "which of the tables of the same priority was made later, and so is called first"

@@ -82,7 +82,6 @@ class Elements:
                 return True, data
         return False, None
 
-
     def candidates(self, value: tuple[Value | Maybe, ...]) -> Iterator[tuple[tuple[Part, ...], Any]]:
         """Give the elements that a value may be, as far as it is known."""
         for key, data in self.parts:

@@ -37,6 +37,9 @@ def send(walk: Walk, state: Send) -> State | End:
     if not found.ways and found.kind not in ("local", "broadcast"):
         return _no_way_from_here(stack, packet, found, evidence)
     way = _local(found) or choose(walk, found.ways, stack, evidence)
+    if state.past and way.dev == state.past:
+        said = f"the tunnel {state.past} would carry its own packets"
+        return End(Verdict.DROPPED, said, stack.name, packet, evidence)
     if not packet.src:
         own = source.of_route(stack, found, found.ways[0] if found.kind == "local" else way, packet.dst, packet.family)
         if found.kind == "local":

@@ -80,7 +80,8 @@ class Attempt(Struct, frozen=True):
     """What a request meets: its own way, and that of what goes back; ``result`` is what the sender sees.
 
     ``result`` is ``ok``, ``refused`` (a reset, or an ICMP error for the port), ``unreachable`` (another ICMP error, or
-    the sender's own kernel refuses), ``timeout`` (nothing comes back), ``left`` (it left what was read), ``unknown``.
+    the sender's own kernel refuses), ``timeout`` (nothing comes back), ``reset`` (it stood, and was reset at once),
+    ``left`` (it left what was read), ``unknown``.
     ``data`` is what follows once a TCP connection stands, and its answer.
     """
 
@@ -119,12 +120,19 @@ def _exchange(made: Walk, start: Send) -> tuple[str, list[Leg]]:
     if result != "ok" or sent.protocol != TCP:
         return result, legs
     made.waiting.add((there.namespace, ends(there.packet)))
+    acknowledged = _leg(made, Send(start.stack, structs.replace(_fresh(sent), flags=ACK), start.oif))
+    if acknowledged[1].answer is not None:
+        # Whoever got it is not the one that answered, and resets what it does not know.
+        legs += [acknowledged, _leg(made, _back(made, acknowledged[1]))]
+        if _result(start, legs[-1][1]) == "refused":
+            return "reset", legs
+        del legs[2:]
     legs.append(_leg(made, Send(start.stack, structs.replace(_fresh(sent), flags=ACK | PSH), start.oif)))
     arrived = legs[2][1]
     if arrived.verdict is not Verdict.DELIVERED or arrived.namespace != there.namespace:
         return ("unknown" if arrived.verdict is Verdict.UNKNOWN else "timeout"), legs
-    acknowledged = structs.replace(turned(arrived.packet), flags=ACK | PSH)
-    legs.append(_leg(made, Send(_stack(made, arrived), acknowledged, foreign=bool(there.packet.steered))))
+    reply = structs.replace(turned(arrived.packet), flags=ACK | PSH)
+    legs.append(_leg(made, Send(_stack(made, arrived), reply, foreign=bool(there.packet.steered))))
     return _result(start, legs[3][1]), legs
 
 

@@ -21,11 +21,13 @@ class State:
 class Send(State):
     """Made here, and not yet routed; a source address of 0 is chosen. ``oif`` binds it to a device.
 
-    ``foreign`` says that it may come from an address that is not one of this host.
+    ``foreign`` says that it may come from an address that is not one of this host; ``past`` is the tunnel's device
+    that made it, by which it may not leave.
     """
 
     oif: str = ""
     foreign: bool = False
+    past: str = ""
 
 
 @dataclass(frozen=True)

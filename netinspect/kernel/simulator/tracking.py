@@ -88,7 +88,6 @@ class Entry:
     replied: bool = False
     assured: bool = False
     confirmed: bool = False
-    by_ipvs: bool = False
     evidence: Pointer | None = None
 
     @property

@@ -82,9 +82,7 @@ class Traversal:
 
     def end(self, verdict: Verdict, reason: str, evidence: Pointer | None = None, answer: Packet | None = None) -> End:
         """End the walk here."""
-        return End(
-            verdict, reason, self.stack.name, self.packet, evidence, answer=answer, stage=Stage(self.hook)
-        )
+        return End(verdict, reason, self.stack.name, self.packet, evidence, answer=answer, stage=Stage(self.hook))
 
     def unknown(self, reason: str, settles: str, evidence: Pointer | None = None) -> End:
         """End the walk with what is not modelled or was not read."""

@@ -36,7 +36,7 @@ _IPV4_KINDS: Final = {"ipip": IPIP, "sit": IPV6, "gre": GRE, "gretap": GRE}
 def outer(packet: Packet, family: int, src: int, dst: int, protocol: int, overhead: int, **fields: object) -> Packet:
     """Give the packet that carries another; the mark and the sender's socket stay with it (iptunnel_xmit)."""
     made = Packet(
-        family=family, src=src, dst=dst, protocol=protocol, size=packet.size + _IP_HEADER[family] + overhead,
+        family=family, src=src, dst=dst, protocol=protocol, size=(packet.fragment or packet.size) + _IP_HEADER[family] + overhead,
         inner=packet, mark=packet.mark, uid=packet.uid, gid=packet.gid, tos=0,
     )  # fmt: skip
     return structs.replace(made, **fields)
@@ -80,7 +80,7 @@ def _vxlan(walk: Walk, state: Transmit, link: Link, data: VxlanData) -> State | 
         df=data.df == "set" or (data.df == "inherit" and packet.df), ttl=_ttl(data.ttl, packet),
     )  # fmt: skip
     walk.step(stack, Stage.ENCAPSULATE, f"VXLAN {vni} to {remote}", made, evidence)
-    return Send(stack, made, data.link)
+    return Send(stack, made, data.link, past=link.ifname)
 
 
 def _geneve(walk: Walk, state: Transmit, link: Link, data: GeneveData) -> State | End:
@@ -93,7 +93,7 @@ def _geneve(walk: Walk, state: Transmit, link: Link, data: GeneveData) -> State 
         dport=data.port, loose=_DRAWN, key=data.id, df=data.df == "set", ttl=_ttl(data.ttl, state.packet),
     )  # fmt: skip
     walk.step(state.stack, Stage.ENCAPSULATE, f"Geneve {data.id} to {remote}", made)
-    return Send(state.stack, made)
+    return Send(state.stack, made, past=link.ifname)
 
 
 def _by_metadata(state: Transmit, link: Link) -> End:
@@ -121,7 +121,7 @@ def _tunnel(walk: Walk, state: Transmit, link: Link, data: TunnelData) -> State 
         df=data.pmtudisc or (packet.df and not data.ignore_df),
     )  # fmt: skip
     walk.step(stack, Stage.ENCAPSULATE, f"{link.kind} to {text(remote, 4)}", made)
-    return Send(stack, made, data.link)
+    return Send(stack, made, data.link, past=link.ifname)
 
 
 def _any(address: str) -> int:
@@ -167,7 +167,7 @@ def _wireguard(walk: Walk, state: Transmit, link: Link) -> State | End:
         uid=None, gid=None, mark=0,
     )  # fmt: skip
     walk.step(stack, Stage.ENCAPSULATE, f"WireGuard to {endpoint}", made, stack.pointer("wireguard-endpoints"))
-    return Send(stack, made)
+    return Send(stack, made, past=link.ifname)
 
 
 def decapsulate(walk: Walk, stack: Stack, packet: Packet) -> State | End | None:

@@ -83,7 +83,10 @@ class World:
     def uppers(self) -> tuple[Port, ...]:
         """Give all devices that stand on another one's back."""
         return tuple(
-            (s, k) for s in self.stacks.values() for k in s.namespace.links if k.kind in ("macvlan", "macvtap", "ipvlan")
+            (s, k)
+            for s in self.stacks.values()
+            for k in s.namespace.links
+            if k.kind in ("macvlan", "macvtap", "ipvlan")
         )
 
     def wired(self, stack: Stack, link: Link) -> bool:

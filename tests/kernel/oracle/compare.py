@@ -61,7 +61,11 @@ def said(one: Attempt, probe: Probe) -> tuple[str, Seen | None]:
     """Give what the sender and the receiver would see."""
     ended = one.request.end
     seen = None
-    if ended.verdict is Verdict.DELIVERED and ended.socket is not None and (probe.protocol == "udp" or one.result == "ok"):
+    if (
+        ended.verdict is Verdict.DELIVERED
+        and ended.socket is not None
+        and (probe.protocol == "udp" or one.result == "ok")
+    ):
         p = ended.packet
         seen = Seen(
             ended.namespace, text(p.src, p.family), text(p.dst, p.family), ended.socket.port,
@@ -111,7 +115,9 @@ def compare(session: Session, world: World) -> Comparison:
         if any(a.result == "unknown" for a in attempts[n]):
             unknown += 1
             continue
-        shown = tuple(f"{said(a, probe)} {a.request.end.reason} / {a.answer.end.reason if a.answer else ''}" for a in attempts[n])
+        shown = tuple(
+            f"{said(a, probe)} {a.request.end.reason} / {a.answer.end.reason if a.answer else ''}" for a in attempts[n]
+        )
         wrong.append(Disagreement(probe, n, f"{outcomes[n].result} {outcomes[n].seen}", shown, attempts[n]))
     return Comparison(len(probes) - unknown - len(wrong), unknown, tuple(wrong), tuple(attempts))
 

@@ -69,9 +69,7 @@ class Draft:
         listeners = {}
         for ns in self.namespaces:
             ports = self.rng.sample(PORTS, 4)
-            listeners[ns] = tuple(
-                (p, port, a) for port in ports for p in ("tcp", "udp") for a in ("0.0.0.0", "::")
-            )
+            listeners[ns] = tuple((p, port, a) for port in ports for p in ("tcp", "udp") for a in ("0.0.0.0", "::"))
         targets = [a for ns in self.namespaces for a in self.own[ns]] + extra * 3
         probes = []
         for number in range(_PROBES):
@@ -166,7 +164,9 @@ def _policy_routing(draft: Draft, ns: str, gateways: dict[str, str]) -> None:
                  "ipproto udp", "dport 53", "not fwmark 0x1", f"to {rng.choice(addresses)}/32", "tos 0x10"]  # fmt: skip
     for number in range(rng.randint(0, 3)):
         table = 100 + number
-        action = rng.choice([f"lookup {table}"] * 4 + ["unreachable", "prohibit", "blackhole", "lookup main suppress_prefixlength 0"])
+        action = rng.choice(
+            [f"lookup {table}"] * 4 + ["unreachable", "prohibit", "blackhole", "lookup main suppress_prefixlength 0"]
+        )
         draft.add(ns, f"ip rule add pref {1000 + number} {rng.choice(selectors)} {action}")
         dev = rng.choice(devices)
         route = rng.choice([
@@ -182,7 +182,10 @@ def _policy_routing(draft: Draft, ns: str, gateways: dict[str, str]) -> None:
         draft.add(ns, f"ip route add {kind} {rng.choice(addresses)}/32")
     if draft.chance(0.2):
         dev = rng.choice(devices)
-        draft.add(ns, f"ip route replace {rng.choice(addresses)}/32 via {gateways[dev]} dev {dev} mtu {rng.choice(['lock 1200', '1300'])}")
+        draft.add(
+            ns,
+            f"ip route replace {rng.choice(addresses)}/32 via {gateways[dev]} dev {dev} mtu {rng.choice(['lock 1200', '1300'])}",
+        )
 
 
 def _nexthops(draft: Draft, ns: str) -> None:
@@ -202,7 +205,9 @@ def _policy_routing6(draft: Draft, ns: str, gateways: dict[str, str]) -> None:
                  f"iif {rng.choice(devices)}", "ipproto tcp", "uidrange 1337-1337", "not fwmark 0x10"]  # fmt: skip
     for number in range(rng.randint(0, 3)):
         table = 200 + number
-        action = rng.choice([f"lookup {table}"] * 4 + ["unreachable", "prohibit", "blackhole", "lookup main suppress_prefixlength 0"])
+        action = rng.choice(
+            [f"lookup {table}"] * 4 + ["unreachable", "prohibit", "blackhole", "lookup main suppress_prefixlength 0"]
+        )
         draft.add(ns, f"ip -6 rule add pref {2000 + number} {rng.choice(selectors)} {action}")
         dev = rng.choice(devices)
         route = rng.choice([
@@ -213,7 +218,9 @@ def _policy_routing6(draft: Draft, ns: str, gateways: dict[str, str]) -> None:
         ])  # fmt: skip
         draft.add(ns, f"ip -6 route add {route} table {table}")
     if draft.chance(0.2):
-        draft.add(ns, f"ip -6 route add {rng.choice(['unreachable', 'blackhole', 'prohibit'])} {rng.choice(addresses)}/128")
+        draft.add(
+            ns, f"ip -6 route add {rng.choice(['unreachable', 'blackhole', 'prohibit'])} {rng.choice(addresses)}/128"
+        )
 
 
 def routed(rng: random.Random, seed: str) -> Scene:
@@ -224,7 +231,12 @@ def routed(rng: random.Random, seed: str) -> Scene:
     d.pair("a", "eth1", "r", "ra1")
     d.pair("b", "eth0", "r", "rb0")
     d.pair("c", "eth0", "r", "rc0")
-    for ns, dev, far, n in (("a", "eth0", "ra0", 1), ("a", "eth1", "ra1", 4), ("b", "eth0", "rb0", 2), ("c", "eth0", "rc0", 3)):
+    for ns, dev, far, n in (
+        ("a", "eth0", "ra0", 1),
+        ("a", "eth1", "ra1", 4),
+        ("b", "eth0", "rb0", 2),
+        ("c", "eth0", "rc0", 3),
+    ):
         d.address(ns, dev, f"10.{n}.0.2/24", f"fd0{n}::2/64")
         d.address("r", far, f"10.{n}.0.1/24", f"fd0{n}::1/64")
         d.up(ns, dev)
@@ -344,7 +356,10 @@ def overlay(rng: random.Random, seed: str) -> Scene:
             d.add(node, f"ip link set {flannel} mtu 1300")
         d.add(node, f"ip route add 10.244.{other}.0/24 via 10.244.{other}.0 dev {flannel} onlink")
         wrong = d.chance(0.08)
-        d.add(node, f"ip neigh add 10.244.{other}.0 lladdr 02:00:00:00:ee:0{3 if wrong else other} dev {flannel} nud permanent")
+        d.add(
+            node,
+            f"ip neigh add 10.244.{other}.0 lladdr 02:00:00:00:ee:0{3 if wrong else other} dev {flannel} nud permanent",
+        )
         if not d.chance(0.06):
             d.add(node, f"bridge fdb add 02:00:00:00:ee:0{other} dev {flannel} dst 172.16.0.{other} self permanent")
         if d.chance(0.5):
@@ -375,7 +390,9 @@ def macvlans(rng: random.Random, seed: str) -> Scene:
     for number, pod in enumerate(("p1", "p2"), 2):
         mac = f"02:00:00:00:cc:0{number}"
         d.macs.append(mac)
-        d.links.append(f"-n {{n}} link add link eth0 name mv{number} index {70 + number} address {mac} type macvlan mode {mode}")
+        d.links.append(
+            f"-n {{n}} link add link eth0 name mv{number} index {70 + number} address {mac} type macvlan mode {mode}"
+        )
         d.links.append(f"-n {{n}} link set mv{number} netns {{{pod}}} name eth0")
         d.devices[pod].append("eth0")
         d.address(pod, "eth0", f"10.5.0.{number}/24", f"fd05::{number}/64")
@@ -425,7 +442,11 @@ def tunnelled(rng: random.Random, seed: str) -> Scene:
         elif kind == "ipip-any":
             d.add(node, f"ip route add 10.244.{other}.0/24 via 172.16.0.{other} dev tun1 onlink")
         elif kind in ("geneve", "vlan", "gretap"):
-            d.add(node, f"ip route add 10.244.{other}.0/24 via 10.88.0.{other}", f"ip route add fd4{other}::/64 via fd88::{other}")
+            d.add(
+                node,
+                f"ip route add 10.244.{other}.0/24 via 10.88.0.{other}",
+                f"ip route add fd4{other}::/64 via fd88::{other}",
+            )
         else:
             d.add(node, f"ip route add 10.244.{other}.0/24 dev tun1")
         _forwarding(d, node)
@@ -474,8 +495,8 @@ def balanced(rng: random.Random, seed: str) -> Scene:
             for vip in vips:
                 d.add(ns, f"ip addr add {vip}/{128 if ':' in vip else 32} dev lo")
             if method == "-i":
-                d.add(ns, "ip link add name tunl1 type ipip local any remote any", "ip link set tunl1 up",
-                      "sysctl ipv4/conf/tunl1/rp_filter=0")  # fmt: skip
+                d.add(ns, "ip link add name tunl0 type ipip", "ip link set tunl0 up",
+                      "sysctl ipv4/conf/tunl0/rp_filter=0")  # fmt: skip
     if d.chance(0.6):
         d.add("r", "ip6tables-legacy nat -A POSTROUTING -s fd01::/64 -j MASQUERADE" if d.chance(0.3) else
               "iptables-legacy nat -A POSTROUTING -s 10.1.0.0/24 -j MASQUERADE")  # fmt: skip

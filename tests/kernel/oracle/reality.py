@@ -21,14 +21,16 @@ _RECVMARK, _PKTINFO, _TRANSPARENT, _TRANSPARENT6, _RECVERR, _RECVERR6 = 75, 8, 1
 _MTU_DISCOVER, _PROBE, _DONT = 10, 3, 0
 _MTU_DISCOVER6 = 23
 _LISTEN = 512
+_HEADER, _MAGIC = struct.Struct("!II"), 0x6E657469
 _RESULTS = {
     errno.ECONNREFUSED: "refused",
+    errno.ECONNRESET: "reset",
     **dict.fromkeys(
         (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EMSGSIZE, errno.EINVAL, errno.EPROTO,
          errno.ENOPROTOOPT, errno.EPERM, errno.ENONET, errno.EHOSTDOWN),
         "unreachable",
     ),
-    **dict.fromkeys((errno.ETIMEDOUT, errno.ECONNRESET, errno.EPIPE, errno.EADDRNOTAVAIL), "timeout"),
+    **dict.fromkeys((errno.ETIMEDOUT, errno.EPIPE, errno.EADDRNOTAVAIL), "timeout"),
     # What a device drops tells those who ask for errors.
     errno.ENOBUFS: "timeout",
 }  # fmt: skip
@@ -144,7 +146,7 @@ class Session:
         if probe.src or probe.sport:
             # The ports of earlier tries may still be in use, and their connections known.
             made.bind((probe.src, probe.sport and probe.sport + 1000 * self.asked[number]))
-        load = struct.pack("!II", 0x6E657469, number).ljust(probe.size, b".")
+        load = _HEADER.pack(_MAGIC, number).ljust(probe.size, b".")
         if probe.protocol == "icmp":
             self._echo(made, number, probe, six=six)
             return
@@ -202,8 +204,8 @@ class Session:
             load = made.recv(65536)
         except ConnectionError:
             load = b""
-        if len(load) >= 8:
-            _, number = struct.unpack("!II", load[:8])
+        number = _number(load, len(self.outcomes))
+        if number is not None:
             own, peer = made.getsockname(), made.getpeername()
             self.outcomes[number].seen.append(Seen(ns, _plain(peer[0]), _plain(own[0]), own[1], peer[1]))
             with contextlib.suppress(OSError):
@@ -214,9 +216,9 @@ class Session:
 
     def _on_datagram(self, made: socket.socket, ns: str) -> None:
         load, extra, _, peer = made.recvmsg(65536, 1024)
-        if len(load) < 8:
+        number = _number(load, len(self.outcomes))
+        if number is None:
             return
-        _, number = struct.unpack("!II", load[:8])
         dst, mark = "", None
         for level, kind, data in extra:
             if (level, kind) == (socket.SOL_SOCKET, socket.SO_MARK):
@@ -225,9 +227,7 @@ class Session:
                 dst = socket.inet_ntop(socket.AF_INET, data[8:12])
             elif (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
                 dst = socket.inet_ntop(socket.AF_INET6, data[:16])
-        self.outcomes[number].seen.append(
-            Seen(ns, _plain(peer[0]), _plain(dst), made.getsockname()[1], peer[1], mark)
-        )
+        self.outcomes[number].seen.append(Seen(ns, _plain(peer[0]), _plain(dst), made.getsockname()[1], peer[1], mark))
         # From the address that was asked, as a server does that listens on all.
         with contextlib.suppress(OSError):
             made.sendmsg([load[:8]], _from(dst), 0, peer)
@@ -250,7 +250,7 @@ class Session:
             return
         probe = self.probes[number]
         try:
-            made.send(struct.pack("!II", 0x6E657469, number).ljust(max(8, min(probe.size, 8)), b"."))
+            made.send(_HEADER.pack(_MAGIC, number).ljust(max(8, min(probe.size, 8)), b"."))
         except OSError as error:
             self._failed(number, error.errno or 0)
             return
@@ -277,6 +277,14 @@ def _from(dst: str) -> list[tuple[int, int, bytes]]:
     if ":" in dst:
         return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, socket.inet_pton(socket.AF_INET6, dst) + bytes(4))]
     return [(socket.IPPROTO_IP, _PKTINFO, bytes(4) + socket.inet_aton(dst) + bytes(4))]
+
+
+def _number(load: bytes, count: int) -> int | None:
+    """Give the probe that some data is of."""
+    if len(load) < _HEADER.size:
+        return None
+    magic, number = _HEADER.unpack(load[: _HEADER.size])
+    return int(number) if magic == _MAGIC and number < count else None
 
 
 def _plain(address: str) -> str:

@@ -190,7 +190,7 @@ def _match(pool: Pool, table: str, hook: str, *, user: bool) -> str:
         f"-m addrtype {pool.no()}--src-type {rng.choice(['LOCAL', 'UNICAST'])}",
         f"-m iprange {pool.no()}--{rng.choice(['src', 'dst'])}-range {_range(pool)}",
         f"-m length --length {rng.choice(['0:60', '61:1500', '36', '28:84'])}",
-        f"-m comment --comment \"{rng.choice(['plain', 'two words'])}\"",
+        f'-m comment --comment "{rng.choice(["plain", "two words"])}"',
         f"-m statistic --mode random --probability {rng.choice(['0.50000000000', '0.33333333349'])}",
         f"-m {'ttl' if family4 else 'hl'} --{'ttl' if family4 else 'hl'}-{rng.choice(['lt', 'gt', 'eq'])} {rng.choice([63, 64, 62, 65])}",
         f"-m tos {pool.no()}--tos {rng.choice(['0x10/0xff', '0x00/0xff'])}",
@@ -234,7 +234,9 @@ def _target(pool: Pool, table: str, hook: str, place: str, below: list[str], pro
         reject = rng.choice(_REJECTS if pool.family == 4 else _REJECTS6)
         return rng.choice([*general, *general, "-j DROP", f"-j REJECT --reject-with {reject}"])
     if table == "raw":
-        return rng.choice([*general, "-j CT --notrack", "-j CT --zone 5", "-j NOTRACK", "-j DROP" if pool.chance(0.3) else ""])
+        return rng.choice(
+            [*general, "-j CT --notrack", "-j CT --zone 5", "-j NOTRACK", "-j DROP" if pool.chance(0.3) else ""]
+        )
     if table == "mangle":
         ttl = "-j TTL --ttl-set 70" if pool.family == 4 else "-j HL --hl-set 70"
         specials = ["-j MARK --set-xmark 0x1/0xf", "-j MARK --set-xmark 0x10/0xf0", "-j MARK --or-mark 0x2",
@@ -307,7 +309,9 @@ def nftables(pool: Pool, name: str, count: int) -> list[str]:
     body.append(f"set s1 {{ type {kind}; flags interval; elements = {{ {_unique(pool, pool.prefixes, 2)} }}; }}")
     pairs = ", ".join({f"{pool.address()} . {p} . {pool.port()}" for p in ("tcp", "udp", "tcp")})
     body.append(f"set s2 {{ type {kind} . inet_proto . inet_service; elements = {{ {pairs} }}; }}")
-    body.append(f"map m0 {{ type {kind} : mark; elements = {{ {pool.addresses[0]} : 0x1, {pool.addresses[-1]} : 0x10 }}; }}")
+    body.append(
+        f"map m0 {{ type {kind} : mark; elements = {{ {pool.addresses[0]} : 0x1, {pool.addresses[-1]} : 0x10 }}; }}"
+    )
     body += ["chain u0 { " + "; ".join(_nft_rule(pool, ip, "", []) for _ in range(rng.randint(1, 2))) + "; }",
              "chain u1 { " + "; ".join(_nft_rule(pool, ip, "", ["u0"]) for _ in range(rng.randint(1, 2))) + "; }"]  # fmt: skip
     for number in range(count):
@@ -322,7 +326,9 @@ def nftables(pool: Pool, name: str, count: int) -> list[str]:
             priority = rng.choice(_PRIORITIES[hook]) + number
             policy = " policy drop;" if pool.chance(0.04) else ""
             rules = [_nft_rule(pool, ip, hook, ["u0", "u1"]) for _ in range(rng.randint(1, 4))]
-            body.append(f"chain f{number} {{ type {kind_} hook {hook} priority {priority};{policy} " + "; ".join(rules) + "; }")
+            body.append(
+                f"chain f{number} {{ type {kind_} hook {hook} priority {priority};{policy} " + "; ".join(rules) + "; }"
+            )
     return [f"nft table {family} {name} {{", *(f"nft   {line}" for line in body), "nft }"]
 
 
@@ -364,11 +370,11 @@ def _nft_match(pool: Pool, ip: str, hook: str) -> str:
         f"@th,16,16 {pool.port()}",
     ]
     if hook in ("prerouting", "input", "forward"):
-        choices += [f"iifname {eq}\"{rng.choice(pool.devices)}\"", f"iifname \"{pool.devices[0][:2]}*\""]
+        choices += [f'iifname {eq}"{rng.choice(pool.devices)}"', f'iifname "{pool.devices[0][:2]}*"']
     if hook == "prerouting":
         choices += ["fib saddr . iif oif != 0", "fib saddr . iif oif 0", "fib daddr . iif type local"]
     if hook in ("forward", "output", "postrouting"):
-        choices += [f"oifname {eq}\"{rng.choice(pool.devices)}\"", f"oif {rng.choice(pool.devices)}"]
+        choices += [f'oifname {eq}"{rng.choice(pool.devices)}"', f"oif {rng.choice(pool.devices)}"]
     if hook == "output":
         choices += [f"meta skuid {rng.choice([0, 1337])}"]
     return rng.choice(choices)
@@ -402,7 +408,7 @@ def _nft_rule(pool: Pool, ip: str, hook: str, below: list[str]) -> str:
         verdicts += ["drop", "drop", "reject"]
     if hook == "prerouting" and pool.chance(0.3):
         verdicts += ["notrack"]
-    if hook in ("postrouting", "prerouting") :
+    if hook in ("postrouting", "prerouting"):
         verdicts = [v for v in verdicts if not v.startswith("reject")]
     if not hook:
         verdicts = [v for v in verdicts if not v.startswith(("reject", "notrack"))]
@@ -427,7 +433,9 @@ def _nft_nat(pool: Pool, ip: str, hook: str) -> str:
     to = rng.choice(pool.targets)
     six = "[{}]:{}" if pool.family == 6 else "{}:{}"
     if hook == "postrouting":
-        return f"{match} " + rng.choice(["masquerade", f"snat {ip} to {to}", "masquerade fully-random", "accept", "counter"])
+        return f"{match} " + rng.choice(
+            ["masquerade", f"snat {ip} to {to}", "masquerade fully-random", "accept", "counter"]
+        )
     other = rng.choice(pool.targets)
     both = f"meta l4proto tcp dnat {ip} to {ip} daddr map {{ {pool.addresses[0]} : {to} . {pool.port()} }}"
     ported = f"meta l4proto tcp dnat {ip} to {six.format(to, pool.port())}"
@@ -455,7 +463,14 @@ def of_bridge(pool: Pool) -> list[str]:
 def of_device(pool: Pool, dev: str) -> list[str]:
     """Give a table at a device's ingress."""
     rng = pool.rng
-    matches = [f"ip saddr {pool.address()}", f"ip daddr {pool.address()}", f"udp dport {pool.port()}", "ip protocol icmp"]
-    rules_ = [f"{rng.choice(matches)} {rng.choice(['drop', 'accept', 'counter', 'meta mark set 0x1'])}" for _ in range(2)]
-    chain = f"chain i {{ type filter hook ingress device \"{dev}\" priority 0; " + "; ".join(rules_) + "; }"
+    matches = [
+        f"ip saddr {pool.address()}",
+        f"ip daddr {pool.address()}",
+        f"udp dport {pool.port()}",
+        "ip protocol icmp",
+    ]
+    rules_ = [
+        f"{rng.choice(matches)} {rng.choice(['drop', 'accept', 'counter', 'meta mark set 0x1'])}" for _ in range(2)
+    ]
+    chain = f'chain i {{ type filter hook ingress device "{dev}" priority 0; ' + "; ".join(rules_) + "; }"
     return ["nft table netdev td {", f"nft   {chain}", "nft }"]

@@ -188,7 +188,18 @@ def commands(lines: tuple[str, ...]) -> str:
     return "\n".join(made)
 
 
-_ORDER = ("ip", "bridge", "sysctl", "ipvsadm", "ipset", "iptables-nft", "iptables-legacy", "ip6tables-nft", "ip6tables-legacy", "nft")
+_ORDER = (
+    "ip",
+    "bridge",
+    "sysctl",
+    "ipvsadm",
+    "ipset",
+    "iptables-nft",
+    "iptables-legacy",
+    "ip6tables-nft",
+    "ip6tables-legacy",
+    "nft",
+)
 
 
 def _fed(command: str, lines: list[str]) -> str:

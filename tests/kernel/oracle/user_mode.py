@@ -1,0 +1,26 @@
+"""Scenes inside a user-mode kernel: ``python -m tests.kernel.oracle.user_mode SCENES [SEED]``, which run.sh boots it for."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+
+from tests.kernel.oracle.campaign import Campaign
+
+
+def main() -> None:
+    """Run fixed scenes and as many fresh ones; fail where the simulator is wrong."""
+    count = int(sys.argv[1])
+    fresh = sys.argv[2] if len(sys.argv) > 2 else secrets.token_hex(4)
+    print(f"fresh seed: {fresh}")
+    campaign = Campaign()
+    for number in range(count):
+        campaign.run(f"user.{number}", user_mode=True)
+        campaign.run(f"{fresh}.{number}", user_mode=True)
+    print(campaign.report())
+    print("\n".join(campaign.wrong + campaign.refused))
+    sys.exit(1 if campaign.wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
