@@ -16,6 +16,7 @@ from netinspect.kernel.simulator.tracking import ends
 from netinspect.kernel.simulator.traversal import INPUT, PREROUTING, Traversal, unreachable
 from netinspect.kernel.simulator.tunnels import decapsulate
 from netinspect.kernel.simulator.walk import Walk
+from netinspect.model.kernel import Socket
 from netinspect.model.packet import (
     ACK,
     ECHO_REQUEST,
@@ -35,6 +36,9 @@ from netinspect.model.walk import End, Stage, Verdict
 _PROTOCOL_UNREACHABLE: Final = 2
 _PORT_UNREACHABLE: Final = 3
 _PORT_UNREACHABLE6: Final = 4
+# A user that a packet has, and that was not read.
+_NOBODY_KNOWS: Final = -1
+_SHORT: Final = {4: 60, 6: 80}
 
 
 def receive(walk: Walk, state: Receive) -> State | End:
@@ -116,9 +120,17 @@ def _socket(walk: Walk, at: Traversal, dev: str) -> End:
         return _refused(at)
     evidence = stack.pointer("sockets", found.line, f"{found.protocol} {found.address}:{found.port}")
     at.step(Stage.DELIVER, f"the socket on {found.address}:{found.port} takes it", evidence)
-    answer = traversal.turned(packet)
+    # How much a server answers is not known; little always fits.
+    answer = structs.replace(traversal.turned(packet, size=_SHORT[packet.family]), uid=owner(found), gid=_NOBODY_KNOWS)
     ended = End(Verdict.DELIVERED, "a socket takes it", stack.name, packet, evidence, socket=found, answer=answer)
     return ended
+
+
+def owner(socket: Socket) -> int:
+    """Give the user of a socket; ss names him unless he is root, and an inode wherever it says anything of users."""
+    if socket.uid is not None:
+        return socket.uid
+    return 0 if socket.inode is not None else _NOBODY_KNOWS
 
 
 def _refused(at: Traversal) -> End:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from msgspec import structs
 
-from netinspect.kernel.simulator.forks import Maybe
+from netinspect.kernel.simulator.forks import Maybe, Way
 from netinspect.kernel.simulator.netfilter import bridge_chains, call
 from netinspect.kernel.simulator.routing import route
 from netinspect.kernel.simulator.source import of_device4
@@ -23,6 +23,7 @@ from netinspect.model.kernel import (
     Link,
     LinkData,
     MacvlanData,
+    Neighbour,
     TunnelData,
     VlanData,
     VxlanData,
@@ -46,13 +47,38 @@ def resolve(walk: Walk, stack: Stack, dev: str, family: int, address: int, packe
     """
     known = stack.neighbours.get((dev, family, address))
     if known is not None and known.lladdr and not _UNKNOWN & set(known.state):
-        evidence = stack.pointer("neighbours", known.line, f"{known.dst} {known.lladdr} {' '.join(known.state)}")
-        walk.step(stack, Stage.NEIGHBOUR, f"{known.dst} is {known.lladdr}", packet, evidence)
-        return known.lladdr.lower()
-    link = stack.links[dev]
-    beyond = False
+        if _confirmed(known) or _still_there(walk, stack, dev, family, address, packet, known):
+            evidence = stack.pointer("neighbours", known.line, f"{known.dst} {known.lladdr} {' '.join(known.state)}")
+            walk.step(stack, Stage.NEIGHBOUR, f"{known.dst} is {known.lladdr}", packet, evidence)
+            return known.lladdr.lower()
+        return None
     if (stack.name, dev, family, address) in walk.learned:
         return walk.learned[stack.name, dev, family, address]
+    return _ask(walk, stack, dev, family, address, packet)
+
+
+def _confirmed(known: Neighbour) -> bool:
+    return bool({"PERMANENT", "REACHABLE", "NOARP"} & set(known.state))
+
+
+def _still_there(
+    walk: Walk, stack: Stack, dev: str, family: int, address: int, packet: Packet, known: Neighbour
+) -> bool:
+    """Ask whether an entry that nobody has confirmed lately is kept, where a new request would fail (NUD_STALE)."""
+    steps = len(walk.steps)
+    asked = _ask(walk, stack, dev, family, address, packet)
+    del walk.steps[steps:]
+    if asked is not None:
+        return True
+    ways = (Way("it stands"), Way("it was given up"))
+    said = f"does the entry of {known.dst} on {dev} of {stack.name} stand, though nobody would answer"
+    return walk.forks.take(said, ways, stack.pointer("neighbours", known.line)) == 0
+
+
+def _ask(walk: Walk, stack: Stack, dev: str, family: int, address: int, packet: Packet) -> str | Maybe | None:
+    """Send a request on a device, and give who answers."""
+    link = stack.links[dev]
+    beyond = False
     asked = _question(stack, link, family, address, packet)
     if asked is None:
         return None

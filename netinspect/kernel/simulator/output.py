@@ -47,6 +47,13 @@ def send(walk: Walk, state: Send) -> State | End:
         if own is None:
             return End(Verdict.UNREACHABLE, "there is no address to send from", stack.name, packet, evidence)
         packet = structs.replace(packet, src=own)
+        if packet.family == 4 and packet.uid is not None:
+            # A socket that connects looks again from the address that it was given (ip_route_connect).
+            found = look_up(walk, stack, flow(stack, packet, oif=state.oif))
+            evidence = pointer(stack, found, packet.family)
+            if not found.ways:
+                return _no_way_from_here(stack, packet, found, evidence)
+            way = _local(found) or choose(walk, found.ways, stack, evidence)
     said = f"{text(packet.src, packet.family)} → {text(packet.dst, packet.family)} dev {way.dev}"
     walk.step(stack, Stage.ROUTE, said, packet, evidence)
     mtu = mtu_of(stack, found, way)

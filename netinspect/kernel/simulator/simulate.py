@@ -9,14 +9,14 @@ from msgspec import Struct, structs
 
 from netinspect.errors import ParseError
 from netinspect.kernel.simulator import bridge, devices, local, output, routing, states
-from netinspect.kernel.simulator.forks import Forks, Run, explore
+from netinspect.kernel.simulator.forks import Forks, Run, Way, explore
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.states import Send, State
 from netinspect.kernel.simulator.tracking import ends
 from netinspect.kernel.simulator.traversal import turned
 from netinspect.kernel.simulator.walk import Blind, Walk
 from netinspect.kernel.simulator.world import World
-from netinspect.model.packet import ACK, ICMP, ICMPV6, PSH, RST, TCP, Packet
+from netinspect.model.packet import ACK, ICMP, ICMPV6, PSH, RST, TCP, Packet, text
 from netinspect.model.walk import Branch, End, Stage, Step, Verdict
 
 # More than any packet does before its TTL ends.
@@ -131,8 +131,13 @@ def _exchange(made: Walk, start: Send) -> tuple[str, list[Leg]]:
     arrived = legs[2][1]
     if arrived.verdict is not Verdict.DELIVERED or arrived.namespace != there.namespace:
         return ("unknown" if arrived.verdict is Verdict.UNKNOWN else "timeout"), legs
-    reply = structs.replace(turned(arrived.packet), flags=ACK | PSH)
-    legs.append(_leg(made, Send(_stack(made, arrived), reply, foreign=bool(there.packet.steered))))
+    owner = legs[0][1].answer or arrived.packet
+    reply = structs.replace(turned(arrived.packet), flags=ACK | PSH, uid=owner.uid, gid=owner.gid)
+    legs.append(
+        _leg(
+            made, Send(_stack(made, arrived), reply, foreign=bool(there.packet.steered) or _may_be_another(made, there))
+        )
+    )
     return _result(start, legs[3][1]), legs
 
 
@@ -151,8 +156,20 @@ def _back(made: Walk, there: End) -> Send:
     answer = there.answer
     if answer is None:
         raise AssertionError("only what answers goes back")
-    foreign = there.verdict is Verdict.REJECTED or bool(there.packet.steered)
+    foreign = there.verdict is Verdict.REJECTED or bool(there.packet.steered) or _may_be_another(made, there)
     return Send(_stack(made, there), answer, foreign=foreign)
+
+
+def _may_be_another(made: Walk, there: End) -> bool:
+    """Ask whether a socket may answer from an address that is not its host's (IP_TRANSPARENT), which ss does not say."""
+    packet = there.packet
+    if there.socket is None or packet.family != 4:
+        return False
+    if _stack(made, there).fib.address_type(4, packet.dst) == "local":
+        return False
+    ways = (Way("it may not"), Way("it may"))
+    asked = f"may the socket answer from {text(packet.dst, 4)}, which is not its host's"
+    return bool(made.forks.take(asked, ways, there.evidence, once=(there.namespace, packet.dst)))
 
 
 def _fresh(packet: Packet) -> Packet:

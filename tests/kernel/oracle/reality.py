@@ -18,7 +18,7 @@ from tests.kernel.oracle.scene import Built, Probe, entered
 
 # include/uapi/linux/in.h, in6.h, asm-generic/socket.h
 _RECVMARK, _PKTINFO, _TRANSPARENT, _TRANSPARENT6, _RECVERR, _RECVERR6 = 75, 8, 19, 75, 11, 25
-_MTU_DISCOVER, _PROBE, _DONT = 10, 3, 0
+_MTU_DISCOVER, _DO, _DONT = 10, 2, 0
 _MTU_DISCOVER6 = 23
 _LISTEN = 512
 _HEADER, _MAGIC = struct.Struct("!II"), 0x6E657469
@@ -141,7 +141,7 @@ class Session:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, probe.mark)
         discover = (socket.IPPROTO_IPV6, _MTU_DISCOVER6) if six else (socket.IPPROTO_IP, _MTU_DISCOVER)
         if probe.protocol != "tcp":
-            made.setsockopt(*discover, _PROBE if probe.df else _DONT)
+            made.setsockopt(*discover, _DO if probe.df else _DONT)
             made.setsockopt(*((socket.IPPROTO_IPV6, _RECVERR6) if six else (socket.IPPROTO_IP, _RECVERR)), 1)
         if probe.src or probe.sport:
             # The ports of earlier tries may still be in use, and their connections known.
