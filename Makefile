@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 # What the tests and the lab need, by Debian's names.
-TEST_PACKAGES := bash busybox conntrack containernetworking-plugins curl ethtool fish graphviz ipset iproute2 iptables kmod \
-	nftables openssl procps runc socat tcpdump zsh
+TEST_PACKAGES := bash busybox conntrack containernetworking-plugins curl ethtool fish gcc graphviz ipset iproute2 iptables \
+	ipvsadm kmod libc6-dev nftables openssl procps runc socat tcpdump user-mode-linux zsh
 
 .PHONY: demo test lint lab lab-down test-packages lab-packages completions demo-recording bench fuzz clean
 

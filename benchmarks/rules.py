@@ -46,7 +46,10 @@ def nft_services(services: int) -> str:
     place = {"family": "ip", "table": "kube-proxy"}
     daddr = {"payload": {"protocol": "ip", "field": "daddr"}}
     key = {"concat": [daddr, {"meta": {"key": "l4proto"}}, {"payload": {"protocol": "th", "field": "dport"}}]}
-    objects: list[object] = [{"metainfo": {"version": "1.1.1"}}, {"table": {**place, "name": "kube-proxy", "handle": 1}}]
+    objects: list[object] = [
+        {"metainfo": {"version": "1.1.1"}},
+        {"table": {**place, "name": "kube-proxy", "handle": 1}},
+    ]
     base = {"type": "nat", "hook": "prerouting", "prio": -100, "policy": "accept"}
     objects.append({"chain": {**place, "name": "nat-prerouting", "handle": 2, **base}})
     elements: list[object] = []
@@ -73,7 +76,9 @@ def nft_services(services: int) -> str:
             tcp = {"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": "tcp"}}
             rules.append((end, [tcp, {"dnat": {"addr": backend, "port": 8080}}]))
     kinds = ["ipv4_addr", "inet_proto", "inet_service"]
-    objects.append({"map": {**place, "name": "service-ips", "type": kinds, "map": "verdict", "handle": 4, "elem": elements}})
+    objects.append(
+        {"map": {**place, "name": "service-ips", "type": kinds, "map": "verdict", "handle": 4, "elem": elements}}
+    )
     objects += [{"rule": {**place, "chain": c, "handle": n, "expr": e}} for n, (c, e) in enumerate(rules)]
     return json.dumps({"nftables": objects})
 

@@ -56,13 +56,15 @@ BROADCAST_MAC: Final = "ff:ff:ff:ff:ff:ff"
 class Packet(Struct, frozen=True, kw_only=True):
     """An IP packet of a family (4 or 6); addresses are numbers, ``size`` is its length with the IP header, in bytes.
 
-    ``fragment`` is the length of its largest fragment, 0 where it is whole. ``type``, ``code`` and ``ident`` are ICMP's. ``inner`` is what a tunnel carries, or what an ICMP error is about;
-    ``key`` is the tunnel's (a VNI, a GRE key). ``loose`` names the fields that stand for any of several values, such
-    as a source port that the kernel draws: no rule may be decided by them.
+    ``fragment`` is the length of its largest fragment, 0 where it is whole. ``type``, ``code`` and ``ident`` belong to
+    ICMP. ``inner`` is what a tunnel carries, or what an ICMP error is about; ``key`` is the tunnel's (a VNI, a GRE
+    key). ``loose`` names the fields that stand for any of several values, such as a source port that is drawn: no
+    rule may be decided by them.
 
-    Beside the headers (struct sk_buff): ``mark``; ``uid`` and ``gid`` of the sender's socket where it is local;
-    ``connection`` is the number of its entry in this walk's connection tracking, ``state`` what that makes of it;
-    ``steered`` is the port of the local socket that TPROXY gave it to, ``balanced`` says that IPVS has had it.
+    Beside the headers (struct sk_buff): ``mark``; ``uid`` and ``gid`` of the sender's socket where it is local, -1 if
+    they were not read; ``connection`` is the number of its entry in this walk's connection tracking, ``state`` what
+    that makes of it; ``steered`` is the port of the local socket that TPROXY gave it to; ``balanced`` says that IPVS
+    has had it.
     """
 
     family: int
@@ -105,7 +107,8 @@ class Packet(Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         name = NAMES.get(self.protocol, f"protocol {self.protocol}")
         if self.protocol in (ICMP, ICMPV6):
-            return f"{name} type {self.type} code {self.code} {text(self.src, self.family)} → {text(self.dst, self.family)}"
+            ends = f"{text(self.src, self.family)} → {text(self.dst, self.family)}"
+            return f"{name} type {self.type} code {self.code} {ends}"
         return f"{name} {end(self.src, self.sport, self.family)} → {end(self.dst, self.dport, self.family)}"
 
 

@@ -70,7 +70,8 @@ class Verdict(str, Enum):
 class End(Struct, frozen=True):
     """Where a packet ends, and why. ``answer`` is what goes back from there: a reset, an ICMP error, a reply.
 
-    ``stage`` is where it ended, where that is a hook or the neighbour; ``settles`` says of an unknown end what would settle it.
+    ``stage`` is where it ended, where that is a hook, a route or a neighbour; ``settles`` says of an unknown end what
+    would settle it.
     """
 
     verdict: Verdict

@@ -1,4 +1,4 @@
-"""Real attempts of a recorded Calico cluster: the simulator says of each what reality said, or that it does not know."""
+"""Real attempts of a recorded Calico cluster: the simulator says of each what reality did, or that it cannot know."""
 
 from __future__ import annotations
 
@@ -99,10 +99,11 @@ def world(files: dict[str, str], situation: str) -> World:
 def packet(one: dict[str, Any], port: int) -> Packet:
     host, _, wanted = one["to"].partition(":")
     protocol = {"tcp": TCP, "udp": UDP, "icmp": ICMP}[one["proto"]]
-    made = {"sport": port, "dport": int(wanted)} if wanted else {"type": 8, "ident": port}
+    ports = (port, int(wanted), 0, 0) if wanted else (0, 0, 8, port)
+    sport, dport, type_, ident = ports
     return Packet(
-        family=4, src=0, dst=number(host)[1], protocol=protocol, uid=0, gid=0, df=True,
-        flags=SYN if protocol == TCP else 0, **made,
+        family=4, src=0, dst=number(host)[1], protocol=protocol, uid=0, gid=0, df=True, sport=sport, dport=dport,
+        type=type_, ident=ident, flags=SYN if protocol == TCP else 0,
     )  # fmt: skip
 
 

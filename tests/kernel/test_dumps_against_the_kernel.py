@@ -1,4 +1,4 @@
-"""Rulesets of others are loaded into a real namespace; packets aimed at each rule hit the rules that the simulator says."""
+"""Rulesets of others in a real namespace: packets aimed at each rule hit those rules that the simulator says."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from netinspect.model.iptables import IptablesRule, Prefix, Span
 from netinspect.model.packet import ICMP, SYN, TCP, UDP, Packet, text
 from netinspect.model.walk import Verdict
 from tests import corpora
+from tests.kernel.oracle.reality import checksum
 from tests.kernel.oracle.scene import Built, Scene, entered, inside
 from tests.kernel.test_against_the_kernel import needs
 from tests.kernel.test_corpora import lines_of_xml
@@ -125,14 +126,6 @@ def wire(packet: Packet) -> bytes:
         load = load[:16] + struct.pack("!H", checksum(pseudo + load)) + load[18:]
     head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(load), 7, 0, packet.ttl, packet.protocol, 0) + ends
     return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + load
-
-
-def checksum(data: bytes) -> int:
-    data += bytes(len(data) % 2)
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 def throw(built: Built, devices: list[str], one: Aim, *, local: bool) -> None:
@@ -239,7 +232,7 @@ def _plain(sets: str) -> str:
 
 
 def _loadable(dump: str) -> str:
-    """Take away the counters, which iptables-restore wants by a flag, and nfacct, which needs objects and always matches."""
+    """Take away the counters, which iptables-restore wants by a flag, and nfacct: it needs objects, and always matches."""
     plain = re.sub(r"^ *(\[\d+:\d+\] )?", "", dump, flags=re.MULTILINE)
     return re.sub(r"-m nfacct --nfacct-name +\S+ ", "", plain)
 
@@ -330,8 +323,9 @@ def _nft_aims(raw: dict[str, Any]) -> Iterator[Packet]:
         for dst in [(192 << 24) + 513, OUTSIDE, *(_number(a) for a in addresses)]:
             for port in ports if protocol != ICMP else [0]:
                 yield Packet(
-                    family=4, src=OUTSIDE + 9, dst=dst, protocol=protocol, sport=1 if port else 0, dport=port, ident=77,
-                    type=8 if protocol == ICMP else 0, flags=SYN if protocol == TCP else 0, size=40 if protocol == TCP else 28,
+                    family=4, src=OUTSIDE + 9, dst=dst, protocol=protocol, sport=1 if port else 0, dport=port,
+                    ident=77, type=8 if protocol == ICMP else 0, flags=SYN if protocol == TCP else 0,
+                    size=40 if protocol == TCP else 28,
                 )  # fmt: skip
 
 

@@ -97,9 +97,8 @@ def _go_on(walk: Walk, state: Switch, bridge: Link, packet: Packet, *, seen: boo
     walk.step(stack, Stage.BRIDGE, f"{bridge.ifname}: {state.port} → {out.ifname}", packet)
     ended = bridge_chains(walk, stack, FORWARD, packet, state.port, out.ifname)
     if ended is None and seen:
-        names = {"iif": bridge.ifname, "oif": bridge.ifname, "physin": state.port, "physout": out.ifname}
         for hook in (FORWARD, POSTROUTING):
-            at = Traversal(walk, stack, hook, packet, **names)
+            at = Traversal(walk, stack, hook, packet, bridge.ifname, bridge.ifname, state.port, out.ifname)
             ended = call(at)
             if ended is not None:
                 return ended
@@ -113,8 +112,8 @@ def _port_for(walk: Walk, stack: Stack, bridge: Link, packet: Packet, came: str)
     for entry in stack.fdb.get((bridge.ifname, packet.dmac), ()):
         link = stack.links.get(entry.dev)
         if link is not None and link.master == bridge.ifname and link.up:
-            said = stack.pointer("fdb", entry.line, f"{entry.mac} dev {entry.dev}")
-            walk.step(stack, Stage.BRIDGE, f"{packet.dmac} is behind {entry.dev}", packet, said)
+            evidence = stack.pointer("fdb", entry.line, f"{entry.mac} dev {entry.dev}")
+            walk.step(stack, Stage.BRIDGE, f"{packet.dmac} is behind {entry.dev}", packet, evidence)
             return link
     beyond: Link | None = None
     for link in stack.namespace.links:

@@ -107,6 +107,8 @@ def _compound(kind: str, written: Term) -> Part:
             return bits
         case "elem":
             return constant(kind, body["val"])
+        case _:
+            pass
     raise Unmodelled(f"a constant of kind {written.kind}")
 
 

@@ -1,5 +1,6 @@
-"""Devices: what sends a frame, what receives one. Sources: net/core/dev.c, drivers/net/veth.c, macvlan.c,
-net/8021q/, drivers/net/bonding/.
+"""Devices: what sends a frame, what receives one.
+
+Sources: net/core/dev.c, drivers/net/veth.c, drivers/net/macvlan.c, net/8021q/, drivers/net/bonding/.
 """
 
 from __future__ import annotations
@@ -233,10 +234,10 @@ def arrive(walk: Walk, state: Arrive) -> State | End:
         return above
     if packet.vlan:
         return End(Verdict.DROPPED, f"no device here takes VLAN {packet.vlan}", stack.name, packet)
-    if packet.dmac and packet.dmac != BROADCAST_MAC and not int(packet.dmac[:2], 16) & 1:
-        if packet.dmac != link.address.lower() and link.address:
-            said = f"the frame is for {packet.dmac}, {dev} is {link.address}"
-            return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("links"))
+    single = packet.dmac and packet.dmac != BROADCAST_MAC and not int(packet.dmac[:2], 16) & 1
+    if single and link.address and packet.dmac != link.address.lower():
+        said = f"the frame is for {packet.dmac}, {dev} is {link.address}"
+        return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("links"))
     return Receive(stack, packet, dev)
 
 

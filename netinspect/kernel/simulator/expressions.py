@@ -91,7 +91,7 @@ def read(term: Any, at: Traversal) -> Read:
     return reader(term, at)
 
 
-def _payload(term: Term, at: Traversal) -> Read:  # noqa: PLR0911 - one for each reason why it cannot be read
+def _payload(term: Term, at: Traversal) -> Read:
     packet = at.packet
     if term["base"] is not None:
         return bits(packet, str(term["base"]), int(term["offset"]), int(term["len"]))

@@ -247,7 +247,7 @@ def _first6(entries: Sequence[Entry], flow: Flow) -> tuple[Entry, tuple[Way, ...
     """Give the best route (find_rr_leaf): of the lowest metric that serves, the one that routers prefer."""
     fit = [e for e in entries if e.source is None or _within(flow.src, e.source, 6)]
     for metric in sorted({e.route.metric for e in fit}):
-        serving = []
+        serving: list[tuple[Entry, tuple[Way, ...]]] = []
         for entry in fit:
             if entry.route.metric == metric:
                 if entry.route.type in _REFUSALS or entry.route.type == "throw":

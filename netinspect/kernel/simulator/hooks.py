@@ -152,7 +152,7 @@ class Hooks:
         return found
 
     def _order(self, family: str, table: str, chain: str) -> tuple[int, ...] | None:
-        """The later registered is called first, and handles grow (nf_hook_entries_grow)."""
+        """Tell who was registered later, and so is called first (nf_hook_entries_grow): handles grow."""
         handle = self._handles.get((family, table))
         own = self._ruleset.chains.get((family, table, chain))
         return None if handle is None or own is None else (-handle, -(own.handle or 0))

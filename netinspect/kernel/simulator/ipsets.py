@@ -155,7 +155,7 @@ def _split(value: str, parts: int) -> list[str]:
 def _protoport(word: str) -> tuple[str, int, int]:
     protocol, _, port = word.rpartition(":")
     if protocol in ("icmp", "icmpv6") or port in _ICMP_NAMES:
-        protocol, port = (protocol or "icmp"), port
+        protocol = protocol or "icmp"
         return "port", _NUMBERS[protocol], _ICMP_NAMES.get(port, _type_code(port))
     number_ = _NUMBERS[protocol] if protocol and not protocol.isdecimal() else int(protocol or 6)
     return "port", number_, int(port)

@@ -1,4 +1,7 @@
-"""A packet at its host: PREROUTING, INPUT, and who takes it. Sources: net/ipv4/ip_input.c, tcp_ipv4.c, udp.c, icmp.c."""
+"""A packet at its host: PREROUTING, INPUT, and who takes it.
+
+Sources: net/ipv4/ip_input.c, tcp_ipv4.c, udp.c, icmp.c.
+"""
 
 from __future__ import annotations
 
@@ -75,8 +78,10 @@ def deliver(walk: Walk, state: Deliver) -> State | End:
         return at.end(Verdict.DELIVERED, "the socket that waits for it takes it")
     if packet.is_error:
         return at.end(Verdict.DROPPED, "no connection of this host is meant")
+    if packet.inner is not None:
+        return at.end(Verdict.DROPPED, "it carries another packet, and no tunnel here takes it out")
     if packet.protocol in (ICMP, ICMPV6):
-        return _echo(walk, at)
+        return _echo(at)
     if packet.protocol in (TCP, UDP):
         return _socket(walk, at, state.dev)
     if packet.protocol == SCTP:
@@ -92,7 +97,7 @@ def _awaited(walk: Walk, name: str, packet: Packet) -> bool:
     return packet.inner is not None and (name, ends(packet.inner).inverse) in walk.waiting
 
 
-def _echo(walk: Walk, at: Traversal) -> End:
+def _echo(at: Traversal) -> End:
     packet = at.packet
     asks = packet.type in (ECHO_REQUEST, ECHO_REQUEST6)
     if not asks:
@@ -122,8 +127,7 @@ def _socket(walk: Walk, at: Traversal, dev: str) -> End:
     at.step(Stage.DELIVER, f"the socket on {found.address}:{found.port} takes it", evidence)
     # How much a server answers is not known; little always fits.
     answer = structs.replace(traversal.turned(packet, size=_SHORT[packet.family]), uid=owner(found), gid=_NOBODY_KNOWS)
-    ended = End(Verdict.DELIVERED, "a socket takes it", stack.name, packet, evidence, socket=found, answer=answer)
-    return ended
+    return End(Verdict.DELIVERED, "a socket takes it", stack.name, packet, evidence, socket=found, answer=answer)
 
 
 def owner(socket: Socket) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from netinspect.kernel.simulator.fib import Flow, dscp_class
 from netinspect.kernel.simulator.forks import Maybe, Truth
 from netinspect.kernel.simulator.listeners import listening
-from netinspect.kernel.simulator.tracking import INVALID, UNTRACKED, Ends
+from netinspect.kernel.simulator.tracking import INVALID, UNTRACKED, Ends, Entry
 from netinspect.kernel.simulator.traversal import Traversal
 from netinspect.model.iptables import IptablesRule, Masked, Match, Option, Prefix, SetReference, Span
 from netinspect.model.packet import (
@@ -131,7 +131,8 @@ def _port(which: str, span: Span, at: Traversal) -> Truth:
         return True
     if which in at.packet.loose:
         return Maybe(f"the {'source' if which == 'sport' else 'destination'} port is drawn")
-    return span.first <= getattr(at.packet, which) <= span.last
+    port: int = getattr(at.packet, which)
+    return span.first <= port <= span.last
 
 
 def _ported(wanted: int) -> dict[str, Callable[[Any, Traversal], Truth]]:
@@ -154,7 +155,7 @@ def _any_of(which: tuple[str, ...]) -> Callable[[Any, Traversal], Truth]:
 
 def _flags(value: tuple[tuple[str, ...], tuple[str, ...]], at: Traversal) -> Truth:
     mask, wanted = (_bits(v) for v in value)
-    return at.packet.protocol == TCP and at.packet.flags & mask == wanted
+    return bool(at.packet.protocol == TCP and at.packet.flags & mask == wanted)
 
 
 def _bits(names: tuple[str, ...]) -> int:
@@ -207,7 +208,7 @@ def _icmp(wanted: int, names: dict[str, tuple[int, int | None]]) -> Callable[[An
 
 # Connections.
 
-_STATUSES: Final = {
+_STATUSES: Final[dict[str, Callable[[Entry], bool]]] = {
     "EXPECTED": lambda _e: False,
     "SEEN_REPLY": lambda e: e.replied,
     "ASSURED": lambda e: e.assured,
@@ -234,7 +235,7 @@ def _state(names: tuple[str, ...], at: Traversal) -> Truth:
     )
 
 
-def _connection(option: Option, entry: Any, at: Traversal) -> Truth:
+def _connection(option: Option, entry: Entry, at: Traversal) -> Truth:
     value = option.value
     match option.flag:
         case "--ctstate" | "--state":
@@ -280,7 +281,7 @@ def _addrtype(options: tuple[Option, ...], at: Traversal) -> Truth:
 
 
 def _is_kind6(kind: str, address: int, wanted: set[str]) -> bool:
-    """Say whether an IPv6 address is of all the kinds that its bits tell, and of one that its route tells (match_type6)."""
+    """Say whether an IPv6 address is of all kinds that its bits tell, and of one that its route tells (match_type6)."""
     if ("multicast" in wanted and kind != "multicast") or ("unspec" in wanted and address):
         return False
     if "unicast" in wanted and (kind == "multicast" or not address):

@@ -143,7 +143,7 @@ def _manipulated(packet: Packet, target: Ends, *, source: bool) -> Packet:
 
 
 def _translated_error(packet: Packet, target: Ends, *, source: bool) -> Packet:
-    """The inner packet went the other way, so its other end is mapped (nf_nat_icmp_reply_translation)."""
+    """Map the inner packet's other end, since it went the other way (nf_nat_icmp_reply_translation)."""
     inner = packet.inner
     if inner is None:
         return packet

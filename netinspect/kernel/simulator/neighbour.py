@@ -93,7 +93,7 @@ def _ask(walk: Walk, stack: Stack, dev: str, family: int, address: int, packet: 
 
 
 def _asked(walk: Walk, stack: Stack, link: Link, heard: Heard, question: Question) -> bool:
-    """Send a request and its answer past all rules that see them (RFC 826; RFC 4861, sections 7.1 and 7.2)."""
+    """Send a request and its answer past all rules that see them (RFC 826; RFC 4861, sections 7.1, 7.2)."""
     other, port = heard.stack, heard.link
     family, address, own = question
     if family == 4:
@@ -271,7 +271,7 @@ def _paired(one: LinkData, other: LinkData) -> bool:
 def heard_by(
     world: World, stack: Stack, link: Link, seen: set[tuple[str, str]], vlan: int, crossed: tuple[Crossed, ...]
 ) -> Iterator[Heard | None]:
-    """Give who hears a broadcast that a link has received: the bridge and its other ports, or the link and its uppers."""
+    """Give who hears a broadcast that a link received: the bridge and its other ports, or the link and its uppers."""
     if not link.up:
         return
     seen.add((stack.name, link.ifname))

@@ -57,7 +57,9 @@ def _in_order(at: Traversal, called: Called, registered: Sequence[Registered]) -
     question = "which of the tables of the same priority was made later, and so is called first"
     if not at.walk.forks.take(question, ways, once=(at.stack.name, "order")):
         return registered
-    return sorted(reversed(registered), key=lambda r: r.priority)
+    backwards = list(registered)
+    backwards.reverse()
+    return sorted(backwards, key=lambda r: r.priority)
 
 
 def run(registered: Registered, at: Traversal) -> End | None:
@@ -108,7 +110,8 @@ def _confirm(at: Traversal) -> End | None:
     entry = at.entry
     if entry is None or entry.confirmed or at.packet.reply:
         return None
-    if at.walk.tracking.taken(at.stack, entry.zones[0], entry.original):
+    taken = at.walk.tracking.taken
+    if taken(at.stack, entry.zones[0], entry.original) or taken(at.stack, entry.zones[1], entry.back):
         return at.end(Verdict.DROPPED, "another connection has these addresses and ports already")
     at.walk.tracking.confirm(at.stack, entry)
     return None

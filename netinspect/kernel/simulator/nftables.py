@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from msgspec import Struct
 
@@ -75,10 +75,11 @@ class Elements:
         for unsure in value:
             if isinstance(unsure, Maybe):
                 return (unsure if any(True for _ in self.candidates(value)) else False), None
-        if value in self._exact:
-            return True, self._exact[value]
+        known = cast("tuple[Value, ...]", value)
+        if known in self._exact:
+            return True, self._exact[known]
         for key, data in self._wide:
-            if len(key) == len(value) and all(holds(k, v) for k, v in zip(key, value, strict=True)):
+            if len(key) == len(value) and all(holds(k, v) for k, v in zip(key, known, strict=True)):
                 return True, data
         return False, None
 
@@ -153,6 +154,8 @@ def run(tables: Tables, base: NftChain, at: Traversal) -> End | None:
                 return done
             case Next.ACCEPT:
                 return None
+            case _:
+                pass
 
 
 def _policy(tables: Tables, base: NftChain, at: Traversal) -> End | None:
@@ -192,7 +195,8 @@ def _shown(said: str, done: Done) -> str:
             return f"{said}: return"
         case End():
             return f"{said}: {done.verdict.value}"
-    return f"{said}: accept"
+        case _:
+            return f"{said}: accept"
 
 
 class Rule:
@@ -312,8 +316,7 @@ class Rule:
             term = data
         if isinstance(term, Term) and term.kind in ("range", "prefix"):
             part = constant(what, term)
-            assert isinstance(part, Interval)
-            return part.first, part.last
+            return (part.first, part.last) if isinstance(part, Interval) else None
         if isinstance(term, Term) and term.kind not in ("concat",):
             value = self.value(term)
             if not isinstance(value, int):
@@ -430,7 +433,7 @@ def _translation(*, source: bool) -> Callable[[Rule, Term], Done]:
 
 
 def _mapped(rule: Rule, term: Term, kind: str, *, source: bool) -> Done:
-    """A map that gives an address, or an address and a port."""
+    """Translate to what a map gives: an address, or an address and a port."""
     found, data = rule.look_up(term["key"], term["data"])
     if not found:
         return False

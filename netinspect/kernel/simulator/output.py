@@ -26,10 +26,10 @@ def send(walk: Walk, state: Send) -> State | End:
     if packet.is_error and stack.fib.address_type(packet.family, packet.src) != "local":
         # An error about a packet that was not for this host comes from the address that suits its way (icmp_send).
         packet = structs.replace(packet, src=0)
-    if packet.family == 4 and packet.src and not state.foreign:
-        if stack.fib.address_type(4, packet.src) != "local":
-            said = f"{text(packet.src, 4)} is no address of this host to send from"
-            return End(Verdict.UNREACHABLE, said, stack.name, packet, stack.pointer("routes4"))
+    ours = packet.family == 6 or not packet.src or state.foreign
+    if not ours and stack.fib.address_type(4, packet.src) != "local":
+        said = f"{text(packet.src, 4)} is no address of this host to send from"
+        return End(Verdict.UNREACHABLE, said, stack.name, packet, stack.pointer("routes4"))
     found = look_up(walk, stack, flow(stack, packet, oif=state.oif))
     evidence = pointer(stack, found, packet.family)
     if found.kind == "none" and state.oif:
@@ -64,7 +64,7 @@ def send(walk: Walk, state: Send) -> State | End:
 
 
 def _no_way_from_here(stack: Stack, packet: Packet, found: Found, evidence: Pointer | None) -> End:
-    """The sender is told by its own call, whatever the route says."""
+    """Tell the sender by its own call, whatever the route says."""
     ended = structs.replace(no_way(stack, packet, found, evidence), answer=None)
     return structs.replace(ended, verdict=Verdict.UNREACHABLE) if ended.verdict is Verdict.DROPPED else ended
 

@@ -1,5 +1,6 @@
-"""The route of a packet: for what is sent from here, and for what came in. Sources: net/ipv4/route.c, fib_frontend.c,
-ip_forward.c, net/ipv6/ip6_input.c, ip6_output.c, route.c.
+"""The route of a packet: for what is sent from here, and for what came in.
+
+Sources: net/ipv4/route.c, fib_frontend.c, ip_forward.c, net/ipv6/ip6_input.c, ip6_output.c, route.c.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def vrf_table(stack: Stack, dev: str) -> str:
 
 
 def look_up(walk: Walk, stack: Stack, asked: Flow) -> Found:
-    """Look a route up; what is not modelled in a rule is looked up as if it were not for this flow, and as if it were."""
+    """Look a route up in what was read."""
     four = asked.family == 4
     walk.needs(stack, *(("rules4", "routes4") if four else ("rules6", "routes6")))
     found = stack.fib.look_up(asked)

@@ -111,7 +111,8 @@ def _exchange(made: Walk, start: Send) -> tuple[str, list[Leg]]:
     """Walk the request, its answer, and of a TCP connection the first data and its acknowledgement."""
     legs = [_leg(made, start)]
     there = legs[0][1]
-    if there.answer is None or _refused_here(start, there):
+    carried = there.packet.inner is not None and not there.packet.is_error
+    if there.answer is None or carried or _refused_here(start, there):
         return _without_answer(start, there), legs
     sent = next((s.packet for s in legs[0][0] if s.namespace == start.stack.name), there.packet)
     made.waiting.add((start.stack.name, ends(sent).inverse))
@@ -161,7 +162,7 @@ def _back(made: Walk, there: End) -> Send:
 
 
 def _may_be_another(made: Walk, there: End) -> bool:
-    """Ask whether a socket may answer from an address that is not its host's (IP_TRANSPARENT), which ss does not say."""
+    """Ask whether a socket may answer from an address that is not its host's (IP_TRANSPARENT): ss does not say."""
     packet = there.packet
     if there.socket is None or packet.family != 4:
         return False
@@ -198,7 +199,7 @@ def _result(start: Send, back: End) -> str:
         return "unknown"
     if back.verdict is Verdict.LEFT:
         return "left"
-    if back.verdict is not Verdict.DELIVERED or back.namespace != start.stack.name:
+    if back.verdict is not Verdict.DELIVERED or back.namespace != start.stack.name or back.socket is not None:
         return "timeout"
     packet = back.packet
     if packet.protocol == TCP and packet.flags & RST:

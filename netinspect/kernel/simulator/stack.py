@@ -24,7 +24,6 @@ _DEFAULTS: Final = {
     "bridge/bridge-nf-filter-vlan-tagged": "0",
     "netfilter/nf_conntrack_tcp_loose": "1",
 }
-_WILDCARDS: Final = ("*", "[::]", "0.0.0.0", "::")
 
 
 class Stack:

@@ -41,7 +41,7 @@ class Leave(State):
 
 @dataclass(frozen=True)
 class Transmit(State):
-    """A frame at a device that is to send it; ``nexthop`` is the gateway, by which some tunnels choose their far end."""
+    """A frame at a device that is to send it; ``nexthop`` is the gateway, by which some tunnels find their far end."""
 
     dev: str
     nexthop: int | None = None

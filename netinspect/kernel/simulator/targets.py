@@ -66,10 +66,8 @@ def _drop(at: Traversal, _o: dict[str, Any], evidence: Pointer) -> Outcome:
 
 def reject(at: Traversal, kind: str, evidence: Pointer) -> End:
     """End with the answer that a rejection sends."""
-    if kind == "tcp-reset":
-        answer = traversal.reset(at.packet)
-    else:
-        answer = traversal.unreachable(at.packet, _REJECTIONS[kind])
+    reset = kind == "tcp-reset"
+    answer = traversal.reset(at.packet) if reset else traversal.unreachable(at.packet, _REJECTIONS[kind])
     return at.end(Verdict.REJECTED, f"a rule rejects it with {kind}", evidence, answer)
 
 
@@ -83,9 +81,8 @@ def _mark(at: Traversal, options: dict[str, Any], _e: Pointer) -> Outcome:
     return Next.CONTINUE
 
 
-def _set_mark(mark: int, options: dict[str, Any]) -> int:
+def _set_mark(mark: int, options: dict[str, Masked]) -> int:
     for flag, value in options.items():
-        assert isinstance(value, Masked)
         mask = _WORD if value.mask is None else value.mask
         match flag:
             case "--set-xmark":
@@ -96,7 +93,7 @@ def _set_mark(mark: int, options: dict[str, Any]) -> int:
                 return mark & value.value
             case "--or-mark":
                 return mark | value.value
-            case "--xor-mark":
+            case _:
                 return mark ^ value.value
     return mark
 

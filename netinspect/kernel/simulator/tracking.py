@@ -147,7 +147,10 @@ class Tracking:
 
     def taken(self, stack: Stack, zone: int, back: Ends) -> bool:
         """Say whether another connection already has this reply tuple (nf_nat_used_tuple)."""
-        return (stack.name, zone, back) in self._known
+        if (stack.name, zone, back) in self._known:
+            return True
+        collected = _collected(stack).get(back)
+        return collected is not None and _zone(collected[0], reply=collected[1]) == zone
 
 
 def track(tracking: Tracking, stack: Stack, packet: Packet, zones: tuple[int, int]) -> Packet:
@@ -172,7 +175,7 @@ def track(tracking: Tracking, stack: Stack, packet: Packet, zones: tuple[int, in
 
 
 def _related(tracking: Tracking, stack: Stack, packet: Packet, zones: tuple[int, int]) -> Packet:
-    """An ICMP error belongs to the connection of the packet that it is about (nf_conntrack_inet_error)."""
+    """Give an ICMP error the connection of the packet that it is about (nf_conntrack_inet_error)."""
     if packet.inner is None:
         return structs.replace(packet, state=INVALID)
     found = tracking.find(stack, zones, ends(packet.inner).inverse, packet)

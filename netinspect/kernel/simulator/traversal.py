@@ -104,7 +104,7 @@ def unreachable(packet: Packet, code: int, *, type_: int | None = None, mtu: int
     multicast = packet.dst >> 28 == _MULTICAST4 if four else packet.dst >> 120 == _MULTICAST6
     if packet.is_error or multicast or (four and packet.dst == 0xFFFFFFFF):
         return None
-    return Packet(
+    made = Packet(
         family=packet.family,
         src=packet.dst,
         dst=packet.src,
@@ -116,12 +116,12 @@ def unreachable(packet: Packet, code: int, *, type_: int | None = None, mtu: int
         size=min(packet.size + (28 if four else 48), 576 if four else 1280),
         tos=0xC0 if four else 0,
         loose=frozenset(_swap(f) for f in packet.loose),
-        **_attached(packet),
     )
+    return structs.replace(made, **_attached(packet))
 
 
 def _attached(packet: Packet) -> dict[str, object]:
-    """What the kernel sends about a packet belongs to its connection, the other way (nf_ct_attach)."""
+    """Give what the kernel sends about a packet its connection, the other way (nf_ct_attach)."""
     if packet.connection is None:
         return {"state": packet.state if packet.state == "UNTRACKED" else ""}
     return {"connection": packet.connection, "reply": not packet.reply, "state": "RELATED"}

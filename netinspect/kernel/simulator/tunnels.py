@@ -35,9 +35,10 @@ _IPV4_KINDS: Final = {"ipip": IPIP, "sit": IPV6, "gre": GRE, "gretap": GRE}
 
 def outer(packet: Packet, family: int, src: int, dst: int, protocol: int, overhead: int, **fields: object) -> Packet:
     """Give the packet that carries another; the mark and the sender's socket stay with it (iptunnel_xmit)."""
+    size = (packet.fragment or packet.size) + _IP_HEADER[family] + overhead
     made = Packet(
-        family=family, src=src, dst=dst, protocol=protocol, size=(packet.fragment or packet.size) + _IP_HEADER[family] + overhead,
-        inner=packet, mark=packet.mark, uid=packet.uid, gid=packet.gid, tos=0,
+        family=family, src=src, dst=dst, protocol=protocol, size=size, inner=packet, mark=packet.mark, uid=packet.uid,
+        gid=packet.gid,
     )  # fmt: skip
     return structs.replace(made, **fields)
 

@@ -22,7 +22,11 @@ class Blind(Exception):
 
 
 class Walk:
-    """One run through the forks. ``waiting`` are the sockets to which an answer may come, by what they would receive."""
+    """One run through the forks.
+
+    ``waiting`` are the sockets to which an answer may come, by what they would receive; ``learned`` are the neighbours
+    that have made themselves known meanwhile; ``balanced`` is what IPVS has given to whom.
+    """
 
     def __init__(self, world: World, forks: Forks) -> None:
         self.world = world

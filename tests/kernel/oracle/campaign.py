@@ -1,4 +1,4 @@
-"""Many scenes, one after another: ``python -m tests.kernel.oracle.campaign CASES [SEED]``; the first to fail are kept."""
+"""Many scenes, one after another: ``python -m tests.kernel.oracle.campaign CASES [SEED]``; what fails is kept."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class Campaign:
         for attempts in found.attempts:
             self.met.update(features.decided(attempts))
         for one in found.wrong:
-            self.wrong.append(
-                f"{seed} {made.name} probe {one.number} {one.probe}: real {one.real}, simulated {one.simulated}"
-            )
+            where = f"{seed} {made.name} probe {one.number}"
+            self.wrong.append(f"{where} {one.probe}: real {one.real}, simulated {one.simulated}")
 
     def report(self) -> str:
-        said = f"{self.cases} cases in {self.scenes} scenes: {self.agreed} agree, {self.unknown} unknown, {len(self.wrong)} wrong"
+        said = f"{self.cases} cases in {self.scenes} scenes"
+        said += f": {self.agreed} agree, {self.unknown} unknown, {len(self.wrong)} wrong"
         refused = f"; {len(self.refused)} scenes that the tools refuse" if self.refused else ""
         return f"{said}{refused}\n{features.report(self.present, self.met)}"
 

@@ -41,13 +41,13 @@ def packet(probe: Probe, outcome: Outcome, ident: int) -> Packet:
     family, dst = number(probe.dst)
     header = 20 if family == 4 else 40
     protocol = ICMPV6 if probe.protocol == "icmp" and family == 6 else _PROTOCOLS[probe.protocol]
-    ended: dict[str, int] = {"sport": outcome.sent_from[1] or 40000, "dport": probe.dport}
-    if protocol in (ICMP, ICMPV6):
-        ended = {"type": 8 if family == 4 else 128, "ident": ident}
+    icmp = protocol in (ICMP, ICMPV6)
     return Packet(
         family=family, src=number(probe.src)[1] if probe.src else 0, dst=dst, protocol=protocol, mark=probe.mark,
         uid=probe.uid, gid=0, size=header + (40 if protocol == TCP else 8 + probe.size),
-        df=probe.df or protocol == TCP, flags=SYN if protocol == TCP else 0, **ended,
+        df=probe.df or protocol == TCP, flags=SYN if protocol == TCP else 0,
+        sport=0 if icmp else outcome.sent_from[1] or 40000, dport=0 if icmp else probe.dport,
+        type=(8 if family == 4 else 128) if icmp else 0, ident=ident if icmp else 0,
     )  # fmt: skip
 
 

@@ -43,11 +43,14 @@ def present(scene: Scene) -> Iterator[tuple[str, str]]:
     """Give the features that a scene has, each once."""
     lines = [line for found in scene.setup.values() for line in found] + list(scene.links)
     by_kind = {
-        "match": " ".join(x for x in lines if "tables-" in x), "target": " ".join(x for x in lines if "tables-" in x),
+        "match": " ".join(x for x in lines if "tables-" in x),
+        "target": " ".join(x for x in lines if "tables-" in x),
         "set type": " ".join(x for x in lines if x.startswith("ipset create")),
-        "nft": " ".join(x for x in lines if x.startswith("nft")), "rule": " ".join(x for x in lines if " rule add" in x),
-        "route": " ".join(x for x in lines if " route " in x), "tunnel": " ".join(lines),
-    }  # fmt: skip
+        "nft": " ".join(x for x in lines if x.startswith("nft")),
+        "rule": " ".join(x for x in lines if " rule add" in x),
+        "route": " ".join(x for x in lines if " route " in x),
+        "tunnel": " ".join(lines),
+    }
     for kind, words in FEATURES.items():
         for word in words:
             prefix = {"match": "(?:-m |--)", "target": "-j ", "set type": " "}.get(kind, r"(?:^|\W)")

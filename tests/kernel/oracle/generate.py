@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a rule is one line
 """Random scenes: the topologies of nodes and pods, with rules, sets, routes and settings of every kind."""
 
 from __future__ import annotations

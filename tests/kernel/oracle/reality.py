@@ -173,7 +173,7 @@ class Session:
         kind = 128 if six else 8
         header = struct.pack("!BBHHH", kind, 0, 0, ident, 1)
         load = b"." * probe.size
-        sum_ = 0 if six else _checksum(header + load)
+        sum_ = 0 if six else checksum(header + load)
         made.send(struct.pack("!BBHHH", kind, 0, sum_, ident, 1) + load)
         self._select.register(made, selectors.EVENT_READ, ("echo", number))
 
@@ -206,7 +206,11 @@ class Session:
             load = b""
         number = _number(load, len(self.outcomes))
         if number is not None:
-            own, peer = made.getsockname(), made.getpeername()
+            try:
+                own, peer = made.getsockname(), made.getpeername()
+            except OSError:
+                # It has been reset meanwhile.
+                return
             self.outcomes[number].seen.append(Seen(ns, _plain(peer[0]), _plain(own[0]), own[1], peer[1]))
             with contextlib.suppress(OSError):
                 made.send(load[:8])
@@ -291,12 +295,13 @@ def _plain(address: str) -> str:
     return address.partition("%")[0]
 
 
-def _checksum(data: bytes) -> int:
+def checksum(data: bytes) -> int:
+    """Give the checksum of the Internet (RFC 1071)."""
     data += bytes(len(data) % 2)
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+    return int(~total & 0xFFFF)
 
 
 @contextlib.contextmanager

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a rule is one line
 """Random rules that mean something in a scene: they name its addresses, ports, devices, marks and sets."""
 
 from __future__ import annotations

@@ -168,7 +168,7 @@ def commands(lines: tuple[str, ...]) -> str:
         kind, _, rest = line.partition(" ")
         groups.setdefault(kind, []).append(rest)
     made = []
-    for kind in sorted(groups, key=lambda k: _ORDER.index(k)):
+    for kind in sorted(groups, key=_ORDER.index):
         rests = groups[kind]
         if kind == "sysctl":
             made += [f"echo {v} >/proc/sys/net/{k}" for k, _, v in (r.partition("=") for r in rests)]

@@ -1,4 +1,4 @@
-"""Scenes inside a user-mode kernel: ``python -m tests.kernel.oracle.user_mode SCENES [SEED]``, which run.sh boots it for."""
+"""Scenes inside a user-mode kernel, which run.sh boots: ``python -m tests.kernel.oracle.user_mode SCENES [SEED]``."""
 
 from __future__ import annotations
 
