@@ -1,5 +1,6 @@
 # Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
+CASES ?= 50000
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -42,13 +43,15 @@ demo-recording: $(STAMP) ## record the lab with its workloads as the demo that i
 		--kubeconfig "$$($(BIN)/python -m tests.lab kubeconfig --name demo)"
 	$(BIN)/python -m tests.lab down --name demo
 
-fuzz: $(STAMP) ## look for input that breaks a parser, for MINUTES (10)
+fuzz: $(STAMP) ## look for input that breaks a parser, for MINUTES (10), and for packets the simulator has wrong, in CASES
 	$(BIN)/pip install --quiet --group fuzz
 	$(BIN)/python -m tests.kernel.fuzz
+	$(BIN)/python -m tests.kernel.oracle.campaign $(CASES)
 
 bench: $(STAMP) ## the figures of benchmarks/README.md
 	$(BIN)/python -m benchmarks help
 	$(BIN)/python -m benchmarks rules
+	$(BIN)/python -m benchmarks walk
 	$(BIN)/python -m benchmarks map
 
 clean:

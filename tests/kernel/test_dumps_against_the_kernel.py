@@ -232,7 +232,7 @@ def _plain(sets: str) -> str:
 
 
 def _loadable(dump: str) -> str:
-    """Take away the counters, which iptables-restore wants by a flag, and nfacct: it needs objects, and always matches."""
+    """Take away the counters, which iptables-restore wants by a flag, and nfacct, which needs objects."""
     plain = re.sub(r"^ *(\[\d+:\d+\] )?", "", dump, flags=re.MULTILINE)
     return re.sub(r"-m nfacct --nfacct-name +\S+ ", "", plain)
 

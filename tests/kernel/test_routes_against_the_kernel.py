@@ -102,7 +102,8 @@ class Tables:
         selectors = {
             "fwmark": "fwmark 0x1", "fwmask": "fwmark 0x10/0xf0", "from": f"from {self.prefix()}",
             "to": f"to {self.prefix()}", "iif": f"iif {rng.choice([*DEVICES, 'lo'])}",
-            "oif": f"oif {rng.choice(DEVICES)}", "uidrange": "uidrange 1000-2000", "ipproto": f"ipproto {rng.choice(['tcp', 'udp'])}", "dport": "dport 53",
+            "oif": f"oif {rng.choice(DEVICES)}", "uidrange": "uidrange 1000-2000",
+            "ipproto": f"ipproto {rng.choice(['tcp', 'udp'])}", "dport": "dport 53",
             "ports": "ipproto tcp dport 80-90", "sport": "sport 1000-2000", "not": "not fwmark 0x1", "tos": "tos 0x10",
             "all": "from all",
         }  # fmt: skip

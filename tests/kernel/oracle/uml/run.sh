@@ -26,7 +26,7 @@ done
 shift $((OPTIND - 1))
 [ $# -gt 0 ] || { echo "run.sh: no command" >&2; exit 2; }
 for folder in "${folders[@]}"; do mkdir -p "$folder"; done
-run=$(mktemp -d "$here/run.XXXXXX")
+run=$(mktemp -d)
 printf '%s\n' "${folders[@]}" | sed '/^$/d' >"$run/folders"
 echo "$limit" >"$run/limit"
 echo "$modules" >"$run/modules"
@@ -38,10 +38,10 @@ echo "$modules" >"$run/modules"
 # A shell that knows $'...', in which %q may write.
 sed -i '1i [ -n "${BASH:-}" ] || exec bash "$0"' "$run/command"
 # Only needed where the CPU has AMX, harmless elsewhere.
-[ -e "$here/fpshim.so" ] || gcc -O2 -shared -fPIC -o "$here/fpshim.so" "$here/fpshim.c"
+gcc -O2 -shared -fPIC -o "$run/fpshim.so" "$here/fpshim.c"
 began=$(date +%s.%N)
 # A session of its own: should it not end by itself, it is stopped with all its processes. Pipes, as UML cannot poll files.
-LD_PRELOAD=$here/fpshim.so setsid --wait linux.uml mem="$memory" uml_dir="$run" umid=uml root=/dev/root rootfstype=hostfs rootflags=/ ro \
+LD_PRELOAD=$run/fpshim.so setsid --wait linux.uml mem="$memory" uml_dir="$run" umid=uml root=/dev/root rootfstype=hostfs rootflags=/ ro \
   init="$here/init.sh" UMLRUN="$run" console=tty0 con=null con0=null,fd:5 con1=null,fd:6 con2=null,fd:7 quiet \
   </dev/null 5> >(cat >"$run/kernel.log") 6> >(cat) 7> >(cat >&2) >"$run/uml.log" 2>&1 &
 uml=$!
