@@ -28,8 +28,7 @@ def send(walk: Walk, state: Send) -> State | End:
         packet = structs.replace(packet, src=0)
     ours = packet.family == 6 or not packet.src or state.foreign
     if not ours and stack.fib.address_type(4, packet.src) != "local":
-        said = f"{text(packet.src, 4)} is no address of this host to send from"
-        return End(Verdict.UNREACHABLE, said, stack.name, packet, stack.pointer("routes4"))
+        return _not_ours(stack, packet)
     found = look_up(walk, stack, flow(stack, packet, oif=state.oif))
     evidence = pointer(stack, found, packet.family)
     if found.kind == "none" and state.oif:
@@ -49,6 +48,8 @@ def send(walk: Walk, state: Send) -> State | End:
         packet = structs.replace(packet, src=own)
         if packet.family == 4 and packet.uid is not None:
             # A socket that connects looks again from the address that it was given (ip_route_connect).
+            if stack.fib.address_type(4, own) != "local":
+                return _not_ours(stack, packet)
             found = look_up(walk, stack, flow(stack, packet, oif=state.oif))
             evidence = pointer(stack, found, packet.family)
             if not found.ways:
@@ -61,6 +62,11 @@ def send(walk: Walk, state: Send) -> State | End:
         said = f"it is {packet.size} bytes long, the way takes {mtu}, and it may not be fragmented"
         return End(Verdict.UNREACHABLE, said, stack.name, packet, evidence)
     return _output(walk, stack, packet, found, way)
+
+
+def _not_ours(stack: Stack, packet: Packet) -> End:
+    said = f"{text(packet.src, 4)} is no address of this host to send from"
+    return End(Verdict.UNREACHABLE, said, stack.name, packet, stack.pointer("routes4"))
 
 
 def _no_way_from_here(stack: Stack, packet: Packet, found: Found, evidence: Pointer | None) -> End:

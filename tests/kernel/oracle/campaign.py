@@ -62,7 +62,7 @@ class Campaign:
 
 
 def shrunk(made: Scene, number: int) -> Scene:
-    """Give the smallest scene that still fails: its one probe, and only the lines that matter."""
+    """Give the smallest scene that still fails: its one probe, and only the lines and the listeners that matter."""
     smallest = structs.replace(made, probes=(made.probes[number],))
     if not _fails(smallest):
         return made
@@ -72,6 +72,10 @@ def shrunk(made: Scene, number: int) -> Scene:
             smallest = _without(smallest, ns)
         if smallest == before:
             break
+    for ns in made.listeners:
+        tried = structs.replace(smallest, listeners={**smallest.listeners, ns: ()})
+        if _fails(tried):
+            smallest = tried
     return smallest
 
 

@@ -68,7 +68,8 @@ def said(one: Attempt, probe: Probe) -> tuple[str, Seen | None]:
     ):
         p = ended.packet
         seen = Seen(
-            ended.namespace, text(p.src, p.family), text(p.dst, p.family), ended.socket.port,
+            ended.namespace, text(p.src, p.family), text(p.dst, p.family),
+            ended.socket.port if probe.protocol == "udp" else p.dport,
             None if "sport" in p.loose else p.sport, p.mark if probe.protocol == "udp" else None,
         )  # fmt: skip
     return one.result, seen
