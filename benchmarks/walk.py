@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 import gc
-import json
 import statistics
 import time
 
 from benchmarks import rules
-from netinspect.kernel.namespace import Namespace
 from netinspect.kernel.simulator.simulate import walk
-from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.states import Receive
 from netinspect.kernel.simulator.world import World
-from netinspect.model.evidence import NamespaceEvidence, Section
 from netinspect.model.packet import SYN, TCP, Packet
 from netinspect.model.walk import Branch
+from tests.kernel.small_node import node, sections
 
 SIZES = (100, 1_000, 10_000)
 WALKS = 40
-LINKS = [
-    {"ifindex": 1, "ifname": "lo", "link_type": "loopback", "flags": ["UP", "LOWER_UP"], "mtu": 65536},
-    {"ifindex": 2, "ifname": "eth0", "flags": ["UP", "LOWER_UP"], "mtu": 1500, "address": "02:00:00:00:00:01",
-     "addr_info": [{"family": "inet", "local": "192.0.2.1", "prefixlen": 24, "scope": "global"}]},
-    {"ifindex": 3, "ifname": "cni0", "flags": ["UP", "LOWER_UP"], "mtu": 1450, "address": "02:00:00:00:00:02",
-     "addr_info": [{"family": "inet", "local": "10.243.0.1", "prefixlen": 24, "scope": "global"}]},
-]  # fmt: skip
-ROUTES = (
-    "default via 192.0.2.254 dev eth0\n10.243.0.0/24 dev cni0 src 10.243.0.1\nlocal 192.0.2.1 dev eth0 table local\n"
-    "local 10.243.0.1 dev cni0 table local\n"
-)
-RULES = "0: from all lookup local\n32766: from all lookup main\n32767: from all lookup default\n"
-NEIGHBOURS = [{"dst": "192.0.2.254", "dev": "eth0", "lladdr": "02:00:00:00:00:fe", "state": ["PERMANENT"]}]
-SYSCTL = "/proc/sys/net/ipv4/ip_forward:1\n/proc/sys/net/ipv4/conf/cni0/forwarding:1\n"
 
 
 def iptables(services: int) -> dict[str, str]:
@@ -46,16 +29,6 @@ def iptables(services: int) -> dict[str, str]:
 def nftables(services: int) -> dict[str, str]:
     """Give that of its nftables mode."""
     return {"nftables": rules.nft_services(services)}
-
-
-def node(sections: dict[str, str]) -> Stack:
-    """Give a node with these rules and nothing else that matters."""
-    found = {
-        "links": json.dumps(LINKS), "routes4": ROUTES, "rules4": RULES, "neighbours": json.dumps(NEIGHBOURS),
-        "sysctl": SYSCTL, **dict.fromkeys(("iptables-nft", "iptables-legacy", "nftables", "nexthops"), ""), **sections,
-    }  # fmt: skip
-    made = {name: Section(name, text, exit_code=0) for name, text in found.items()}
-    return Stack("n1", Namespace(NamespaceEvidence("n1", made)), host=True)
 
 
 def go(world: World, service: int) -> tuple[Branch, ...]:
@@ -75,10 +48,10 @@ def main() -> None:
     for mode in (iptables, nftables):
         least: list[float] = []
         for services in SIZES:
-            sections = mode(services)
+            rules_of = mode(services)
             gc.collect()
             begun = time.perf_counter()
-            world = World([node(sections)])
+            world = World([node(sections(rules_of))])
             go(world, services // 2)
             first = time.perf_counter() - begun
             taken = []

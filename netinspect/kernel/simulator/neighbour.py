@@ -105,14 +105,16 @@ def _asked(walk: Walk, stack: Stack, link: Link, heard: Heard, question: Questio
         told = Packet(family=6, src=address, dst=own, protocol=ICMPV6, type=_ADVERTISEMENT, ttl=_NEAR, size=72)
     asked = structs.replace(asked, smac=link.address.lower())
     told = structs.replace(told, smac=port.address.lower(), dmac=link.address.lower())
-    came = heard.crossed
-    there = (*_out_of(stack, link), *_in_bridges(came, family), *_into(other, port, heard.by))
+    sent_by = next((goes for _, _, came, goes in heard.crossed if not came), "")
+    crossed = tuple(one for one in heard.crossed if one[2])
+    there = (*_out_of(stack, link, sent_by), *_in_bridges(crossed, family), *_into(other, port, heard.by))
     if not _passes(walk, asked, there):
         return False
     # Who is asked learns who asks.
     walk.learned[other.name, port.ifname, family, own] = link.address.lower()
-    back = tuple((s, b, o, i) for s, b, i, o in reversed(came))
-    return _passes(walk, told, (*_out_of(other, port, heard.by), *_in_bridges(back, family), *_into(stack, link)))
+    back = tuple((s, b, o, i) for s, b, i, o in reversed(crossed))
+    answer = (*_out_of(other, port, heard.by), *_in_bridges(back, family), *_into(stack, link, sent_by))
+    return _passes(walk, told, answer)
 
 
 class Hook(NamedTuple):
@@ -175,7 +177,8 @@ def calls_ip(stack: Stack, bridge: Link, family: int) -> bool:
     return bool(own) or stack.sysctl(f"bridge/bridge-nf-call-ip{six}tables") != "0"
 
 
-# A bridge on the way of a broadcast: where it is, the port by which it came and the one by which it went on.
+# A bridge on the way of a broadcast: where it is, the port by which it came and the one by which it went on. What the
+# host itself sends by its bridge came by none.
 Crossed = tuple[Stack, Link, str, str]
 
 
@@ -233,9 +236,7 @@ def _behind_bridge(
         if port.master == bridge.ifname and port.up and port.ifname != came:
             if isolated and (port.port or BridgePortData()).isolated:
                 continue
-            # What the host itself sends does not cross its bridge.
-            on = (*crossed, (stack, bridge, came, port.ifname)) if came else crossed
-            yield from hears(world, stack, port, seen, 0, on)
+            yield from hears(world, stack, port, seen, 0, (*crossed, (stack, bridge, came, port.ifname)))
 
 
 def _behind_vxlan(

@@ -1,0 +1,154 @@
+"""What was not read or is not modelled is said to be unknown, and the walk goes on beside it."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import structs
+
+from netinspect.kernel.simulator.forks import MOST_BRANCHES, Forks, Way, explore
+from netinspect.kernel.simulator.simulate import walk
+from netinspect.kernel.simulator.stack import Stack
+from netinspect.kernel.simulator.states import Receive
+from netinspect.kernel.simulator.world import World
+from netinspect.model.evidence import Section
+from netinspect.model.packet import SCTP, SYN, TCP, Packet
+from netinspect.model.walk import Branch, Verdict
+from tests.kernel.small_node import node, sections
+
+POD, OUTSIDE, OWN = (10 << 24) + (243 << 16) + 7, (198 << 24) + (51 << 16) + (100 << 8) + 9, (192 << 24) + 513
+PACKET = Packet(family=4, src=POD, dst=OUTSIDE, protocol=TCP, sport=40000, dport=80, flags=SYN)
+
+
+def through(stack: Stack, packet: Packet = PACKET) -> tuple[Branch, ...]:
+    return walk(World([stack]), Receive(stack, packet, "cni0"))
+
+
+def rules(*lines: str) -> dict[str, str]:
+    added = "".join(f"-A FORWARD {line}\n" for line in lines)
+    return {"iptables-nft": f"*filter\n:FORWARD ACCEPT [0:0]\n{added}COMMIT\n"}
+
+
+def ends(branches: tuple[Branch, ...]) -> list[Verdict]:
+    return [b.end.verdict for b in branches]
+
+
+def test_what_is_known_has_one_way() -> None:
+    (only,) = through(node(sections({})))
+    assert (only.end.verdict, only.probability) == (Verdict.LEFT, 1.0)
+
+
+@pytest.mark.parametrize("section", ["iptables-nft", "nftables", "routes4", "rules4", "sysctl"])
+def test_a_section_that_was_not_read_forks_and_is_named(section: str) -> None:
+    found = sections({})
+    found[section] = Section(section, exit_code=1, stderr="Operation not permitted")
+    branches = through(node(found))
+    unknown = [b for b in branches if b.end.verdict is Verdict.UNKNOWN]
+    assert unknown
+    assert section in unknown[0].end.reason + unknown[0].end.settles
+    assert unknown[0].probability is None
+    assert any(section in x.question for x in unknown[0].assumptions)
+
+
+def test_a_ruleset_that_ends_early_is_not_taken_for_a_whole_one() -> None:
+    found = sections(rules("-p udp -j DROP"))
+    found["iptables-nft"] = Section("iptables-nft", found["iptables-nft"].text[:-8], exit_code=None)
+    assert Verdict.UNKNOWN in ends(through(node(found)))
+
+
+@pytest.mark.parametrize("match", ["-m recent --name x --rcheck", "-m bpf --bytecode 1", "-m invented --yes"])
+def test_a_match_that_is_not_modelled_goes_both_ways(match: str) -> None:
+    branches = through(node(sections(rules(f"{match} -j DROP"))))
+    assert set(ends(branches)) == {Verdict.DROPPED, Verdict.LEFT}
+    assert {b.probability for b in branches} == {None}
+    (dropped,) = [b for b in branches if b.end.verdict is Verdict.DROPPED]
+    assert dropped.end.evidence is not None
+    assert (dropped.end.evidence.section, dropped.end.evidence.line) == ("iptables-nft", 3)
+
+
+def test_a_target_that_is_not_modelled_ends_unknown() -> None:
+    (only,) = through(node(sections(rules("-p tcp -j INVENTED"))))
+    assert only.end.verdict is Verdict.UNKNOWN
+    assert "INVENTED" in only.end.reason
+
+
+def test_what_is_decided_whatever_the_unknown_rule_does_is_known() -> None:
+    branches = through(node(sections(rules("-m recent --name x --rcheck -j DROP", "-p tcp -j DROP"))))
+    assert set(ends(branches)) == {Verdict.DROPPED}
+
+
+def test_more_ways_than_are_looked_at_are_said_to_be_unknown() -> None:
+    marks = (f"-m recent --name x{n} --rcheck -j MARK --set-xmark 0x{n}/0xff" for n in range(9))
+    branches = through(node(sections(rules(*marks))))
+    assert len(branches) == MOST_BRANCHES + 1
+    assert branches[-1].end.verdict is Verdict.UNKNOWN
+
+
+def test_what_is_no_ruleset_is_unknown_and_not_empty() -> None:
+    for text in ("{", '{"nftables": 7}', '{"nftables": [{"chain": 1}]}'):
+        branches = through(node(sections({"nftables": text})))
+        assert Verdict.UNKNOWN in ends(branches), text
+
+
+def test_multicast_and_sctp_sockets_are_not_guessed() -> None:
+    group = (239 << 24) + 1
+    assert ends(through(node(sections({})), structs.replace(PACKET, dst=group))) == [Verdict.UNKNOWN]
+    for_this_host = structs.replace(PACKET, dst=OWN, protocol=SCTP)
+    assert ends(through(node(sections({})), for_this_host)) == [Verdict.UNKNOWN]
+
+
+def test_a_loop_of_chains_ends() -> None:
+    """No kernel would have loaded it; a recording may hold it."""
+    text = "*filter\n:FORWARD ACCEPT [0:0]\n:A - [0:0]\n:B - [0:0]\n-A FORWARD -j A\n-A A -j B\n-A B -j A\nCOMMIT\n"
+    assert len(through(node(sections({"iptables-nft": text})))) == 1
+
+
+def test_every_way_through_the_forks_is_gone_once() -> None:
+    def run(forks: Forks) -> tuple[int, ...]:
+        first = forks.take("a", [Way("0", 0.5), Way("1", 0.5)])
+        if first:
+            return (first, forks.take("b", [Way("0", 0.25), Way("1", 0.25), Way("2", 0.5)]))
+        again = forks.take("a", [Way("0"), Way("1")], once="same")
+        return (first, again, forks.take("a", [Way("0"), Way("1")], once="same"))
+
+    runs, whole = explore(run)
+    assert whole
+    found = {r.result: r.forks.probability for r in runs}
+    assert found == {(0, 0, 0): None, (0, 1, 1): None, (1, 0): 0.125, (1, 1): 0.125, (1, 2): 0.25}
+    assert len(runs) == len(found)
+
+
+_TABLE = {"family": "ip", "table": "t"}
+_BASE = {"type": "filter", "hook": "forward", "prio": 0, "policy": "accept"}
+_PORT = {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 80}}
+_NFT = [
+    {"metainfo": {"version": "1.1.1"}},
+    {"table": {"family": "ip", "name": "t", "handle": 1}},
+    {"chain": {**_TABLE, "name": "c", "handle": 1, **_BASE}},
+    {"rule": {**_TABLE, "chain": "c", "handle": 2, "expr": [_PORT, {"drop": None}]}},
+]
+BROKEN = {
+    **rules("-p tcp -m multiport --dports 80,443 -j REJECT", "-m set --match-set s src -j DROP"),
+    "nftables": json.dumps({"nftables": _NFT}),
+    "ipset": "create s hash:net family inet hashsize 1024 maxelem 65536\nadd s 10.243.0.0/24\n",
+}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(sorted(sections(BROKEN))), st.integers(0, 2**32), st.integers(1, 4))
+def test_broken_state_is_walked_without_a_crash(section: str, seed: int, cuts: int) -> None:
+    """Bytes of one section are changed, doubled or lost: whatever comes out, it is a verdict."""
+    rng = random.Random(seed)
+    found = sections(BROKEN)
+    text = found[section].text
+    for _ in range(cuts):
+        at = rng.randrange(len(text) + 1)
+        odd = rng.choice(["", "0", "\x00", "-", '"', "}", "ÿ", text[at : at + 20] * 2])
+        text = text[:at] + odd + text[at + rng.randrange(3) :]
+    found[section] = Section(section, text, exit_code=0)
+    for branch in through(node(found)):
+        assert isinstance(branch.end.verdict, Verdict)
