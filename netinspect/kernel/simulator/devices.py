@@ -245,8 +245,8 @@ def _above(walk: Walk, stack: Stack, link: Link, packet: Packet) -> State | None
     """Give the macvlan or ipvlan on a device that a frame is for; it may live in another namespace of the node."""
     if link.kind in ("macvlan", "ipvlan"):
         return None
-    for other, upper in walk.world.uppers:
-        if other.node != stack.node or not upper.up:
+    for other, upper in walk.world.uppers(stack.node):
+        if not upper.up:
             continue
         below = walk.world.lower(other, upper)
         if below is None or below[0] is not stack or below[1].ifname != link.ifname:

@@ -289,8 +289,8 @@ def heard_by(
             yield from _behind_bridge(world, stack, master, seen, link.ifname, crossed)
         return
     yield Heard(stack, link, crossed)
-    for other, upper in world.uppers:
-        if upper.up and other.node == stack.node and (below := world.lower(other, upper)) and below[1] is link:
+    for other, upper in world.uppers(stack.node):
+        if upper.up and (below := world.lower(other, upper)) and below[1] is link:
             yield Heard(other, upper, crossed)
 
 

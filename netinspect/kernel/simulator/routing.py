@@ -120,14 +120,14 @@ def route(walk: Walk, state: Route) -> State | End:
     found = look_up(walk, stack, flow(stack, packet, iif=state.dev))
     evidence = pointer(stack, found, 4)
     if found.kind in ("local", "broadcast"):
-        return _source_check(walk, state, None, evidence) or Deliver(stack, packet, state.dev, state.physin)
+        return _source_check(walk, state, None) or Deliver(stack, packet, state.dev, state.physin)
     if not forwarding:
         return End(Verdict.DROPPED, f"forwarding is off for {state.dev}", stack.name, packet, _conf(stack, state.dev))
     if found.kind != "unicast":
         return no_way(stack, packet, found, evidence)
     way = choose(walk, found.ways, stack, evidence)
     walk.step(stack, Stage.ROUTE, f"{text(packet.dst, 4)} {_said(way)}", packet, evidence)
-    return _source_check(walk, state, way.dev, evidence) or Forward(stack, packet, state.dev, found, way, state.physin)
+    return _source_check(walk, state, way.dev) or Forward(stack, packet, state.dev, found, way, state.physin)
 
 
 def _conf(stack: Stack, dev: str) -> Pointer:
@@ -149,7 +149,7 @@ def _martian(stack: Stack, packet: Packet, dev: str) -> str:
     return ""
 
 
-def _source_check(walk: Walk, state: Route, oif: str | None, _evidence: Pointer | None) -> End | None:
+def _source_check(walk: Walk, state: Route, oif: str | None) -> End | None:
     """Check that the source is one that may come in there (fib_validate_source, rp_filter of RFC 3704)."""
     stack, packet, dev = state.stack, state.packet, state.dev
     strictness = stack.either(dev, "rp_filter")

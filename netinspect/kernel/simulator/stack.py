@@ -10,7 +10,8 @@ from netinspect.kernel.namespace import Missing, Namespace
 from netinspect.kernel.simulator.fib import Fib
 from netinspect.kernel.simulator.hooks import Hooks
 from netinspect.kernel.simulator.ipsets import Sets
-from netinspect.model.kernel import FdbEntry, Link, LinkAddress, Neighbour, Socket, VirtualService
+from netinspect.kernel.simulator.tracking import Ends, by_tuple
+from netinspect.model.kernel import Connection, FdbEntry, Link, LinkAddress, Neighbour, Socket, VirtualService
 from netinspect.model.packet import PROTOCOLS, number
 from netinspect.model.walk import Pointer
 
@@ -114,6 +115,11 @@ class Stack:
             if (protocol := PROTOCOLS.get(socket.protocol)) is not None:
                 found[protocol, socket.port].append(socket)
         return {key: tuple(sockets) for key, sockets in found.items()}
+
+    @cached_property
+    def connections(self) -> dict[Ends, tuple[Connection, bool]]:
+        """Give the tracked connections by both of their tuples, and whether it is the reply's."""
+        return by_tuple(self.namespace.connections)
 
     @cached_property
     def virtual_services(self) -> tuple[VirtualService, ...]:

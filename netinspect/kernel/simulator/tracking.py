@@ -5,7 +5,7 @@ Sources: net/netfilter/nf_conntrack_core.c, nf_conntrack_proto_tcp.c, nf_conntra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -117,13 +117,13 @@ class Tracking:
                 return self.entries[found[0]], reply
         if packet.loose & {"sport", "dport"}:
             return None
-        collected = _collected(stack).get(one)
+        collected = stack.connections.get(one)
         if collected is None:
             return None
         connection, reply = collected
         if zones[reply] != _zone(connection, reply=reply) or (connection.state in _CLOSED and not reply):
             return None
-        entry = self.open(stack, _read(connection, connection.original), zones)
+        entry = self.open(_read(connection, connection.original), zones)
         entry.back = _read(connection, connection.reply)
         entry.mark = connection.mark
         entry.replied = "UNREPLIED" not in connection.status
@@ -133,7 +133,7 @@ class Tracking:
         self.confirm(stack, entry)
         return entry, reply
 
-    def open(self, stack: Stack, original: Ends, zones: tuple[int, int]) -> Entry:  # noqa: ARG002
+    def open(self, original: Ends, zones: tuple[int, int]) -> Entry:
         """Begin a connection; it is found again once it is confirmed."""
         entry = Entry(len(self.entries), original, original.inverse, zones)
         self.entries.append(entry)
@@ -149,7 +149,7 @@ class Tracking:
         """Say whether another connection already has this reply tuple (nf_nat_used_tuple)."""
         if (stack.name, zone, back) in self._known:
             return True
-        collected = _collected(stack).get(back)
+        collected = stack.connections.get(back)
         return collected is not None and _zone(collected[0], reply=collected[1]) == zone
 
 
@@ -166,7 +166,7 @@ def track(tracking: Tracking, stack: Stack, packet: Packet, zones: tuple[int, in
     if found is None:
         if not _may_begin(stack, packet):
             return structs.replace(packet, state=INVALID)
-        entry = tracking.open(stack, one, zones)
+        entry = tracking.open(one, zones)
         return structs.replace(packet, connection=entry.number, state=NEW, reply=False)
     entry, reply = found
     entry.replied = entry.replied or reply
@@ -197,16 +197,13 @@ def _may_begin(stack: Stack, packet: Packet) -> bool:
     return True
 
 
-def _collected(stack: Stack) -> dict[Ends, tuple[Connection, bool]]:
-    """Give the collected connections by both of their tuples; made once for a namespace."""
-    found: dict[Ends, tuple[Connection, bool]] | None = stack.__dict__.get("_connections")
-    if found is None:
-        found = {}
-        for connection in stack.namespace.connections:
-            if connection.protocol in PROTOCOLS:
-                found[_read(connection, connection.original)] = connection, False
-                found.setdefault(_read(connection, connection.reply), (connection, True))
-        stack.__dict__["_connections"] = found
+def by_tuple(connections: Iterable[Connection]) -> dict[Ends, tuple[Connection, bool]]:
+    """Give the collected connections by both of their tuples, and whether it is the reply's."""
+    found: dict[Ends, tuple[Connection, bool]] = {}
+    for connection in connections:
+        if connection.protocol in PROTOCOLS:
+            found[_read(connection, connection.original)] = connection, False
+            found.setdefault(_read(connection, connection.reply), (connection, True))
     return found
 
 

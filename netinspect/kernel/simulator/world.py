@@ -63,8 +63,8 @@ class World:
             return (stack, found) if found else None
         there = [
             (s, s.by_index[link.link_index])
-            for s in self.stacks.values()
-            if s.node == stack.node and s is not stack and link.link_index in s.by_index
+            for s in self._of_node[stack.node]
+            if s is not stack and link.link_index in s.by_index
         ]
         # What another device stands on is the node's own, where that is not the only one with the index.
         hosted = [p for p in there if p[0].host and p[1].kind not in ("macvlan", "ipvlan")] or there
@@ -73,21 +73,30 @@ class World:
     def siblings(self, stack: Stack, link: Link) -> Iterator[Port]:
         """Give the other devices of the same kind on the same lower device."""
         below = self.lower(stack, link)
-        for other, candidate in self.uppers:
+        for other, candidate in self.uppers(stack.node):
             if candidate.kind == link.kind and candidate is not link and candidate.up:
                 lower = self.lower(other, candidate)
                 if below is not None and lower is not None and lower[1] is below[1]:
                     yield other, candidate
 
+    def uppers(self, node: str) -> tuple[Port, ...]:
+        """Give the devices of a node that stand on another one's back."""
+        return self._uppers.get(node, ())
+
     @cached_property
-    def uppers(self) -> tuple[Port, ...]:
-        """Give all devices that stand on another one's back."""
-        return tuple(
-            (s, k)
-            for s in self.stacks.values()
-            for k in s.namespace.links
-            if k.kind in ("macvlan", "macvtap", "ipvlan")
-        )
+    def _uppers(self) -> dict[str, tuple[Port, ...]]:
+        kinds = ("macvlan", "macvtap", "ipvlan")
+        return {
+            node: tuple((s, k) for s in stacks for k in s.namespace.links if k.kind in kinds)
+            for node, stacks in self._of_node.items()
+        }
+
+    @cached_property
+    def _of_node(self) -> dict[str, list[Stack]]:
+        found: dict[str, list[Stack]] = defaultdict(list)
+        for stack in self.stacks.values():
+            found[stack.node].append(stack)
+        return found
 
     def wired(self, stack: Stack, link: Link) -> bool:
         """Say whether a link leads out of what was read: hardware, or a veth whose other end nobody has read."""
