@@ -5,6 +5,7 @@ Sources: net/netfilter/nf_nat_core.c, nf_nat_masquerade.c, nf_nat_redirect.c.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, structs
@@ -50,14 +51,19 @@ def setup(at: Traversal, entry: Entry, wanted: Range, *, source: bool, evidence:
     if loose:
         at.packet = structs.replace(at.packet, loose=at.packet.loose | {"sport" if source else "dport"})
     if mapped != plain:
-        which = "source" if source else "destination"
-        was, now = (plain.src, plain.sport), (mapped.src, mapped.sport)
-        if not source:
-            was, now = (plain.dst, plain.dport), (mapped.dst, mapped.dport)
-        if plain.protocol in (ICMP, ICMPV6):
-            was, now = (was[0], 0), (now[0], 0)
-        said = f"{which} {end(*was, plain.family)} becomes {end(*now, plain.family)}"
+        said = becomes(plain, mapped, source=source)
         at.step(Stage.NAT, said + (" (the port is drawn)" if loose else ""), evidence)
+
+
+def becomes(plain: Ends, mapped: Ends, *, source: bool) -> str:
+    """Say what a translation makes of one end of a packet."""
+    which = "source" if source else "destination"
+    was, now = (plain.src, plain.sport), (mapped.src, mapped.sport)
+    if not source:
+        was, now = (plain.dst, plain.dport), (mapped.dst, mapped.dport)
+    if plain.protocol in (ICMP, ICMPV6):
+        was, now = (was[0], 0), (now[0], 0)
+    return f"{which} {end(*was, plain.family)} becomes {end(*now, plain.family)}"
 
 
 def _with(of: Ends, *, source: bool, address: int | None = None, port: int | None = None) -> Ends:
@@ -104,8 +110,9 @@ def _port(at: Traversal, entry: Entry, mapped: Ends, wanted: Range, *, source: b
     if not source and not wanted.random:
         return low, False
     drawn = own if low <= own <= high else low
-    while at.walk.tracking.taken(at.stack, entry.zones[1], _with(mapped, source=source, port=drawn).inverse):
-        drawn = drawn + 1 if drawn < high else low
+    for port in chain(range(drawn, high + 1), range(low, drawn)):
+        if not at.walk.tracking.taken(at.stack, entry.zones[1], _with(mapped, source=source, port=port).inverse):
+            return port, not icmp
     return drawn, not icmp
 
 

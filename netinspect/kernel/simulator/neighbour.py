@@ -307,7 +307,9 @@ def _answers(walk: Walk, stack: Stack, link: Link, asked: Question) -> bool:
         return (own is not None and own[0].ifname == link.ifname) or bool(proxied)
     # The request is routed as a packet from who asks would be, source check and all.
     request = Packet(family=4, src=asked.own, dst=address, protocol=0)
+    steps = len(walk.steps)
     routed = route(walk, Route(stack, request, link.ifname))
+    del walk.steps[steps:]
     if isinstance(routed, Deliver):
         ignore = stack.either(link.ifname, "arp_ignore")
         return not ignore or any(a.family == "inet" and number(a.local)[1] == address for a in link.addresses)

@@ -10,7 +10,7 @@ from netinspect.kernel.simulator.forks import Way
 from netinspect.kernel.simulator.hooks import CONNTRACK, NAT_DESTINATION, NAT_SOURCE, Called, Registered
 from netinspect.kernel.simulator.traversal import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING, Traversal
 from netinspect.model.packet import Packet
-from netinspect.model.walk import End, Verdict
+from netinspect.model.walk import End, Stage, Verdict
 
 if TYPE_CHECKING:
     from netinspect.kernel.simulator.stack import Stack
@@ -101,6 +101,9 @@ def _translate(at: Traversal, called: Called, *, source: bool) -> End | None:
             nat.setup(at, entry, nat.Range(), source=source)
     before = at.packet
     at.packet = nat.translate(before, entry, source=source)
+    if at.packet is not before and not fresh:
+        said = nat.becomes(tracking.ends(before), tracking.ends(at.packet), source=source)
+        at.step(Stage.NAT, f"{said}, as its connection has it", entry.evidence)
     if at.hook == OUTPUT and at.packet.dst != before.dst:
         at.rerouted = at.packet
     return None

@@ -21,6 +21,7 @@ _RECVMARK, _PKTINFO, _TRANSPARENT, _TRANSPARENT6, _RECVERR, _RECVERR6 = 75, 8, 1
 _MTU_DISCOVER, _DO, _DONT = 10, 2, 0
 _MTU_DISCOVER6 = 23
 _LISTEN = 512
+_ESTABLISHED = 1
 _HEADER, _MAGIC = struct.Struct("!II"), 0x6E657469
 _RESULTS = {
     errno.ECONNREFUSED: "refused",
@@ -249,7 +250,9 @@ class Session:
     def _on_connecting(self, made: socket.socket, number: int) -> None:
         code = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         self._select.unregister(made)
-        if code:
+        # An error about a connection that stands is kept for later, and asking for it gives it too soon (tcp_v4_err).
+        stands = made.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED
+        if code and not stands:
             self._failed(number, code)
             return
         probe = self.probes[number]
