@@ -9,12 +9,12 @@ from typing import Final
 
 from msgspec import structs
 
-from netinspect.kernel.simulator import neighbour
+from netinspect.kernel.simulator import fib, neighbour
 from netinspect.kernel.simulator.forks import Way
 from netinspect.kernel.simulator.netfilter import bridge_chains, call
-from netinspect.kernel.simulator.routing import flow, look_up
+from netinspect.kernel.simulator.routing import flow, look_up, route
 from netinspect.kernel.simulator.stack import Stack
-from netinspect.kernel.simulator.states import Receive, State, Switch, Transmit
+from netinspect.kernel.simulator.states import Forward, Receive, Route, State, Switch, Transmit
 from netinspect.kernel.simulator.traversal import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING, Traversal
 from netinspect.kernel.simulator.walk import Walk
 from netinspect.model.kernel import BridgeData, BridgePortData, Link
@@ -61,11 +61,24 @@ def _vlans(walk: Walk, stack: Stack, bridge: Link, packet: Packet) -> End | None
     return None
 
 
+def _routed(walk: Walk, stack: Stack, bridge: Link, packet: Packet) -> fib.Way | None:
+    """Give the way by which the host would forward a packet; of IPv4 it must, what its switch and checks say included.
+
+    What may not be forwarded goes up to the host all the same, which drops it or complains.
+    """
+    if packet.family == 6:
+        found = look_up(walk, stack, flow(stack, packet, iif=bridge.ifname))
+        return found.ways[0] if found.kind == "unicast" and found.ways else None
+    steps = len(walk.steps)
+    routed = route(walk, Route(stack, packet, bridge.ifname))
+    del walk.steps[steps:]
+    return routed.way if isinstance(routed, Forward) else None
+
+
 def _redirected(walk: Walk, stack: Stack, bridge: Link, packet: Packet) -> Packet:
     """Aim a frame anew whose address was translated in the bridge (br_nf_pre_routing_finish)."""
-    found = look_up(walk, stack, flow(stack, packet, iif=bridge.ifname))
-    if found.kind == "unicast" and found.ways and found.ways[0].dev == bridge.ifname:
-        way = found.ways[0]
+    way = _routed(walk, stack, bridge, packet)
+    if way is not None and way.dev == bridge.ifname:
         target = way.gateway if way.gateway is not None else packet.dst
         mac = neighbour.resolve(walk, stack, bridge.ifname, packet.family, target, packet)
         if isinstance(mac, str):

@@ -22,8 +22,9 @@ _OUTPUT: Final = -98
 _FORWARD: Final = 100
 _REPLY_INPUT: Final = 98
 _REPLY_OUTPUT: Final = -99
-# Those whose choice is a matter of what came before, each server as likely as its weight.
-_BY_WEIGHT: Final = frozenset({"wrr", "wlc", "lblc", "lblcr", "sed", "nq", "ovf", "fo", "mh", "sh", "dh", "lc"})
+# Schedulers by a hash of the addresses (ip_vs_sh.c, ip_vs_dh.c): they keep their choice even if it takes nothing now.
+_STUBBORN: Final = frozenset({"sh", "dh"})
+_FALLBACK: Final = "flag-1"
 
 
 def parts(hook: str) -> list[tuple[int, Part]]:
@@ -78,18 +79,23 @@ def _ends(at: Traversal) -> Ends:
 
 def _schedule(at: Traversal, service: VirtualService) -> RealServer | None:
     alive = [s for s in service.servers if s.weight > 0]
+    if service.scheduler in _STUBBORN and _FALLBACK not in service.flags and "sh-fallback" not in service.flags:
+        drawn = list(service.servers)
+    else:
+        drawn = alive
     if not alive:
         return None
     if service.scheduler == "rr":
-        chances: list[float | None] = [1 / len(alive)] * len(alive)
+        chances: list[float | None] = [1 / len(drawn)] * len(drawn)
     elif service.scheduler in ("wrr", "wlc"):
-        total = sum(s.weight for s in alive)
-        chances = [s.weight / total for s in alive]
+        total = sum(s.weight for s in drawn)
+        chances = [s.weight / total for s in drawn]
     else:
-        chances = [None] * len(alive)
-    ways = [Way(f"{s.address}:{s.port}", p) for s, p in zip(alive, chances, strict=True)]
+        chances = [None] * len(drawn)
+    ways = [Way(f"{s.address}:{s.port}", p) for s, p in zip(drawn, chances, strict=True)]
     asked = f"which real server {service.scheduler} takes"
-    return alive[at.walk.forks.take(asked, ways, at.stack.pointer("ipvs", service.line))]
+    taken = drawn[at.walk.forks.take(asked, ways, at.stack.pointer("ipvs", service.line))]
+    return taken if taken.weight > 0 else None
 
 
 def _forward(at: Traversal, server: RealServer) -> End | None:
@@ -127,13 +133,21 @@ def _alter(entry: Entry, address: int, port: int) -> None:
 
 
 def _reply(at: Traversal) -> End | None:
-    """Put the virtual address back into what a real server answers (ip_vs_out_hook)."""
+    """Put the virtual address back into what a real server answers (ip_vs_out_hook), or complains about."""
     p = at.packet
+    sent = p.inner if p.is_error else traversal.turned(p)
+    if sent is None:
+        return None
     for (name, ends), server in at.walk.balanced.items():
-        if name != at.stack.name or server.forward.lower() != "masq" or ends.protocol != p.protocol:
+        if name != at.stack.name or server.forward.lower() != "masq" or ends.protocol != sent.protocol:
             continue
-        if (p.src, p.sport) == (number(server.address)[1], server.port) and (p.dst, p.dport) == (ends.src, ends.sport):
-            at.change(src=ends.dst, sport=ends.dport)
+        to = (number(server.address)[1], server.port)
+        if (sent.dst, sent.dport) == to and (sent.src, sent.sport) == (ends.src, ends.sport):
+            if p.is_error:
+                # Whoever complains, it looks as if the virtual service did (ip_vs_nat_icmp).
+                at.change(src=ends.dst, inner=structs.replace(sent, dst=ends.dst, dport=ends.dport))
+            else:
+                at.change(src=ends.dst, sport=ends.dport)
             _let_go(at)
             at.step(Stage.IPVS, f"the answer's source becomes {text(ends.dst, p.family)}:{ends.dport}")
             return None

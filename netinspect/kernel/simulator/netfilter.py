@@ -114,7 +114,9 @@ def _confirm(at: Traversal) -> End | None:
     if entry is None or entry.confirmed or at.packet.reply:
         return None
     taken = at.walk.tracking.taken
-    if taken(at.stack, entry.zones[0], entry.original) or taken(at.stack, entry.zones[1], entry.back):
+    # A port that is drawn is drawn among those that are free.
+    drawn = at.packet.loose & {"sport", "dport"}
+    if not drawn and (taken(at.stack, entry.zones[0], entry.original) or taken(at.stack, entry.zones[1], entry.back)):
         return at.end(Verdict.DROPPED, "another connection has these addresses and ports already")
     at.walk.tracking.confirm(at.stack, entry)
     return None

@@ -50,7 +50,8 @@ def of_device4(stack: Stack, dev: str, dst: int, scope: int) -> int | None:
         return number(own[0].local)[1]
     # Not on this device: any other's will do, lo's first since it is the first of all; a slave of a VRF keeps to it.
     master = link.master if link and stack.links.get(link.master, link).kind == "vrf" else ""
-    for other in stack.namespace.links:
+    # The kernel goes by when they were made; indexes tell that, the order in which old kernels list them does not.
+    for other in sorted(stack.namespace.links, key=lambda k: k.ifindex):
         for address in other.addresses:
             if address.scope != "link" and _usable4(address, scope) and (not master or other.master == master):
                 return number(address.local)[1]
