@@ -15,11 +15,14 @@ FEATURES = {
     "match": (
         "addrtype", "comment", "connmark", "conntrack", "dscp", "hl", "icmp-type", "icmpv6-type", "iprange", "length",
         "mac", "mark", "multiport", "owner", "physdev", "pkttype", "rpfilter", "set", "statistic", "tcp-flags", "syn",
-        "tos", "ttl", "dport", "sport",
+        "tos", "ttl", "dport", "sport", "ah", "bpf", "cluster", "connbytes", "connlabel", "connlimit", "cpu", "dccp",
+        "esp", "hashlimit", "helper", "limit", "policy", "quota", "realm", "recent", "sctp", "socket", "string",
+        "tcpmss", "time", "u32",
     ),
     "target": (
         "ACCEPT", "DROP", "REJECT", "RETURN", "MARK", "CONNMARK", "TOS", "DSCP", "TTL", "HL", "CT", "NOTRACK", "DNAT",
-        "SNAT", "MASQUERADE", "REDIRECT", "NETMAP", "TPROXY",
+        "SNAT", "MASQUERADE", "REDIRECT", "NETMAP", "TPROXY", "CHECKSUM", "CLASSIFY", "LOG", "NFLOG", "NFQUEUE", "SET",
+        "SNPT", "SYNPROXY", "TCPMSS", "TEE", "TRACE",
     ),
     "set type": (
         "bitmap:ip", "bitmap:port", "hash:ip", "hash:net", "hash:ip,port", "hash:net,port", "hash:ip,port,ip",
@@ -32,10 +35,18 @@ FEATURES = {
         "icmpv6", "tcp flags", "meta protocol", "iifname", "oifname", "oif", "skuid", "vmap", "map", "@s0", "@s1",
         "@s2", "accept", "drop", "reject", "return", "continue", "jump", "goto", "notrack", "meta mark set",
         "ct mark set", "dnat", "snat", "masquerade", "redirect", "fully-random", "ether", "ingress",
+        "jhash", "symhash", "tproxy", "socket", "rt", "limit", "quota", "log", "queue", "flow add", "synproxy", "dup",
+        "fwd", "ct helper", "ct zone", "exthdr", "tcp option",
     ),
     "rule": ("fwmark", "from", "to", "iif", "uidrange", "ipproto", "dport", "not", "tos", "suppress_prefixlength"),
-    "route": ("unreachable", "blackhole", "prohibit", "throw", "local", "onlink", "nexthop", "nhid", "mtu", "from"),
-    "tunnel": ("vxlan", "ipip", "gre", "gretap", "geneve", "sit", "vlan", "macvlan", "ipvsadm"),
+    "route": (
+        "unreachable", "blackhole", "prohibit", "throw", "local", "onlink", "nexthop", "nhid", "mtu", "from", "encap",
+        "anycast", "nat",
+    ),
+    "tunnel": (
+        "vxlan", "ipip", "gre", "gretap", "geneve", "sit", "vlan", "macvlan", "ipvsadm", "ipvlan", "wireguard", "bond",
+        "vrf", "ip6tnl", "ip6gre",
+    ),
 }  # fmt: skip
 
 

@@ -363,6 +363,7 @@ def _nft_match(pool: Pool, ip: str, hook: str) -> str:
         f"fib saddr type {rng.choice(['local', 'unicast'])}",
         f"meta length {rng.choice(['< 61', '> 60', '28-84'])}",
         f"numgen random mod {rng.choice([2, 3])} == {rng.choice([0, 1])}",
+        f"jhash {ip} saddr mod {rng.choice([2, 3])} == {rng.choice([0, 1])}",
         f"{ip} {'ttl' if ip == 'ip' else 'hoplimit'} {rng.choice(['< 64', '64', '>= 63'])}",
         f"{ip} dscp {eq}{rng.choice(['cs0', 'af11', '0x04'])}",
         f"{'icmp' if ip == 'ip' else 'icmpv6'} type {rng.choice(['echo-request', 'echo-reply', '{ echo-request, destination-unreachable }'])}",
