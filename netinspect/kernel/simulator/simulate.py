@@ -124,9 +124,10 @@ def _exchange(made: Walk, start: Send) -> tuple[str, list[Leg]]:
     made.waiting.add((there.namespace, ends(there.packet)))
     acknowledged = _leg(made, Send(start.stack, structs.replace(_fresh(sent), flags=ACK), start.oif))
     if acknowledged[1].answer is not None:
-        # Whoever got it is not the one that answered, and resets what it does not know.
+        # Whoever got it is not the one that answered, and resets what it does not know. An ICMP error about a connection
+        # that stands does not end it (tcp_v4_err).
         legs += [acknowledged, _leg(made, _back(made, acknowledged[1]))]
-        if _result(start, legs[-1][1]) == "refused":
+        if legs[-1][1].packet.protocol == TCP and _result(start, legs[-1][1]) == "refused":
             return "reset", legs
         del legs[2:]
     legs.append(_leg(made, Send(start.stack, structs.replace(_fresh(sent), flags=ACK | PSH), start.oif)))
