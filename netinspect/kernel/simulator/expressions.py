@@ -301,12 +301,19 @@ def draw(term: Term) -> tuple[int, int]:
     return int(term["mod"] or 1), int(term["offset"] or 0)
 
 
+def same_draw(term: Term, at: Traversal) -> object:
+    """Give what makes a draw the same one: a hash of the same fields stays what it is, a number is drawn each time."""
+    if term.kind != "jhash":
+        return None
+    return term.kind, at.stack.name, id(term), str(read(term["expr"], at))
+
+
 def _drawn(term: Term, at: Traversal) -> Read:
     count, offset = draw(term)
     if count > _MOST_DRAWN:
         return Maybe(f"drawn of {count} values")
     ways = [Way(str(offset + i), 1 / count) for i in range(count)]
-    return offset + at.walk.forks.take(f"which number {term.kind} draws", ways)
+    return offset + at.walk.forks.take(f"which number {term.kind} draws", ways, once=same_draw(term, at))
 
 
 def _extension(term: Term, at: Traversal) -> Read:

@@ -83,13 +83,15 @@ class Run(Struct, Generic[T], frozen=True):
 
 def explore(run: Callable[[Forks], T], most: int = MOST_BRANCHES) -> tuple[list[Run[T]], bool]:
     """Run through all forks, in the order of their ways, at most so many times; say whether that was all."""
-    waiting: list[tuple[int, ...]] = [()]
+    # Answers that lead to a fork, its place among them, and another way to go there.
+    waiting: list[tuple[tuple[int, ...], int, tuple[int, ...]]] = [((), 0, ())]
     runs: list[Run[T]] = []
     while waiting and len(runs) < most:
-        given = waiting.pop()
+        before, place, other = waiting.pop()
+        given = (*before[:place], *other)
         forks = Forks(given)
         runs.append(Run(run(forks), forks))
         chosen = tuple(c for c, _ in forks.taken)
         for place in range(len(forks.taken) - 1, len(given) - 1, -1):
-            waiting += [(*chosen[:place], other) for other in range(forks.taken[place][1] - 1, 0, -1)]
+            waiting += [(chosen, place, (way,)) for way in range(forks.taken[place][1] - 1, 0, -1)]
     return runs, not waiting

@@ -11,7 +11,7 @@ from msgspec import Struct
 from netinspect.errors import ParseError
 from netinspect.kernel.simulator import nat, targets
 from netinspect.kernel.simulator.datatypes import Interval, Part, Unmodelled, Value, constant, holds
-from netinspect.kernel.simulator.expressions import DRAWN, Read, draw, fields, is_bitmask, kinds, read
+from netinspect.kernel.simulator.expressions import DRAWN, Read, draw, fields, is_bitmask, kinds, read, same_draw
 from netinspect.kernel.simulator.forks import Maybe, Truth, Way
 from netinspect.kernel.simulator.targets import Next
 from netinspect.kernel.simulator.traversal import Traversal
@@ -256,7 +256,7 @@ class Rule:
                 left -= width
         if left > 0:
             ways.append(Way("no element", left / count))
-        chosen = self.at.walk.forks.take(f"what {key.kind} draws", ways, self.pointer)
+        chosen = self.at.walk.forks.take(f"what {key.kind} draws", ways, self.pointer, once=same_draw(key, self.at))
         return (True, datas[chosen]) if chosen < len(datas) else (False, None)
 
     def _any(self, why: Maybe, elements: Elements, value: tuple[Value | Maybe, ...]) -> tuple[bool, Any]:

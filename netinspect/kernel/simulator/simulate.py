@@ -124,8 +124,8 @@ def _exchange(made: Walk, start: Send) -> tuple[str, list[Leg]]:
     made.waiting.add((there.namespace, ends(there.packet)))
     acknowledged = _leg(made, Send(start.stack, structs.replace(_fresh(sent), flags=ACK), start.oif))
     if acknowledged[1].answer is not None:
-        # Whoever got it is not the one that answered, and resets what it does not know. An ICMP error about a connection
-        # that stands does not end it (tcp_v4_err).
+        # Whoever got it is not the one that answered, and resets what it does not know. An ICMP error about a
+        # connection that stands does not end it (tcp_v4_err).
         legs += [acknowledged, _leg(made, _back(made, acknowledged[1]))]
         if legs[-1][1].packet.protocol == TCP and _result(start, legs[-1][1]) == "refused":
             return "reset", legs

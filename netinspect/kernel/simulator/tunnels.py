@@ -28,6 +28,8 @@ _GRE_HEADER: Final = 4
 _WIREGUARD_HEADER: Final = 32
 _ANYBODY: Final = "00:00:00:00:00:00"
 _DRAWN: Final = frozenset({"sport"})
+# How many devices may send through one another (XMIT_RECURSION_LIMIT in include/linux/netdevice.h).
+_MOST_TUNNELS: Final = 8
 # The lowest source port that the kernel takes for the outer packet (udp_flow_src_port), which stands for all.
 _OUTER_PORT: Final = 49152
 _IPV4_KINDS: Final = {"ipip": IPIP, "sit": IPV6, "gre": GRE, "gretap": GRE}
@@ -48,8 +50,18 @@ def in_tunnel(packet: Packet, family: int, remote: int) -> Packet:
     return outer(packet, family, 0, remote, IPIP if packet.family == 4 else IPV6, 0)
 
 
+def _depth(packet: Packet) -> int:
+    depth = 0
+    while packet.inner is not None:
+        packet, depth = packet.inner, depth + 1
+    return depth
+
+
 def encapsulate(walk: Walk, state: Transmit, link: Link) -> State | End:
     """Wrap what a tunnel's device is to send."""
+    if _depth(state.packet) >= _MOST_TUNNELS:
+        said = f"{link.ifname} carries its own packets, again and again"
+        return End(Verdict.DROPPED, said, state.stack.name, state.packet, state.stack.pointer("links"))
     data = link.data
     if isinstance(data, VxlanData):
         return _vxlan(walk, state, link, data)
