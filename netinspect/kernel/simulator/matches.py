@@ -9,7 +9,7 @@ from netinspect.kernel.simulator.fib import Flow, dscp_class
 from netinspect.kernel.simulator.forks import Maybe, Truth
 from netinspect.kernel.simulator.listeners import listening
 from netinspect.kernel.simulator.tracking import INVALID, UNTRACKED, Ends, Entry
-from netinspect.kernel.simulator.traversal import Traversal
+from netinspect.kernel.simulator.traversal import OUTPUT, POSTROUTING, Traversal
 from netinspect.model.iptables import IptablesRule, Masked, Match, Option, Prefix, SetReference, Span
 from netinspect.model.packet import (
     AH,
@@ -18,6 +18,7 @@ from netinspect.model.packet import (
     ICMPV6,
     PORTED,
     PROTOCOLS,
+    RST,
     SCTP,
     TCP,
     TCP_FLAGS,
@@ -338,6 +339,18 @@ def _connmark(value: Masked, at: Traversal) -> Truth:
     return at.entry is not None and masked(at.entry.mark, value)
 
 
+def _has_socket(at: Traversal) -> Truth:
+    """Ask whether a socket sends a packet: the kernel sends ICMP, and resets of IPv4, by sockets that nobody owns."""
+    packet = at.packet
+    if packet.uid is not None or at.hook not in (OUTPUT, POSTROUTING):
+        return packet.uid is not None
+    if packet.protocol in (ICMP, ICMPV6):
+        return not at.iif
+    if packet.protocol == TCP and packet.family == 4 and packet.flags & RST and not at.iif:
+        return Maybe("a reset of the kernel has a socket, one of a rule has none")
+    return False
+
+
 def _owner(which: str) -> Callable[[Any, Traversal], Truth]:
     def check(span: Span, at: Traversal) -> Truth:
         owner = getattr(at.packet, which)
@@ -469,7 +482,7 @@ _OPTIONS: Final[dict[str, dict[str, Callable[[Any, Traversal], Truth]]]] = {
     "owner": {
         "--uid-owner": _owner("uid"),
         "--gid-owner": _owner("gid"),
-        "--socket-exists": lambda _v, at: at.packet.uid is not None,
+        "--socket-exists": lambda _v, at: _has_socket(at),
     },
     "iprange": {"--src-range": _range("src"), "--dst-range": _range("dst")},
     "length": {"--length": _length},

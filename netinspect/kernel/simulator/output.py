@@ -23,8 +23,9 @@ _POINT_TO_POINT = frozenset({"ipip", "sit", "gre", "ip6tnl", "ip6gre", "wireguar
 def send(walk: Walk, state: Send) -> State | End:
     """Route what is made here, and let OUTPUT see it (ip_route_output_key, __ip_local_out)."""
     stack, packet = state.stack, state.packet
-    if packet.is_error and stack.fib.address_type(packet.family, packet.src) != "local":
-        # An error about a packet that was not for this host comes from the address that suits its way (icmp_send).
+    if packet.is_error and not state.complaint and stack.fib.address_type(packet.family, packet.src) != "local":
+        # An error about a packet that was not for this host comes from the address that suits its way, one about a
+        # packet that was from the address that it had, or not at all (icmp_send).
         packet = structs.replace(packet, src=0)
     ours = packet.family == 6 or not packet.src or state.foreign
     if not ours and stack.fib.address_type(4, packet.src) != "local":

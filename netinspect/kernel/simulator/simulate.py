@@ -160,7 +160,8 @@ def _back(made: Walk, there: End) -> Send:
     if answer is None:
         raise AssertionError("only what answers goes back")
     foreign = there.verdict is Verdict.REJECTED or bool(there.packet.steered) or _may_be_another(made, there)
-    return Send(_stack(made, there), answer, foreign=foreign)
+    complaint = answer.is_error and answer.family == 4 and there.stage is Stage.INPUT
+    return Send(_stack(made, there), answer, foreign=foreign and not complaint, complaint=complaint)
 
 
 def _may_be_another(made: Walk, there: End) -> bool:

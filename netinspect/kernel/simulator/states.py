@@ -22,12 +22,13 @@ class Send(State):
     """Made here, and not yet routed; a source address of 0 is chosen. ``oif`` binds it to a device.
 
     ``foreign`` says that it may come from an address that is not one of this host; ``past`` is the tunnel's device
-    that made it, by which it may not leave.
+    that made it, by which it may not leave; ``complaint`` says that it is an error about what was for this host.
     """
 
     oif: str = ""
     foreign: bool = False
     past: str = ""
+    complaint: bool = False
 
 
 @dataclass(frozen=True)
