@@ -92,13 +92,18 @@ class Entry:
 
     @property
     def source_translated(self) -> bool:
-        """Say whether the sender's address or port is another one behind here (IPS_SRC_NAT)."""
-        return (self.back.dst, self.back.dport) != (self.original.inverse.dst, self.original.inverse.dport)
+        """Say whether the sender's address or port is another one behind here (IPS_SRC_NAT), or an echo's identifier."""
+        plain = self.original.inverse
+        if plain.protocol in (ICMP, ICMPV6):
+            return (self.back.dst, self.back.sport) != (plain.dst, plain.sport)
+        return (self.back.dst, self.back.dport) != (plain.dst, plain.dport)
 
     @property
     def destination_translated(self) -> bool:
         """Say whether the receiver's is (IPS_DST_NAT)."""
         plain = self.original.inverse
+        if plain.protocol in (ICMP, ICMPV6):
+            return self.back.src != plain.src
         return (self.back.src, self.back.sport) != (plain.src, plain.sport)
 
 
