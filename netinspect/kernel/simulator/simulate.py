@@ -122,6 +122,7 @@ def _exchange(made: Walk, start: Send) -> tuple[str, list[Leg]]:
     if result != "ok" or sent.protocol != TCP:
         return result, legs
     made.waiting.add((there.namespace, ends(there.packet)))
+    made.accepted.add((there.namespace, ends(there.packet)))
     acknowledged = _leg(made, Send(start.stack, structs.replace(_fresh(sent), flags=ACK), start.oif))
     if acknowledged[1].answer is not None:
         # Whoever got it is not the one that answered, and resets what it does not know. An ICMP error about a

@@ -12,6 +12,7 @@ from netinspect.kernel.simulator import nat, traversal
 from netinspect.kernel.simulator.fib import dscp_class
 from netinspect.kernel.simulator.listeners import listening
 from netinspect.kernel.simulator.source import of_device4
+from netinspect.kernel.simulator.tracking import ends
 from netinspect.kernel.simulator.traversal import Traversal
 from netinspect.model.iptables import AddressRange, Masked, Prefix, Target
 from netinspect.model.kernel import Socket
@@ -218,6 +219,9 @@ def steer(at: Traversal, address: int, port: int, mark: Masked | None, evidence:
     """Give the packet to the socket of a transparent proxy (xt_TPROXY.c); without one it is dropped."""
     if at.packet.protocol not in (TCP, UDP):
         return at.end(Verdict.DROPPED, "TPROXY takes TCP and UDP only", evidence)
+    if (at.stack.name, ends(at.packet)) in at.walk.waiting - at.walk.accepted:
+        # A socket has it already, and that of a client is not a transparent one.
+        return at.end(Verdict.DROPPED, "TPROXY drops what is for a socket that is not transparent", evidence)
     if not address:
         address = (of_device4(at.stack, at.iif, 0, 0) if at.packet.family == 4 else _first_address(at, 6)) or 0
     aim = structs.replace(at.packet, dst=address, dport=port or at.packet.dport, loose=frozenset())

@@ -92,7 +92,7 @@ class Entry:
 
     @property
     def source_translated(self) -> bool:
-        """Say whether the sender's address or port is another one behind here (IPS_SRC_NAT), or an echo's identifier."""
+        """Say whether the sender's address, port or echo identifier is another one behind here (IPS_SRC_NAT)."""
         plain = self.original.inverse
         if plain.protocol in (ICMP, ICMPV6):
             return (self.back.dst, self.back.sport) != (plain.dst, plain.sport)

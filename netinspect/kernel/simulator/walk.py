@@ -24,7 +24,8 @@ class Blind(Exception):
 class Walk:
     """One run through the forks.
 
-    ``waiting`` are the sockets to which an answer may come, by what they would receive; ``learned`` are the neighbours
+    ``waiting`` are the sockets to which an answer may come, by what they would receive, and ``accepted`` those among
+    them that a server has accepted; ``learned`` are the neighbours
     that have made themselves known meanwhile; ``balanced`` is what IPVS has given to whom.
     """
 
@@ -34,6 +35,7 @@ class Walk:
         self.tracking = Tracking()
         self.balanced: dict[tuple[str, Ends], RealServer] = {}
         self.waiting: set[tuple[str, Ends]] = set()
+        self.accepted: set[tuple[str, Ends]] = set()
         self.learned: dict[tuple[str, str, int, int], str] = {}
         self.steps: list[Step] = []
 
