@@ -74,7 +74,9 @@ def deliver(walk: Walk, state: Deliver) -> State | End:
     inside = decapsulate(walk, stack, packet)
     if inside is not None:
         return inside
-    if (stack.name, ends(packet)) in walk.waiting or (packet.is_error and _awaited(walk, stack.name, packet)):
+    # What TPROXY gave to a listener is not looked up again; only connections that it has accepted are the same socket.
+    waiting = walk.accepted if packet.steered else walk.waiting
+    if (stack.name, ends(packet)) in waiting or (packet.is_error and _awaited(walk, stack.name, packet)):
         return at.end(Verdict.DELIVERED, "the socket that waits for it takes it")
     if packet.is_error:
         return at.end(Verdict.DROPPED, "no connection of this host is meant")
