@@ -229,6 +229,9 @@ def arrive(walk: Walk, state: Arrive) -> State | End:
         return Switch(stack, packet, master.ifname, dev)
     if master is not None and master.kind == "bond":
         return Arrive(stack, packet, master.ifname)
+    if master is not None and master.kind != "vrf":
+        said = f"{dev} belongs to {master.ifname}, and switches of kind {master.kind or 'unknown'} are not modelled"
+        return End(Verdict.UNKNOWN, said, stack.name, packet, settles="its own tables, or a probe")
     above = _above(walk, stack, link, packet)
     if above is not None:
         return above

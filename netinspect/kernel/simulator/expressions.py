@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from netinspect.kernel.simulator.datatypes import BITMASKS, Unmodelled, Value, constant
-from netinspect.kernel.simulator.fib import Flow, Found
+from netinspect.kernel.simulator.fib import Flow
 from netinspect.kernel.simulator.forks import Maybe, Way
 from netinspect.kernel.simulator.headers import bits
 from netinspect.kernel.simulator.listeners import listening
@@ -21,6 +21,7 @@ from netinspect.model.packet import ARP, ICMP, ICMPV6, PORTED, SCTP, TCP, UDP, U
 Read = Value | tuple[Value | Maybe, ...] | Maybe | None
 DRAWN: Final = frozenset({"numgen", "jhash", "symhash"})
 _MOST_DRAWN: Final = 64
+_LINK_LOCAL: Final = 0xFE80 >> 6
 _PROTOCOLS: Final = {"tcp": TCP, "udp": UDP, "sctp": SCTP, "udplite": UDPLITE, "icmp": ICMP, "icmpv6": ICMPV6}
 _FAMILIES: Final = {"ip": 4, "ip6": 6}
 _ETHER_TYPES: Final = {4: 0x0800, 6: 0x86DD, ARP: 0x0806}
@@ -102,7 +103,7 @@ def _payload(term: Term, at: Traversal) -> Read:
         return None
     if protocol in _PROTOCOLS and _PROTOCOLS[protocol] != packet.protocol:
         return None
-    if packet.family == ARP and protocol != "ether":
+    if (packet.family == ARP) != (protocol == "arp") and protocol != "ether":
         return None
     if protocol == "th" and packet.protocol not in PORTED:
         # The bytes are read whatever they mean there: of ICMP a type and code, or a checksum.
@@ -167,8 +168,6 @@ def _bridge_of(at: Traversal, dev: str) -> Read:
 
 
 def _packet_type(at: Traversal) -> Read:
-    if at.iif == "lo":
-        return "loopback"
     packet = at.packet
     if packet.dmac == "ff:ff:ff:ff:ff:ff":
         return "broadcast"
@@ -233,22 +232,23 @@ def _fib(term: Term, at: Traversal) -> Read:
     address = packet.src if source else packet.dst
     dev = at.iif if "iif" in flags else at.oif if "oif" in flags else ""
     if term["result"] == "type":
-        return at.stack.fib.address_type(packet.family, address, dev)
+        return at.address_type(address, dev)
     if at.iif == "lo":
         return "lo"
-    mark = packet.mark if "mark" in flags else 0
-    other = packet.dst if source else packet.src
-    found = at.stack.fib.look_up(Flow(family=packet.family, dst=address, src=other, mark=mark, tos=packet.tos, oif=dev))
-    devices = _devices(found, dev)
+    # A link-local address means another one on each link, so only there the look-up is bound to it.
+    bound = dev if packet.family == 6 and address >> 118 == _LINK_LOCAL else ""
+    found = at.look_up(
+        Flow(
+            family=packet.family, dst=address, src=packet.dst if source else packet.src, tos=packet.tos, oif=bound,
+            mark=packet.mark if "mark" in flags else 0,
+        )
+    )  # fmt: skip
+    if isinstance(found, Maybe):
+        return found
+    devices = [w.dev for w in found.ways if w.dev == (dev or w.dev)] if found.kind == "unicast" else []
     if term["result"] == "check":
         return int(bool(devices))
-    return devices[0] if devices else ("" if term["result"] == "oifname" else 0)
-
-
-def _devices(found: Found, dev: str) -> tuple[str, ...]:
-    if found.kind not in ("unicast", "local"):
-        return ()
-    return tuple(w.dev for w in found.ways if not dev or w.dev == dev)
+    return devices[0] if devices else ""
 
 
 def _socket(term: Term, at: Traversal) -> Read:

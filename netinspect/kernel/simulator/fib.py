@@ -187,10 +187,13 @@ class Fib:
             position += 1
             if not _selects(rule, flow):
                 continue
-            if rule.unmodelled:
-                return Found("unknown", rule=rule, unsure=f"a selector that is not modelled: {rule.unmodelled}")
+            if rule.unmodelled or rule.suppress_ifgroup:
+                said = rule.unmodelled or f"suppress_ifgroup {rule.suppress_ifgroup}"
+                return Found("unknown", rule=rule, unsure=f"a policy rule that is not modelled: {said}")
             if rule.action == "goto":
-                position = next((i for i, r in enumerate(rules) if r.priority == rule.goto), position)
+                # Only ever forward (fib_nl2rule); a target that is not there leads to the next rule.
+                ahead = (i for i in range(position, len(rules)) if rules[i].priority == rule.goto)
+                position = next(ahead, position)
                 continue
             if rule.action in _REFUSALS:
                 return Found(rule.action, rule=rule)
@@ -217,8 +220,11 @@ class Fib:
             entry, ways = chosen
             if entry.route.type == "throw":
                 return None
-            if rule.suppress_prefixlength is not None and bits <= rule.suppress_prefixlength:
+            refuses = entry.route.type in _REFUSALS
+            if rule.suppress_prefixlength is not None and bits <= rule.suppress_prefixlength and not refuses:
                 return None
+            if entry.route.nhid is not None and not ways and not refuses:
+                return Found("unknown", entry.route, (), rule, f"the nexthop object {entry.route.nhid} was not read")
             return Found(entry.route.type, entry.route, ways, rule)
         return None
 
@@ -228,6 +234,11 @@ def _precedence(entry: Entry) -> tuple[int, int, int]:
     return source, -entry.tos, entry.route.metric
 
 
+def _without_object(entry: Entry) -> bool:
+    """Say whether a route names a nexthop object that was not read."""
+    return entry.route.nhid is not None and not entry.ways
+
+
 def _first4(entries: Sequence[Entry], flow: Flow) -> tuple[Entry, tuple[Way, ...]] | None:
     """Give the first route that serves (fib_table_lookup)."""
     for entry in entries:
@@ -235,7 +246,7 @@ def _first4(entries: Sequence[Entry], flow: Flow) -> tuple[Entry, tuple[Way, ...
             continue
         if _SCOPES.get(entry.route.scope, 0) < flow.scope:
             continue
-        if entry.route.type in _REFUSALS or entry.route.type == "throw":
+        if entry.route.type in _REFUSALS or entry.route.type == "throw" or _without_object(entry):
             return entry, ()
         ways = tuple(w for w in entry.ways if not flow.oif or w.dev == flow.oif)
         if ways:
@@ -250,7 +261,7 @@ def _first6(entries: Sequence[Entry], flow: Flow) -> tuple[Entry, tuple[Way, ...
         serving: list[tuple[Entry, tuple[Way, ...]]] = []
         for entry in fit:
             if entry.route.metric == metric:
-                if entry.route.type in _REFUSALS or entry.route.type == "throw":
+                if entry.route.type in _REFUSALS or entry.route.type == "throw" or _without_object(entry):
                     serving.append((entry, ()))
                 elif ways := tuple(w for w in entry.ways if not flow.oif or w.dev == flow.oif):
                     serving.append((entry, ways))

@@ -9,10 +9,10 @@ from msgspec import structs
 
 from netinspect.kernel.simulator import traversal
 from netinspect.kernel.simulator.forks import Way
-from netinspect.kernel.simulator.tracking import UNTRACKED, Ends, Entry
+from netinspect.kernel.simulator.tracking import UNTRACKED, Entry, ends
 from netinspect.kernel.simulator.traversal import FORWARD, INPUT, OUTPUT, Traversal
 from netinspect.model.kernel import RealServer, VirtualService
-from netinspect.model.packet import PORTED, PROTOCOLS, number, text
+from netinspect.model.packet import PORTED, number, text
 from netinspect.model.walk import End, Stage, Verdict
 
 Part = Callable[[Traversal], End | None]
@@ -38,26 +38,19 @@ def parts(hook: str) -> list[tuple[int, Part]]:
 
 def service_for(at: Traversal) -> VirtualService | None:
     """Give the virtual service of a packet (ip_vs_service_find): by mark, else by address and port, else any port."""
-    packet = at.packet
-    for service in at.stack.virtual_services:
-        if service.fwmark and service.fwmark == packet.mark:
-            return service
-    if packet.protocol not in PORTED:
-        return None
-    for port in (packet.dport, 0):
-        for service in at.stack.virtual_services:
-            if service.fwmark or PROTOCOLS.get(service.protocol.lower()) != packet.protocol or service.port != port:
-                continue
-            if number(service.address) == (packet.family, packet.dst):
-                return service
-    return None
+    packet, known = at.packet, at.stack.virtual_services
+    marked = known.get(packet.mark) if packet.mark else None
+    if marked is not None or packet.protocol not in PORTED:
+        return marked
+    exact = known.get((packet.protocol, packet.family, packet.dst, packet.dport))
+    return exact or known.get((packet.protocol, packet.family, packet.dst, 0))
 
 
 def _request(at: Traversal) -> End | None:
     """Give a packet to a real server (ip_vs_in_hook)."""
     if at.packet.is_error:
         return None
-    known = at.walk.balanced.get((at.stack.name, _ends(at)))
+    known = at.walk.balanced.get((at.stack.name, ends(at.packet)))
     if known is None:
         service = service_for(at)
         if service is None:
@@ -67,14 +60,9 @@ def _request(at: Traversal) -> End | None:
         if server is None:
             answer = traversal.unreachable(at.packet, 3 if at.packet.family == 4 else 4)
             return at.end(Verdict.REJECTED, "the virtual service has no real server", pointer, answer)
-        at.walk.balanced[at.stack.name, _ends(at)] = known = server
+        at.walk.balanced[at.stack.name, ends(at.packet)] = known = server
         at.step(Stage.IPVS, f"{server.forward} to {server.address}:{server.port}", pointer)
     return _forward(at, known)
-
-
-def _ends(at: Traversal) -> Ends:
-    p = at.packet
-    return Ends(p.family, p.protocol, p.src, p.sport, p.dst, p.dport)
 
 
 def _schedule(at: Traversal, service: VirtualService) -> RealServer | None:
@@ -115,6 +103,10 @@ def _forward(at: Traversal, server: RealServer) -> End | None:
         at.tunnelled = True
     else:
         return at.unknown(f"IPVS forwards by {server.forward}, which is not modelled", "a probe")
+    if at.stack.fib.address_type(family, address) == "local":
+        # For this host: the packet stays in the hook that it is in (ip_vs_nat_send_or_cont, ip_vs_send_or_cont).
+        at.balanced, at.tunnelled = None, False
+        at.change(balanced=True)
     _let_go(at)
     return None
 
@@ -138,17 +130,17 @@ def _reply(at: Traversal) -> End | None:
     sent = p.inner if p.is_error else traversal.turned(p)
     if sent is None:
         return None
-    for (name, ends), server in at.walk.balanced.items():
-        if name != at.stack.name or server.forward.lower() != "masq" or ends.protocol != sent.protocol:
+    for (name, asked), server in at.walk.balanced.items():
+        if name != at.stack.name or server.forward.lower() != "masq" or asked.protocol != sent.protocol:
             continue
         to = (number(server.address)[1], server.port)
-        if (sent.dst, sent.dport) == to and (sent.src, sent.sport) == (ends.src, ends.sport):
+        if (sent.dst, sent.dport) == to and (sent.src, sent.sport) == (asked.src, asked.sport):
             if p.is_error:
                 # Whoever complains, it looks as if the virtual service did (ip_vs_nat_icmp).
-                at.change(src=ends.dst, inner=structs.replace(sent, dst=ends.dst, dport=ends.dport))
+                at.change(src=asked.dst, inner=structs.replace(sent, dst=asked.dst, dport=asked.dport))
             else:
-                at.change(src=ends.dst, sport=ends.dport)
+                at.change(src=asked.dst, sport=asked.dport)
             _let_go(at)
-            at.step(Stage.IPVS, f"the answer's source becomes {text(ends.dst, p.family)}:{ends.dport}")
+            at.step(Stage.IPVS, f"the answer's source becomes {text(asked.dst, p.family)}:{asked.dport}")
             return None
     return None

@@ -162,6 +162,8 @@ def _flags(value: tuple[tuple[str, ...], tuple[str, ...]], at: Traversal) -> Tru
 def _bits(names: tuple[str, ...]) -> int:
     bits = 0
     for name in names:
+        if name not in TCP_FLAGS:
+            raise ValueError(f"{name} is no flag of TCP that is known")
         bits |= TCP_FLAGS[name]
     return bits
 
@@ -274,7 +276,7 @@ def _addrtype(options: tuple[Option, ...], at: Traversal) -> Truth:
     for option in options:
         if option.flag in ("--src-type", "--dst-type"):
             address = at.packet.src if option.flag == "--src-type" else at.packet.dst
-            kind = at.stack.fib.address_type(at.packet.family, address, dev)
+            kind = at.address_type(address, dev)
             wanted = {v.lower() for v in option.value}
             held = kind in wanted if at.packet.family == 4 else _is_kind6(kind, address, wanted)
             answers.append(_negated(held, negated=option.negated))
@@ -293,21 +295,23 @@ def _is_kind6(kind: str, address: int, wanted: set[str]) -> bool:
 
 def _rpfilter(options: tuple[Option, ...], at: Traversal) -> Truth:
     flags = {o.flag for o in options}
-    passed = at.iif == "lo" or reverse_path(
+    passed = at.iif == "lo" or _reverse_path(
         at, loose="--loose" in flags, mark="--validmark" in flags, local="--accept-local" in flags
     )
-    return passed != ("--invert" in flags)
+    return _negated(passed, negated="--invert" in flags)
 
 
-def reverse_path(at: Traversal, *, loose: bool, mark: bool, local: bool) -> bool:
+def _reverse_path(at: Traversal, *, loose: bool, mark: bool, local: bool) -> Truth:
     """Say whether the way back to the sender leaves where the packet came in (ipt_rpfilter.c, ip6t_rpfilter.c)."""
     packet = at.packet
-    found = at.stack.fib.look_up(
+    found = at.look_up(
         Flow(
             family=packet.family, dst=packet.src, src=packet.dst, mark=packet.mark if mark else 0, tos=packet.tos,
             protocol=packet.protocol, iif="lo",
         )
     )  # fmt: skip
+    if isinstance(found, Maybe):
+        return found
     if found.kind not in ("unicast", "local") or (found.kind == "local" and not local):
         return False
     return loose or any(w.dev == at.iif for w in found.ways)
@@ -335,8 +339,10 @@ def masked(mark: int, wanted: Masked) -> bool:
     return mark & mask == wanted.value
 
 
-def _connmark(value: Masked, at: Traversal) -> Truth:
-    return at.entry is not None and masked(at.entry.mark, value)
+def _connmark(options: tuple[Option, ...], at: Traversal) -> Truth:
+    """Compare the connection's mark; what has no connection never matches, nor does its opposite (xt_connmark.c)."""
+    entry = at.entry
+    return entry is not None and all(masked(entry.mark, o.value) != o.negated for o in options)
 
 
 def _has_socket(at: Traversal) -> Truth:
@@ -453,6 +459,14 @@ def _hangs(reason: str) -> Callable[[tuple[Option, ...], Traversal], Truth]:
     return lambda _options, _at: Maybe(reason)
 
 
+def _recent(options: tuple[Option, ...], _at: Traversal) -> Truth:
+    """Match what is only noted down; the rest hangs on what came before (recent_mt)."""
+    for option in options:
+        if option.flag == "--set":
+            return not option.negated
+    return Maybe("it hangs on which packets came before")
+
+
 def _always(_options: tuple[Option, ...], _at: Traversal) -> Truth:
     return True
 
@@ -478,7 +492,6 @@ _OPTIONS: Final[dict[str, dict[str, Callable[[Any, Traversal], Truth]]]] = {
     "icmp6": {"--icmpv6-type": _icmp(ICMPV6, _ICMPV6_NAMES)},
     "icmpv6": {"--icmpv6-type": _icmp(ICMPV6, _ICMPV6_NAMES)},
     "mark": {"--mark": lambda v, at: masked(at.packet.mark, v)},
-    "connmark": {"--mark": _connmark},
     "owner": {
         "--uid-owner": _owner("uid"),
         "--gid-owner": _owner("gid"),
@@ -498,6 +511,7 @@ _WHOLE: Final[dict[str, Callable[[tuple[Option, ...], Traversal], Truth]]] = {
     "comment": _always,
     "nfacct": _always,
     "conntrack": _conntrack,
+    "connmark": _connmark,
     "state": _conntrack,
     "addrtype": _addrtype,
     "rpfilter": _rpfilter,
@@ -512,7 +526,7 @@ _WHOLE: Final[dict[str, Callable[[tuple[Option, ...], Traversal], Truth]]] = {
     "hashlimit": _hangs("it hangs on the rate of packets"),
     "connlimit": _hangs("it hangs on how many connections there are"),
     "connbytes": _hangs("it hangs on how much the connection has carried"),
-    "recent": _hangs("it hangs on which packets came before"),
+    "recent": _recent,
     "quota": _hangs("it hangs on how much has passed"),
     "time": _hangs("it hangs on the time of day"),
     "cpu": _hangs("it hangs on the processor"),

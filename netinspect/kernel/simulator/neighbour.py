@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from msgspec import structs
 
+from netinspect.kernel.simulator.fib import Flow
 from netinspect.kernel.simulator.forks import Maybe, Way
 from netinspect.kernel.simulator.netfilter import bridge_chains, call
 from netinspect.kernel.simulator.routing import route
@@ -38,6 +39,8 @@ _SOLICITATION, _ADVERTISEMENT = 135, 136
 # The hop limit by which neighbours know that nobody has forwarded a message.
 _NEAR = 255
 _LINK_SCOPE = 253
+# Values of arp_ignore and arp_announce (Documentation/networking/ip-sysctl.rst).
+_SAME_SUBNET, _NEVER, _BEST_ADDRESS = 2, 8, 2
 
 
 def resolve(walk: Walk, stack: Stack, dev: str, family: int, address: int, packet: Packet) -> str | Maybe | None:
@@ -45,6 +48,7 @@ def resolve(walk: Walk, stack: Stack, dev: str, family: int, address: int, packe
 
     ``packet`` is the one that waits for it.
     """
+    walk.needs(stack, "neighbours")
     known = stack.neighbours.get((dev, family, address))
     if known is not None and known.lladdr and not _UNKNOWN & set(known.state):
         if _confirmed(known) or _still_there(walk, stack, dev, family, address, packet, known):
@@ -52,9 +56,15 @@ def resolve(walk: Walk, stack: Stack, dev: str, family: int, address: int, packe
             walk.step(stack, Stage.NEIGHBOUR, f"{known.dst} is {known.lladdr}", packet, evidence)
             return known.lladdr.lower()
         return None
-    if (stack.name, dev, family, address) in walk.learned:
-        return walk.learned[stack.name, dev, family, address]
-    return _ask(walk, stack, dev, family, address, packet)
+    key = (stack.name, dev, family, address)
+    if key in walk.learned:
+        return walk.learned[key]
+    answer = _ask(walk, stack, dev, family, address, packet)
+    if answer is None and key in walk.rumoured:
+        ways = (Way("it does not"), Way("it does"))
+        said = f"does {stack.name} know {text(address, family)} from a request that came meanwhile"
+        return walk.rumoured[key] if walk.forks.take(said, ways, once=("rumour", *key)) else None
+    return answer
 
 
 def _confirmed(known: Neighbour) -> bool:
@@ -65,9 +75,15 @@ def _still_there(
     walk: Walk, stack: Stack, dev: str, family: int, address: int, packet: Packet, known: Neighbour
 ) -> bool:
     """Ask whether an entry that nobody has confirmed lately is kept, where a new request would fail (NUD_STALE)."""
-    steps = len(walk.steps)
+    mac = known.lladdr.lower()
+    if any(_holds(port, family, address) for _, port in walk.world.by_mac(mac)):
+        return True
+    steps, learned = len(walk.steps), dict(walk.learned)
     asked = _ask(walk, stack, dev, family, address, packet)
     del walk.steps[steps:]
+    # Whether a request is really sent, so that others learn of us, hangs on the entry's age.
+    walk.rumoured |= walk.learned
+    walk.learned = learned
     if asked is not None:
         return True
     ways = (Way("it stands"), Way("it was given up"))
@@ -288,6 +304,10 @@ def heard_by(
             yield Heard(stack, master, crossed, link.ifname)
             yield from _behind_bridge(world, stack, master, seen, link.ifname, crossed)
         return
+    if master is not None and master.kind not in ("bond", "vrf"):
+        # What belongs to a switch that is not modelled (Open vSwitch) goes who knows where.
+        yield None
+        return
     yield Heard(stack, link, crossed)
     for other, upper in world.uppers(stack.node):
         if upper.up and (below := world.lower(other, upper)) and below[1] is link:
@@ -298,26 +318,49 @@ def _among_siblings(link: Link) -> bool:
     return not isinstance(link.data, MacvlanData) or link.data.mode == "bridge"
 
 
+def _holds(link: Link, family: int, address: int) -> bool:
+    return any(number(a.local) == (family, address) for a in link.addresses)
+
+
 def _answers(walk: Walk, stack: Stack, link: Link, asked: Question) -> bool:
     """Say whether a link answers for an address: its own, or one that it proxies for (arp_process, ndisc_recv_ns)."""
-    address = asked.address
+    address, dev = asked.address, link.ifname
+    proxied = (dev, asked.family, address) in stack.proxied
     if asked.family == 6:
-        own = stack.addresses.get((6, address))
-        proxied = (link.ifname, 6, address) in stack.proxied and stack.conf(6, "all", "forwarding")
-        return (own is not None and own[0].ifname == link.ifname) or bool(proxied)
+        if _holds(link, 6, address):
+            return True
+        proxies = stack.conf(6, dev, "forwarding") and (
+            stack.conf(6, "all", "proxy_ndp") or stack.conf(6, dev, "proxy_ndp")
+        )
+        return bool(proxied and proxies)
+    proxied = proxied or bool(stack.either(dev, "proxy_arp"))
+    plain = not stack.fib.custom and stack.fib.address_type(4, address) != "local"
+    if plain and not proxied:
+        # Nobody here has it: spares the look-up, which every node on a wire would make.
+        return False
     # The request is routed as a packet from who asks would be, source check and all.
     request = Packet(family=4, src=asked.own, dst=address, protocol=0)
     steps = len(walk.steps)
-    routed = route(walk, Route(stack, request, link.ifname))
+    routed = route(walk, Route(stack, request, dev))
     del walk.steps[steps:]
     if isinstance(routed, Deliver):
-        ignore = stack.either(link.ifname, "arp_ignore")
-        return not ignore or any(a.family == "inet" and number(a.local)[1] == address for a in link.addresses)
-    if not isinstance(routed, Forward):
+        return not _ignores(stack, link, asked)
+    return isinstance(routed, Forward) and routed.way.dev != dev and proxied
+
+
+def _ignores(stack: Stack, link: Link, asked: Question) -> bool:
+    """Say whether a request for an address of this host is passed over (arp_ignore, arp_filter)."""
+    level = stack.either(link.ifname, "arp_ignore")
+    if stack.either(link.ifname, "arp_filter"):
+        back = stack.fib.look_up(Flow(family=4, dst=asked.own, src=asked.address))
+        if all(w.dev != link.ifname for w in back.ways):
+            return True
+    if not level:
         return False
-    if routed.way.dev == link.ifname:
-        return False
-    return (link.ifname, 4, address) in stack.proxied or bool(stack.either(link.ifname, "proxy_arp"))
+    own = [a for a in link.addresses if number(a.local) == (4, asked.address)]
+    if level == _SAME_SUBNET:
+        return not any(asked.own >> 32 - a.prefixlen == asked.address >> 32 - a.prefixlen for a in own)
+    return level >= _NEVER or not own
 
 
 class Question(NamedTuple):
@@ -330,8 +373,13 @@ class Question(NamedTuple):
 
 def _question(stack: Stack, link: Link, family: int, address: int, packet: Packet) -> Question | None:
     """Choose the address to ask from: the packet's own where it is ours (arp_solicit, ndisc_solicit)."""
-    held = stack.addresses.get((family, packet.src))
-    if held is not None and (family == 4 or held[0].ifname == link.ifname):
+    announce = stack.either(link.ifname, "arp_announce") if family == 4 else 0
+    held = (family, packet.src) in stack.addresses if family == 4 else _holds(link, 6, packet.src)
+    on_link = any(
+        packet.src >> 32 - a.prefixlen == number(a.local)[1] >> 32 - a.prefixlen
+        for a in link.addresses if a.family == "inet"
+    ) if announce == 1 else True  # fmt: skip
+    if held and on_link and announce < _BEST_ADDRESS:
         return Question(family, address, packet.src)
     if family == 4:
         own = of_device4(stack, link.ifname, address, _LINK_SCOPE)

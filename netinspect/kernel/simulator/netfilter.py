@@ -28,7 +28,7 @@ _SECTIONS: Final = {
 
 def call(at: Traversal, below: int = -(1 << 31), above: int = 1 << 32) -> End | None:
     """Call everybody at a hook whose priority lies between two; None where the packet may go on."""
-    at.walk.needs(at.stack, *_SECTIONS[at.packet.family])
+    at.walk.needs(at.stack, *_SECTIONS[at.packet.family], *(("ipvs",) if at.hook in (INPUT, OUTPUT) else ()))
     called = at.stack.hooks.at(at.packet.family, at.hook)
     for priority, part in _parts(at, called):
         if below <= priority < above:
@@ -45,7 +45,7 @@ def _parts(at: Traversal, called: Called) -> list[tuple[int, Part]]:
         parts += [(CONNTRACK, _track), (NAT_DESTINATION, lambda at: _translate(at, called, source=False))]
     elif at.hook in (INPUT, POSTROUTING):
         parts += [(NAT_SOURCE, lambda at: _translate(at, called, source=True)), (_CONFIRM, _confirm)]
-    if at.stack.virtual_services and not at.packet.balanced and not at.bridged:
+    if at.stack.virtual_services and not at.packet.balanced:
         parts += ipvs.parts(at.hook)
     return sorted(parts, key=lambda p: p[0])
 

@@ -16,10 +16,12 @@ from netinspect.kernel.simulator.forks import Maybe, Truth, Way
 from netinspect.kernel.simulator.targets import Next
 from netinspect.kernel.simulator.traversal import Traversal
 from netinspect.model.nft import NftChain, NftRule, NftRuleset, NftSet, Term
-from netinspect.model.packet import number
+from netinspect.model.packet import BITS, number
 from netinspect.model.walk import End, Pointer, Stage, Verdict
 
 _DEEPEST: Final = 16
+# More than any ruleset has; a ruleset in which chains lead to each other does not load.
+_MOST_JUMPS: Final = 10_000
 _SECTION: Final = "nftables"
 
 
@@ -128,7 +130,7 @@ class Tables:
 def run(tables: Tables, base: NftChain, at: Traversal) -> End | None:
     """Send a packet through a base chain; None where it may go on."""
     returns: list[tuple[NftChain, int]] = []
-    chain, position = base, 0
+    chain, position, jumps = base, 0, 0
     while True:
         try:
             rules = chain.rules
@@ -147,9 +149,12 @@ def run(tables: Tables, base: NftChain, at: Traversal) -> End | None:
             case Jump():
                 if not done.goto:
                     returns.append((chain, position))
-                if len(returns) > _DEEPEST:
-                    return at.end(Verdict.DROPPED, "chains jump deeper than the kernel allows")
-                chain, position = tables.ruleset.chains[base.family, base.table, done.target], 0
+                jumps += 1
+                target = tables.ruleset.chains.get((base.family, base.table, done.target))
+                if target is None or len(returns) > _DEEPEST or jumps > _MOST_JUMPS:
+                    what = "was not read" if target is None else "leads round and round, as no kernel allows"
+                    return at.unknown(f"the chain {done.target} {what}", "reading the ruleset again")
+                chain, position = target, 0
             case End():
                 return done
             case Next.ACCEPT:
@@ -169,14 +174,12 @@ def _rule(tables: Tables, chain: NftChain, rule: NftRule, at: Traversal) -> Done
     said = f"{chain.family} {chain.table} {chain.name}" + (f" ({rule.comment})" if rule.comment else "")
     pointer = tables.pointer(rule.number, said)
     maker = Rule(tables, chain, at, pointer)
-    unsure: list[str] = []
     for statement in rule.statements:
         try:
             done = maker.do(statement)
         except Unmodelled as missing:
             if statement.kind not in ("match", "xt"):
                 return at.unknown(f"not modelled: {missing}", "a probe", pointer)
-            unsure.append(str(missing))
             done = None
             if not at.walk.forks.holds(Maybe(f"not modelled: {missing}"), f"does a rule of {said} match", pointer):
                 return False
@@ -295,6 +298,9 @@ class Rule:
             if other is None or isinstance(other, Maybe):
                 return False if other is None else other
             part: Part = other  # type: ignore[assignment]
+        elif isinstance(right, bool):
+            # Whether there is a route at all (fib ... exists, missing).
+            return (value not in ("", 0)) == (right == (op == "=="))
         else:
             part = constant(kind[0], right)
         if op == "in" or (op == "!" and is_bitmask(kind)):
@@ -425,11 +431,21 @@ def _translation(*, source: bool) -> Callable[[Rule, Term], Done]:
         addresses = rule.number(address, kind)
         if address is not None and addresses is None:
             return False
-        mask = None
-        wanted = nat.Range(addresses, rule.number(port, "port"), _is_drawn(statement), mask)
+        wanted = nat.Range(addresses, rule.number(port, "port"), _is_drawn(statement), _mask(statement, kind))
         return targets.translate(at, wanted, rule.pointer, source=source)
 
     return do
+
+
+def _mask(statement: Term, kind: str) -> int | None:
+    """Give the mask of a translation from one prefix to another (``snat prefix to``)."""
+    flags, address = statement["type_flags"] or (), statement["addr"]
+    if "prefix" not in flags:
+        return None
+    if not isinstance(address, Term) or address.kind != "prefix":
+        raise Unmodelled("a translation of prefixes by a map")
+    bits = BITS[6 if kind == "ipv6_addr" else 4]
+    return (1 << bits) - (1 << bits - int(address["len"]))
 
 
 def _mapped(rule: Rule, term: Term, kind: str, *, source: bool) -> Done:
@@ -489,11 +505,12 @@ def _reject(rule: Rule, statement: Term) -> Done:
     kind, code = str(statement["type"] or "icmpx"), str(statement["expr"] or "port-unreachable")
     if kind == "tcp reset":
         return targets.reject(rule.at, "tcp-reset", rule.pointer)
-    if kind == "icmpx":
-        return targets.reject(rule.at, _CODESX[code][not four], rule.pointer)
-    if (kind == "icmp") != four:
+    if kind != "icmpx" and (kind == "icmp") != four:
         return False
-    return targets.reject(rule.at, _CODES[code] if four else _CODES6[code], rule.pointer)
+    known = _CODESX.get(code, ("", ""))[not four] if kind == "icmpx" else (_CODES if four else _CODES6).get(code)
+    if not known:
+        raise Unmodelled(f"reject with {kind} {code}")
+    return targets.reject(rule.at, known, rule.pointer)
 
 
 def _tproxy(rule: Rule, statement: Term) -> Done:

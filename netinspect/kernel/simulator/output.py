@@ -11,12 +11,14 @@ from netinspect.kernel.simulator.netfilter import call
 from netinspect.kernel.simulator.routing import choose, flow, look_up, mtu_of, no_way, pointer
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.states import Leave, Send, State, Transmit
-from netinspect.kernel.simulator.traversal import OUTPUT, POSTROUTING, Traversal, unreachable
+from netinspect.kernel.simulator.traversal import OUTPUT, POSTROUTING, Traversal, multicast, unreachable
 from netinspect.kernel.simulator.tunnels import in_tunnel
 from netinspect.kernel.simulator.walk import Walk
 from netinspect.model.packet import Packet, number, text
 from netinspect.model.walk import End, Pointer, Stage, Verdict
 
+_BROADCAST4 = 0xFFFFFFFF
+_LOOPBACK_NETWORK = 127
 _POINT_TO_POINT = frozenset({"ipip", "sit", "gre", "ip6tnl", "ip6gre", "wireguard", "tun"})
 
 
@@ -27,16 +29,16 @@ def send(walk: Walk, state: Send) -> State | End:
         # An error about a packet that was not for this host comes from the address that suits its way, one about a
         # packet that was from the address that it had, or not at all (icmp_send).
         packet = structs.replace(packet, src=0)
-    ours = packet.family == 6 or not packet.src or state.foreign
-    if not ours and stack.fib.address_type(4, packet.src) != "local":
-        return _not_ours(stack, packet)
+    refused = _may_not_be_sent(stack, packet, foreign=state.foreign)
+    if refused is not None:
+        return refused
     found = look_up(walk, stack, flow(stack, packet, oif=state.oif))
     evidence = pointer(stack, found, packet.family)
     if found.kind == "none" and state.oif:
         found = Found("unicast", None, (Way(state.oif, family=packet.family),))
     if not found.ways and found.kind not in ("local", "broadcast"):
         return _no_way_from_here(stack, packet, found, evidence)
-    way = _local(found) or choose(walk, found.ways, stack, evidence)
+    way = _local(found) or choose(walk, found.ways, stack, evidence, packet)
     if state.past and way.dev == state.past:
         said = f"the tunnel {state.past} would carry its own packets"
         return End(Verdict.DROPPED, said, stack.name, packet, evidence)
@@ -55,7 +57,9 @@ def send(walk: Walk, state: Send) -> State | End:
             evidence = pointer(stack, found, packet.family)
             if not found.ways:
                 return _no_way_from_here(stack, packet, found, evidence)
-            way = _local(found) or choose(walk, found.ways, stack, evidence)
+            way = _local(found) or choose(walk, found.ways, stack, evidence, packet)
+    if _stays_on_loopback(stack, packet, way):
+        return _no_loopback_outside(stack, packet, way, Verdict.UNREACHABLE)
     said = f"{text(packet.src, packet.family)} → {text(packet.dst, packet.family)} dev {way.dev}"
     walk.step(stack, Stage.ROUTE, said, packet, evidence)
     mtu = mtu_of(stack, found, way)
@@ -63,6 +67,26 @@ def send(walk: Walk, state: Send) -> State | End:
         said = f"it is {packet.size} bytes long, the way takes {mtu}, and it may not be fragmented"
         return End(Verdict.UNREACHABLE, said, stack.name, packet, evidence)
     return _output(walk, stack, packet, found, way)
+
+
+def _may_not_be_sent(stack: Stack, packet: Packet, *, foreign: bool) -> End | None:
+    if multicast(packet) or (packet.family == 4 and packet.dst == _BROADCAST4):
+        return End(Verdict.UNKNOWN, "multicast is not modelled", stack.name, packet, settles="a probe")
+    ours = packet.family == 6 or not packet.src or foreign
+    return None if ours or stack.fib.address_type(4, packet.src) == "local" else _not_ours(stack, packet)
+
+
+def _stays_on_loopback(stack: Stack, packet: Packet, way: Way) -> bool:
+    """Say whether a packet from 127.0.0.0/8 would leave by a device that may not carry it (__mkroute_output)."""
+    if packet.family != 4 or packet.src >> 24 != _LOOPBACK_NETWORK or way.dev == "lo":
+        return False
+    return not stack.either(way.dev, "route_localnet")
+
+
+def _no_loopback_outside(stack: Stack, packet: Packet, way: Way, verdict: Verdict) -> End:
+    said = f"its source is in 127.0.0.0/8, and route_localnet is off for {way.dev}"
+    evidence = stack.pointer("sysctl", 0, f"net.ipv4.conf.{way.dev}.route_localnet")
+    return End(verdict, said, stack.name, packet, evidence, stage=Stage.OUTPUT)
 
 
 def _not_ours(stack: Stack, packet: Packet) -> End:
@@ -98,7 +122,9 @@ def _output(walk: Walk, stack: Stack, packet: Packet, found: Found, way: Way) ->
         if not found.ways:
             ended = no_way(stack, at.packet, found, evidence)
             return structs.replace(ended, verdict=Verdict.DROPPED, answer=None, stage=Stage.OUTPUT)
-        way = _local(found) or choose(walk, found.ways, stack, evidence)
+        way = _local(found) or choose(walk, found.ways, stack, evidence, packet)
+        if _stays_on_loopback(stack, at.packet, way):
+            return _no_loopback_outside(stack, at.packet, way, Verdict.DROPPED)
         walk.step(stack, Stage.ROUTE, f"routed anew, dev {way.dev}", at.packet, evidence)
     return Leave(stack, at.packet, found, way)
 
@@ -114,7 +140,7 @@ def balance(at: Traversal) -> State | End:
     if not found.ways:
         return no_way(at.stack, packet, found, pointer(at.stack, found, family))
     evidence = pointer(at.stack, found, family)
-    way = _local(found) or choose(at.walk, found.ways, at.stack, evidence)
+    way = _local(found) or choose(at.walk, found.ways, at.stack, evidence, packet)
     if found.kind != "local" and way.gateway is None:
         way = Way(way.dev, address, family)
     return _output(at.walk, at.stack, packet, found, way)

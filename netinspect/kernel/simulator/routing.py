@@ -63,11 +63,8 @@ def vrf_table(stack: Stack, dev: str) -> str:
 def look_up(walk: Walk, stack: Stack, asked: Flow) -> Found:
     """Look a route up in what was read."""
     four = asked.family == 4
-    walk.needs(stack, *(("rules4", "routes4") if four else ("rules6", "routes6")))
-    found = stack.fib.look_up(asked)
-    if found.route is not None and found.route.nhid is not None and not found.ways:
-        walk.needs(stack, "nexthops")
-    return found
+    walk.needs(stack, *(("rules4", "routes4") if four else ("rules6", "routes6")), "nexthops")
+    return stack.fib.look_up(asked)
 
 
 def pointer(stack: Stack, found: Found, family: int) -> Pointer | None:
@@ -85,12 +82,18 @@ def pointer(stack: Stack, found: Found, family: int) -> Pointer | None:
     return None
 
 
-def choose(walk: Walk, ways: Sequence[Way], stack: Stack, evidence: Pointer | None) -> Way:
-    """Choose among the ways of a multipath route, each as likely as its weight (fib_select_multipath)."""
+def choose(walk: Walk, ways: Sequence[Way], stack: Stack, evidence: Pointer | None, packet: Packet) -> Way:
+    """Choose among the ways of a multipath route, each as likely as its weight (fib_select_multipath).
+
+    It is a hash of the packet's addresses, or of its ports too, that chooses: a flow keeps its way.
+    """
     usable = [w for w in ways if not _down(stack, w)] or list(ways)
     total = sum(w.weight for w in usable)
     asked = [forks.Way(_said(w), w.weight / total) for w in usable]
-    return usable[walk.forks.take("which way of the multipath route", asked, evidence)]
+    same: tuple[object, ...] = (stack.name, tuple(usable), packet.family, packet.src, packet.dst)
+    if stack.sysctl(f"ipv{packet.family}/fib_multipath_hash_policy") not in ("0", "") or packet.family == 6:
+        same = (*same, packet.protocol, packet.sport, packet.dport)
+    return usable[walk.forks.take("which way of the multipath route", asked, evidence, once=same)]
 
 
 def _said(way: Way) -> str:
@@ -125,7 +128,7 @@ def route(walk: Walk, state: Route) -> State | End:
         return End(Verdict.DROPPED, f"forwarding is off for {state.dev}", stack.name, packet, _conf(stack, state.dev))
     if found.kind != "unicast":
         return no_way(stack, packet, found, evidence)
-    way = choose(walk, found.ways, stack, evidence)
+    way = choose(walk, found.ways, stack, evidence, packet)
     walk.step(stack, Stage.ROUTE, f"{text(packet.dst, 4)} {_said(way)}", packet, evidence)
     return _source_check(walk, state, way.dev) or Forward(stack, packet, state.dev, found, way, state.physin)
 
@@ -172,6 +175,8 @@ def _source_check(walk: Walk, state: Route, oif: str | None) -> End | None:
 def _reverse(walk: Walk, state: Route, asked: Flow, strictness: int, *, accept_local: bool) -> End | None:
     stack, dev = state.stack, state.dev
     found = look_up(walk, stack, asked)
+    if found.kind == "unknown":
+        return End(Verdict.UNKNOWN, found.unsure, stack.name, state.packet, settles="a probe")
     if found.route is None or found.kind in ("unreachable", "prohibit", "blackhole", "none"):
         return _martian_source(state, "there is no route back to its source") if strictness else None
     if found.kind != "unicast" and (found.kind != "local" or not accept_local):
@@ -209,7 +214,7 @@ def _route6(walk: Walk, state: Route) -> State | End:
     if not stack.conf(6, "all", "forwarding"):
         said = stack.pointer("sysctl", 0, "net.ipv6.conf.all.forwarding")
         return End(Verdict.DROPPED, "forwarding of IPv6 is off", stack.name, packet, said)
-    way = choose(walk, found.ways, stack, evidence)
+    way = choose(walk, found.ways, stack, evidence, packet)
     walk.step(stack, Stage.ROUTE, f"{text(packet.dst, 6)} {_said(way)}", packet, evidence)
     return Forward(stack, packet, dev, found, way, state.physin)
 

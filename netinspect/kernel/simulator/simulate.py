@@ -45,7 +45,7 @@ def run(walk: Walk, state: State) -> End:
             now = _NEXT[type(now)](walk, now)
         except Blind as blind:
             now = _unknown(before, f"not seen: {blind}", f"reading {blind.section} of {blind.stack.name}")
-        except (ParseError, ValueError) as error:
+        except (ParseError, ValueError, LookupError, TypeError) as error:
             # A value that is none, such as a route to 192.0.2.1.0, is met where it is first looked at.
             now = _unknown(before, f"cannot be read: {error}", "a parser that knows its form")
     return End(Verdict.DROPPED, "it goes round and round", state.stack.name, state.packet)

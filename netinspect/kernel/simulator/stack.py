@@ -122,9 +122,14 @@ class Stack:
         return by_tuple(self.namespace.connections)
 
     @cached_property
-    def virtual_services(self) -> tuple[VirtualService, ...]:
-        """Give the virtual services of IPVS."""
-        return self.namespace.ipvs
+    def virtual_services(self) -> dict[object, VirtualService]:
+        """Give the virtual services of IPVS: by mark, or by protocol, family, address and port."""
+        found: dict[object, VirtualService] = {}
+        for one in self.namespace.ipvs:
+            protocol = PROTOCOLS.get(one.protocol.lower(), -1)
+            key = one.fwmark if one.fwmark else (protocol, *number(one.address), one.port)
+            found.setdefault(key, one)
+        return found
 
     def sysctl(self, name: str) -> str:
         """Give a sysctl; the kernel's default where it has no such setting."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from netinspect.kernel.simulator.forks import Truth
+from netinspect.kernel.simulator.fib import Flow, Found
+from netinspect.kernel.simulator.forks import Maybe, Truth
 from netinspect.kernel.simulator.ipsets import Around
 from netinspect.kernel.simulator.tracking import Entry
 from netinspect.model.packet import (
@@ -80,6 +81,18 @@ class Traversal:
         """Give a truth; fork where it is not certain."""
         return truth if isinstance(truth, bool) else self.walk.forks.holds(truth, question, evidence)
 
+    def look_up(self, asked: Flow) -> Found | Maybe:
+        """Look a route up for a rule that asks; not certain where a policy rule before it is not modelled."""
+        six = "6" if asked.family == 6 else "4"
+        self.walk.needs(self.stack, f"rules{six}", f"routes{six}")
+        found = self.stack.fib.look_up(asked)
+        return Maybe(found.unsure) if found.kind == "unknown" else found
+
+    def address_type(self, address: int, dev: str) -> str:
+        """Say for a rule what an address is to this namespace."""
+        self.walk.needs(self.stack, *(("routes4",) if self.packet.family == 4 else ("rules6", "routes6")))
+        return self.stack.fib.address_type(self.packet.family, address, dev)
+
     def end(self, verdict: Verdict, reason: str, evidence: Pointer | None = None, answer: Packet | None = None) -> End:
         """End the walk here."""
         return End(verdict, reason, self.stack.name, self.packet, evidence, answer=answer, stage=Stage(self.hook))
@@ -98,11 +111,15 @@ def reset(packet: Packet, *, attached: bool = True) -> Packet | None:
     return structs.replace(back, flags=flags, **_attached(packet) if attached else {})
 
 
+def multicast(packet: Packet) -> bool:
+    """Say whether a packet goes to a group."""
+    return packet.dst >> 28 == _MULTICAST4 if packet.family == 4 else packet.dst >> 120 == _MULTICAST6
+
+
 def unreachable(packet: Packet, code: int, *, type_: int | None = None, mtu: int = 0) -> Packet | None:
     """Give the ICMP error about a packet; none is sent about an error or a multicast (RFC 1122, RFC 4443)."""
     four = packet.family == 4
-    multicast = packet.dst >> 28 == _MULTICAST4 if four else packet.dst >> 120 == _MULTICAST6
-    if packet.is_error or multicast or (four and packet.dst == 0xFFFFFFFF):
+    if packet.is_error or multicast(packet) or (four and packet.dst == 0xFFFFFFFF):
         return None
     made = Packet(
         family=packet.family,

@@ -25,8 +25,8 @@ class Walk:
     """One run through the forks.
 
     ``waiting`` are the sockets to which an answer may come, by what they would receive, and ``accepted`` those among
-    them that a server has accepted; ``learned`` are the neighbours
-    that have made themselves known meanwhile; ``balanced`` is what IPVS has given to whom.
+    them that a server has accepted; ``learned`` are the neighbours that have made themselves known meanwhile, and
+    ``rumoured`` those that may have; ``balanced`` is what IPVS has given to whom.
     """
 
     def __init__(self, world: World, forks: Forks) -> None:
@@ -37,6 +37,7 @@ class Walk:
         self.waiting: set[tuple[str, Ends]] = set()
         self.accepted: set[tuple[str, Ends]] = set()
         self.learned: dict[tuple[str, str, int, int], str] = {}
+        self.rumoured: dict[tuple[str, str, int, int], str] = {}
         self.steps: list[Step] = []
 
     def step(self, stack: Stack, stage: Stage, said: str, packet: Packet, evidence: Pointer | None = None) -> None:

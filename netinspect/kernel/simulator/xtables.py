@@ -19,6 +19,8 @@ from netinspect.model.walk import End, Pointer, Stage, Verdict
 # A chain shorter than this is quicker read through than indexed.
 _SHORT: Final = 16
 _DEEPEST: Final = 1000
+# More than any ruleset has; a ruleset in which chains lead to each other does not load.
+_MOST_JUMPS: Final = 10_000
 # What long chains can be indexed by: parts of the packet or of the hook of which a rule names one value.
 _KEYS: Final = ("dst", "src", "oif", "iif", "dport")
 
@@ -105,7 +107,7 @@ def run(chains: Chains, base: str, at: Traversal) -> End | None:
 
 def _run(chains: Chains, base: Chain, at: Traversal, stage: Stage) -> End | None:
     returns: list[tuple[Chain, int]] = []
-    chain, rules = base, chains.rules(base, at, 0)
+    chain, rules, jumps = base, chains.rules(base, at, 0), 0
     while True:
         found = next(rules, None)
         if found is None or (outcome := _rule(chains, chain, *found, at, stage)) == "RETURN":
@@ -121,8 +123,10 @@ def _run(chains: Chains, base: Chain, at: Traversal, stage: Stage) -> End | None
             rule = found[1]
             if rule.target is not None and not rule.target.goto:
                 returns.append((chain, found[0] + 1))
-            if len(returns) > _DEEPEST:
-                return at.end(Verdict.DROPPED, "chains jump deeper than the kernel allows", chains.policy(chain))
+            jumps += 1
+            if len(returns) > _DEEPEST or jumps > _MOST_JUMPS:
+                said = f"the chain {outcome.name} leads round and round, as no kernel allows"
+                return at.unknown(said, "reading the ruleset again", chains.policy(chain))
             chain, rules = outcome, chains.rules(outcome, at, 0)
 
 
