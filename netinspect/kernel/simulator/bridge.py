@@ -122,6 +122,7 @@ def _go_on(walk: Walk, state: Switch, bridge: Link, packet: Packet, *, seen: boo
 
 def _port_for(walk: Walk, stack: Stack, bridge: Link, packet: Packet, came: str) -> Link | End:
     """Give the port behind which a MAC is: as learned, or the one by which flooding finds it."""
+    walk.needs(stack, "fdb")
     for entry in stack.fdb.get((bridge.ifname, packet.dmac), ()):
         link = stack.links.get(entry.dev)
         if link is not None and link.master == bridge.ifname and link.up:

@@ -30,6 +30,7 @@ _TUNNELS: Final = frozenset({"vxlan", "geneve", "ipip", "sit", "gre", "gretap", 
 def transmit(walk: Walk, state: Transmit) -> State | End:
     """Send a frame by what its device is (dev_queue_xmit)."""
     stack = state.stack
+    walk.needs(stack, "links")
     link = stack.links.get(state.dev)
     if link is None or not link.up:
         return End(Verdict.DROPPED, f"{state.dev} is down", stack.name, state.packet, stack.pointer("links"))
@@ -58,6 +59,7 @@ def _with_packet(state: Transmit, packet: Packet) -> Transmit:
 
 def _programs(walk: Walk, stack: Stack, link: Link, packet: Packet, hook: str) -> Packet | End:
     """Let a device's own hooks see a frame: programs of eBPF may do anything, nftables' chains are walked."""
+    walk.needs(stack, "qdiscs", f"filters:{link.ifname}:{hook}")
     attached = [f for f in stack.namespace.filters if f.dev == link.ifname and f.direction == hook]
     if attached or (link.xdp and hook == INGRESS):
         what = "XDP" if link.xdp and hook == INGRESS else f"a filter of tc ({attached[0].kind})"

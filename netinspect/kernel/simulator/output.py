@@ -58,15 +58,20 @@ def send(walk: Walk, state: Send) -> State | End:
             if not found.ways:
                 return _no_way_from_here(stack, packet, found, evidence)
             way = _local(found) or choose(walk, found.ways, stack, evidence, packet)
-    if _stays_on_loopback(stack, packet, way):
-        return _no_loopback_outside(stack, packet, way, Verdict.UNREACHABLE)
     said = f"{text(packet.src, packet.family)} → {text(packet.dst, packet.family)} dev {way.dev}"
     walk.step(stack, Stage.ROUTE, said, packet, evidence)
+    return _may_not_leave(stack, packet, found, way) or _output(walk, stack, packet, found, way)
+
+
+def _may_not_leave(stack: Stack, packet: Packet, found: Found, way: Way) -> End | None:
+    """End what its sender's own kernel refuses to send (EMSGSIZE, and EINVAL of a loopback address)."""
+    if _stays_on_loopback(stack, packet, way):
+        return _no_loopback_outside(stack, packet, way, Verdict.UNREACHABLE)
     mtu = mtu_of(stack, found, way)
-    if packet.size > mtu and packet.df:
-        said = f"it is {packet.size} bytes long, the way takes {mtu}, and it may not be fragmented"
-        return End(Verdict.UNREACHABLE, said, stack.name, packet, evidence)
-    return _output(walk, stack, packet, found, way)
+    if packet.size <= mtu or not packet.df:
+        return None
+    said = f"it is {packet.size} bytes long, the way takes {mtu}, and it may not be fragmented"
+    return End(Verdict.UNREACHABLE, said, stack.name, packet, pointer(stack, found, packet.family))
 
 
 def _may_not_be_sent(stack: Stack, packet: Packet, *, foreign: bool) -> End | None:

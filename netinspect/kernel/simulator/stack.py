@@ -27,6 +27,10 @@ _DEFAULTS: Final = {
 }
 
 
+# What matters only where there is such a device.
+_WIREGUARD: Final = frozenset({"wireguard-endpoints", "wireguard-allowed-ips", "wireguard-listen-port"})
+
+
 class Stack:
     """One namespace by its name in the walk, on a node; ``host`` says that it is the node's own."""
 
@@ -43,7 +47,8 @@ class Stack:
     @cached_property
     def missing(self) -> dict[str, Missing]:
         """Give the sections of which something is not known."""
-        return {m.section: m for m in self.namespace.missing()}
+        kinds = {link.kind for link in self.namespace.links}
+        return {m.section: m for m in self.namespace.missing(_WIREGUARD if "wireguard" in kinds else frozenset())}
 
     @cached_property
     def links(self) -> dict[str, Link]:

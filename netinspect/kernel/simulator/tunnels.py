@@ -76,6 +76,7 @@ def _vxlan(walk: Walk, state: Transmit, link: Link, data: VxlanData) -> State | 
     stack, packet = state.stack, state.packet
     if data.external:
         return _by_metadata(state, link)
+    walk.needs(stack, "fdb")
     entries = [e for e in stack.fdb.get((link.ifname, packet.dmac), ()) if e.dst]
     entries = entries or [e for e in stack.fdb.get((link.ifname, _ANYBODY), ()) if e.dst]
     evidence = stack.pointer("fdb", entries[0].line, f"{entries[0].mac} dst {entries[0].dst}") if entries else None
