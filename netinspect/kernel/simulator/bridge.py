@@ -89,6 +89,9 @@ def _redirected(walk: Walk, stack: Stack, bridge: Link, packet: Packet) -> Packe
 def _go_on(walk: Walk, state: Switch, bridge: Link, packet: Packet, *, seen: bool) -> State | End:
     """Find out where a frame goes on: up to the host, or out of another port (br_handle_frame_finish)."""
     stack = state.stack
+    if not packet.dmac and isinstance(beyond := _port_for(walk, stack, bridge, packet, state.port), Link):
+        # Whoever it is for is beyond what was read.
+        return Transmit(stack, packet, beyond.ifname)
     local = packet.dmac == bridge.address.lower() or packet.dmac == BROADCAST_MAC or not packet.dmac
     entries = stack.fdb.get((bridge.ifname, packet.dmac), ())
     local = local or any("permanent" in e.state and e.mac.lower() == stack.links[e.dev].address.lower() for e in entries

@@ -18,6 +18,7 @@ from netinspect.kernel.simulator.states import Arrive, Receive, State, Switch, T
 from netinspect.kernel.simulator.traversal import EGRESS, INGRESS, Traversal
 from netinspect.kernel.simulator.tunnels import encapsulate
 from netinspect.kernel.simulator.walk import Walk
+from netinspect.kernel.simulator.world import Port, World
 from netinspect.model.kernel import BondData, Link, MacvlanData, VlanData
 from netinspect.model.packet import BROADCAST_MAC, Packet, number
 from netinspect.model.walk import End, Stage, Verdict
@@ -117,9 +118,16 @@ def _veth(walk: Walk, state: Transmit, link: Link) -> State | End:
 
 
 def _vlan(walk: Walk, state: Transmit, link: Link) -> State | End:
+    stack, packet = state.stack, state.packet
     tag = link.data.id if isinstance(link.data, VlanData) else 0
-    walk.step(state.stack, Stage.TRANSMIT, f"VLAN {tag}", state.packet)
-    return Transmit(state.stack, structs.replace(state.packet, vlan=tag), link.link)
+    lower = walk.world.lower(stack, link)
+    if lower is None:
+        said = f"the device below {link.ifname} was not read"
+        return End(Verdict.UNKNOWN, said, stack.name, packet, settles="reading the node")
+    other, below = lower
+    walk.step(stack, Stage.TRANSMIT, f"VLAN {tag}", packet)
+    made = packet if other is stack else scrubbed(packet, same=False)
+    return Transmit(other, structs.replace(made, vlan=tag), below.ifname)
 
 
 def _bond(_walk: Walk, state: Transmit, link: Link) -> State | End:
@@ -173,19 +181,27 @@ def _program(_walk: Walk, state: Transmit, link: Link) -> End:
     return End(Verdict.UNKNOWN, said, state.stack.name, state.packet, settles="the program's own state, or a probe")
 
 
+def _door(world: World, stack: Stack, packet: Packet) -> Port | None:
+    """Give the link at the wire by which a node is reached at an address: that which has it, or lies below it."""
+    holder = stack.addresses[packet.family, packet.dst][0]
+    wired = [k for k in stack.namespace.links if world.wired(stack, k) and k.up]
+    below = {
+        holder.ifname,
+        holder.link,
+        *(k.ifname for k in wired if k.master and k.master in (holder.ifname, holder.link)),
+    }
+    near = [k for k in wired if k.ifname in below or k.master in below - {""}]
+    return (stack, (near or wired)[0]) if wired else None
+
+
 def _wire(walk: Walk, state: Transmit, link: Link) -> State | End:
     """Over the wire: to the node that has the MAC, or to the one that has the address where a network is between."""
     stack, packet = state.stack, state.packet
     # A switch that was not read has no address of ours; without a MAC the answer came from nobody whom we know.
     there = [p for p in walk.world.by_mac(packet.dmac) if p[1] is not link] if packet.dmac else []
     if not there and packet.dmac:
-        there = [
-            (s, k)
-            for s in walk.world.owners(packet.family, packet.dst)
-            if s is not stack
-            for k in s.namespace.links
-            if walk.world.wired(s, k) and k.up
-        ][:1]
+        doors = (_door(walk.world, s, packet) for s in walk.world.owners(packet.family, packet.dst) if s is not stack)
+        there = [door for door in doors if door is not None][:1]
     if len(there) > 1:
         there = [p for p in there if p[0].node != stack.node] or there
     if not there:
@@ -223,9 +239,10 @@ def arrive(walk: Walk, state: Arrive) -> State | End:
         return seen
     packet = seen
     if packet.vlan:
-        for upper in stack.upper.get(dev, ()):
+        for other, upper in walk.world.vlans(stack, link):
             if isinstance(upper.data, VlanData) and upper.data.id == packet.vlan:
-                return Arrive(stack, structs.replace(packet, vlan=0), upper.ifname)
+                made = packet if other is stack else scrubbed(packet, same=False)
+                return Arrive(other, structs.replace(made, vlan=0), upper.ifname)
     master = stack.links.get(link.master) if link.master else None
     if master is not None and master.kind == "bridge":
         return Switch(stack, packet, master.ifname, dev)
@@ -250,11 +267,8 @@ def _above(walk: Walk, stack: Stack, link: Link, packet: Packet) -> State | None
     """Give the macvlan or ipvlan on a device that a frame is for; it may live in another namespace of the node."""
     if link.kind in ("macvlan", "ipvlan"):
         return None
-    for other, upper in walk.world.uppers(stack.node):
+    for other, upper in walk.world.uppers(stack, link):
         if not upper.up:
-            continue
-        below = walk.world.lower(other, upper)
-        if below is None or below[0] is not stack or below[1].ifname != link.ifname:
             continue
         if upper.kind != "ipvlan" and upper.address.lower() == packet.dmac:
             return Arrive(other, scrubbed(packet, same=other is stack), upper.ifname)

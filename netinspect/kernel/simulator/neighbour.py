@@ -293,9 +293,9 @@ def heard_by(
         return
     seen.add((stack.name, link.ifname))
     if vlan:
-        for upper in stack.upper.get(link.ifname, ()):
+        for other, upper in world.vlans(stack, link):
             if isinstance(upper.data, VlanData) and upper.data.id == vlan:
-                yield from heard_by(world, stack, upper, seen, 0, crossed)
+                yield from heard_by(world, other, upper, seen, 0, crossed)
         return
     master = stack.links.get(link.master) if link.master else None
     if master is not None and master.kind == "bridge":
@@ -309,9 +309,7 @@ def heard_by(
         yield None
         return
     yield Heard(stack, link, crossed)
-    for other, upper in world.uppers(stack.node):
-        if upper.up and (below := world.lower(other, upper)) and below[1] is link:
-            yield Heard(other, upper, crossed)
+    yield from (Heard(*port, crossed) for port in world.uppers(stack, link) if port[1].up)
 
 
 def _among_siblings(link: Link) -> bool:

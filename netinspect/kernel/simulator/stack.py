@@ -61,15 +61,6 @@ class Stack:
         return {link.ifindex: link for link in self.namespace.links}
 
     @cached_property
-    def upper(self) -> dict[str, tuple[Link, ...]]:
-        """Give the links that stand on another (macvlan, ipvlan, VLAN), by the name of the lower one."""
-        found: dict[str, list[Link]] = defaultdict(list)
-        for link in self.namespace.links:
-            if link.kind in ("macvlan", "ipvlan", "vlan") and link.link:
-                found[link.link].append(link)
-        return {name: tuple(links) for name, links in found.items()}
-
-    @cached_property
     def addresses(self) -> dict[tuple[int, int], tuple[Link, LinkAddress]]:
         """Give who has an address, by family and number."""
         found: dict[tuple[int, int], tuple[Link, LinkAddress]] = {}
@@ -135,6 +126,12 @@ class Stack:
             key = one.fwmark if one.fwmark else (protocol, *number(one.address), one.port)
             found.setdefault(key, one)
         return found
+
+    @cached_property
+    def wireguard_ports(self) -> dict[str, int]:
+        """Give the port on which each WireGuard device listens (wg show all listen-port)."""
+        lines = (line.split() for line in self.namespace.text("wireguard-listen-port").splitlines())
+        return {words[0]: int(words[1]) for words in lines if len(words) == 2 and words[1].isdecimal()}
 
     def sysctl(self, name: str) -> str:
         """Give a sysctl; the kernel's default where it has no such setting."""

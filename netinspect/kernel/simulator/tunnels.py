@@ -12,11 +12,12 @@ from typing import Final
 from msgspec import structs
 
 from netinspect.kernel.simulator.fib import prefix
+from netinspect.kernel.simulator.forks import Way
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.states import Arrive, Receive, Send, State, Transmit
 from netinspect.kernel.simulator.walk import Walk
-from netinspect.model.kernel import GeneveData, Link, TunnelData, VxlanData
-from netinspect.model.packet import GRE, IPIP, IPV6, UDP, Packet, number, text
+from netinspect.model.kernel import FdbEntry, GeneveData, Link, TunnelData, VxlanData, WireguardPeer
+from netinspect.model.packet import BITS, BROADCAST_MAC, GRE, IPIP, IPV6, UDP, Packet, number, text
 from netinspect.model.walk import End, Stage, Verdict
 
 _IP_HEADER: Final = {4: 20, 6: 40}
@@ -78,7 +79,10 @@ def _vxlan(walk: Walk, state: Transmit, link: Link, data: VxlanData) -> State | 
         return _by_metadata(state, link)
     walk.needs(stack, "fdb")
     entries = [e for e in stack.fdb.get((link.ifname, packet.dmac), ()) if e.dst]
-    entries = entries or [e for e in stack.fdb.get((link.ifname, _ANYBODY), ()) if e.dst]
+    entries = entries or _flooded(walk, stack, link, packet)
+    if len(entries) > 1 and packet.dmac not in ("", BROADCAST_MAC):
+        said = f"it is flooded to {len(entries)} others, and none that was read has {packet.dmac}"
+        return End(Verdict.UNKNOWN, said, stack.name, packet, stack.pointer("fdb", entries[0].line), settles="a probe")
     evidence = stack.pointer("fdb", entries[0].line, f"{entries[0].mac} dst {entries[0].dst}") if entries else None
     remote = entries[0].dst if entries else data.remote or data.remote6
     if not remote:
@@ -95,6 +99,16 @@ def _vxlan(walk: Walk, state: Transmit, link: Link, data: VxlanData) -> State | 
     )  # fmt: skip
     walk.step(stack, Stage.ENCAPSULATE, f"VXLAN {vni} to {remote}", made, evidence)
     return Send(stack, made, data.link, past=link.ifname)
+
+
+def _flooded(walk: Walk, stack: Stack, link: Link, packet: Packet) -> list[FdbEntry]:
+    """Give to whom a frame for an unknown MAC goes: to all, of whom the one counts that has it."""
+    everybody = [e for e in stack.fdb.get((link.ifname, _ANYBODY), ()) if e.dst]
+    for entry in everybody if len(everybody) > 1 else ():
+        far = (k for s in walk.world.owners(*number(entry.dst)) for k in s.namespace.links)
+        if any(k.address.lower() == packet.dmac for k in far):
+            return [entry]
+    return everybody
 
 
 def _geneve(walk: Walk, state: Transmit, link: Link, data: GeneveData) -> State | End:
@@ -158,24 +172,24 @@ def _wireguard(walk: Walk, state: Transmit, link: Link) -> State | End:
     """Choose the peer by its allowed addresses (wg_allowedips_lookup_dst)."""
     stack, packet = state.stack, state.packet
     walk.needs(stack, "wireguard-allowed-ips", "wireguard-endpoints")
-    best: tuple[int, str] | None = None
-    for peer in stack.namespace.wireguard:
-        for allowed in peer.allowed_ips if peer.dev == link.ifname else ():
-            if (":" in allowed) == (packet.family == 6):
-                value, bits = prefix(allowed, packet.family)
-                width = 32 if packet.family == 4 else 128
-                if packet.dst >> (width - bits) == value >> (width - bits) and (best is None or bits > best[0]):
-                    best = bits, peer.endpoint
-    if best is None:
+    peer = _peer(stack, {link.ifname}, packet.dst, packet.family)
+    if peer is None:
         said = f"no peer of {link.ifname} is allowed {text(packet.dst, packet.family)}"
         return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("wireguard-allowed-ips"))
-    endpoint = best[1]
+    endpoint = peer.endpoint
     if not endpoint or endpoint == "(none)":
         return End(
             Verdict.DROPPED, "the peer has no endpoint", stack.name, packet, stack.pointer("wireguard-endpoints")
         )
     address, _, port = endpoint.rpartition(":")
     family, dst = number(address.strip("[]"))
+    if any(rule.fwmark is not None for rule in stack.fib.rules[family]):
+        # wg-quick and Calico mark what the device sends, so that it does not come back to it.
+        ways = (Way("they have none"), Way("they have one"))
+        asked = f"do the packets of {link.ifname} of {stack.name} have a mark"
+        if walk.forks.take(asked, ways, once=(stack.name, link.ifname, "fwmark")):
+            said = f"the mark of {link.ifname}, by which its packets are routed, was not read"
+            return End(Verdict.UNKNOWN, said, stack.name, packet, settles=f"wg show {link.ifname} fwmark")
     made = outer(
         packet, family, 0, dst, UDP, _UDP_HEADER + _WIREGUARD_HEADER, sport=int(port), dport=int(port), loose=_DRAWN,
         uid=None, gid=None, mark=0,
@@ -212,21 +226,33 @@ def _out_of_udp(walk: Walk, stack: Stack, packet: Packet, inner: Packet) -> Stat
     return _out_of_wireguard(walk, stack, packet, inner)
 
 
-def _out_of_wireguard(walk: Walk, stack: Stack, packet: Packet, inner: Packet) -> State | End | None:
-    links = [k for k in stack.namespace.links if k.kind == "wireguard" and k.up]
-    if not links or packet.key is not None:
-        return None
+def _peer(stack: Stack, devices: set[str], address: int, family: int) -> WireguardPeer | None:
+    """Give the peer to which an address belongs, by the longest of the allowed prefixes (allowedips.c)."""
+    best: tuple[int, WireguardPeer] | None = None
     for peer in stack.namespace.wireguard:
-        for allowed in peer.allowed_ips:
-            if (":" in allowed) == (inner.family == 6):
-                value, bits = prefix(allowed, inner.family)
-                shift = (32 if inner.family == 4 else 128) - bits
-                if inner.src >> shift == value >> shift:
-                    made = _unwrapped(packet, inner)
-                    walk.step(stack, Stage.DECAPSULATE, f"out of WireGuard on {peer.dev}", made)
-                    return Receive(stack, made, peer.dev)
-    said = f"no peer here is allowed to send from {text(inner.src, inner.family)}"
-    return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("wireguard-allowed-ips"))
+        for allowed in peer.allowed_ips if peer.dev in devices else ():
+            if (":" in allowed) == (family == 6):
+                value, bits = prefix(allowed, family)
+                shift = BITS[family] - bits
+                if address >> shift == value >> shift and (best is None or bits > best[0]):
+                    best = bits, peer
+    return best[1] if best else None
+
+
+def _out_of_wireguard(walk: Walk, stack: Stack, packet: Packet, inner: Packet) -> State | End | None:
+    walk.needs(stack, "wireguard-allowed-ips", "wireguard-listen-port")
+    ports = stack.wireguard_ports
+    devices = {k.ifname for k in stack.namespace.links if k.kind == "wireguard" and k.up}
+    devices = {dev for dev in devices if ports.get(dev, packet.dport) == packet.dport}
+    if not devices or packet.key is not None:
+        return None
+    peer = _peer(stack, devices, inner.src, inner.family)
+    if peer is None:
+        said = f"no peer here is allowed to send from {text(inner.src, inner.family)}"
+        return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("wireguard-allowed-ips"))
+    made = _unwrapped(packet, inner)
+    walk.step(stack, Stage.DECAPSULATE, f"out of WireGuard on {peer.dev}", made)
+    return Receive(stack, made, peer.dev)
 
 
 def _out_of_ip(walk: Walk, stack: Stack, packet: Packet, inner: Packet) -> State | End | None:

@@ -12,6 +12,7 @@ from netinspect.model.packet import number
 
 Port = tuple[Stack, Link]
 _END = "veth"
+_STANDING = frozenset({"macvlan", "macvtap", "ipvlan", "vlan"})
 
 
 class World:
@@ -19,6 +20,7 @@ class World:
 
     def __init__(self, stacks: Iterable[Stack]) -> None:
         self.stacks = {stack.name: stack for stack in stacks}
+        self._uppers: dict[str, dict[tuple[str, str], tuple[Port, ...]]] = {}
 
     @cached_property
     def _peers(self) -> dict[tuple[str, int], Port]:
@@ -73,23 +75,26 @@ class World:
     def siblings(self, stack: Stack, link: Link) -> Iterator[Port]:
         """Give the other devices of the same kind on the same lower device."""
         below = self.lower(stack, link)
-        for other, candidate in self.uppers(stack.node):
-            if candidate.kind == link.kind and candidate is not link and candidate.up:
-                lower = self.lower(other, candidate)
-                if below is not None and lower is not None and lower[1] is below[1]:
-                    yield other, candidate
+        if below is not None:
+            yield from (p for p in self.uppers(*below) if p[1].kind == link.kind and p[1] is not link and p[1].up)
 
-    def uppers(self, node: str) -> tuple[Port, ...]:
-        """Give the devices of a node that stand on another one's back."""
-        return self._uppers.get(node, ())
+    def uppers(self, stack: Stack, link: Link) -> tuple[Port, ...]:
+        """Give the macvlans and ipvlans that stand on a device, in whatever namespace of the node."""
+        return tuple(p for p in self._standing_on(stack, link) if p[1].kind != "vlan")
 
-    @cached_property
-    def _uppers(self) -> dict[str, tuple[Port, ...]]:
-        kinds = ("macvlan", "macvtap", "ipvlan")
-        return {
-            node: tuple((s, k) for s in stacks for k in s.namespace.links if k.kind in kinds)
-            for node, stacks in self._of_node.items()
-        }
+    def vlans(self, stack: Stack, link: Link) -> tuple[Port, ...]:
+        """Give the VLANs that stand on a device, in whatever namespace of the node."""
+        return tuple(p for p in self._standing_on(stack, link) if p[1].kind == "vlan")
+
+    def _standing_on(self, stack: Stack, link: Link) -> tuple[Port, ...]:
+        if stack.node not in self._uppers:
+            found: dict[tuple[str, str], list[Port]] = defaultdict(list)
+            for other in self._of_node[stack.node]:
+                for upper in other.namespace.links:
+                    if upper.kind in _STANDING and (below := self.lower(other, upper)) is not None:
+                        found[below[0].name, below[1].ifname].append((other, upper))
+            self._uppers[stack.node] = {place: tuple(ports) for place, ports in found.items()}
+        return self._uppers[stack.node].get((stack.name, link.ifname), ())
 
     @cached_property
     def _of_node(self) -> dict[str, list[Stack]]:
