@@ -202,7 +202,7 @@ class Namespace:
             if name.startswith("filters:"):
                 dev, _, direction = name.removeprefix("filters:").rpartition(":")
                 found += traffic.filters(self.text(name), dev, direction)
-        return tuple(found)
+        return (*found, *traffic.programs(self.text("bpf-net")))
 
     @cached_property
     def wireguard(self) -> tuple[WireguardPeer, ...]:

@@ -68,3 +68,16 @@ def _filter(line: str, dev: str, direction: str) -> Filter | None:
         pref=int(pref) if pref else None,
         options={"text": line.strip()},
     )
+
+
+def programs(text: str) -> tuple[Filter, ...]:
+    """Read the programs of eBPF that stand at links without being filters: ``bpftool -j net`` (tcx, bpf_link)."""
+    if not text.strip():
+        return ()
+
+    def attached(record: dict[str, Any], _line: int) -> Filter | None:
+        kind, _, direction = str(record.get("kind", "")).partition("/")
+        return Filter(dev=str(record.get("devname", "")), direction=direction, kind=kind) if kind == "tcx" else None
+
+    found = objects("bpf-net", text, lambda record, _n: record)
+    return tuple(f for one in found for record in one.get("tc") or () if (f := attached(record, 0)) is not None)

@@ -256,7 +256,9 @@ def test_rules_of_an_nft_dump_are_hit_as_simulated() -> None:
         wrong, packets, hits = [], 0, 0
         for number, packet in enumerate(_nft_aims(raw)):
             for local in (False, True):
-                sent = structs.replace(packet, sport=packet.sport and 20000 + 2 * number + local)
+                # Each is a connection of its own.
+                own = 20000 + 2 * number + local
+                sent = structs.replace(packet, sport=packet.sport and own, ident=packet.ident and own)
                 throw(built, devices, Aim("eth0", sent), local=local)
                 time.sleep(0.002)
                 after = _nft_counters(real)

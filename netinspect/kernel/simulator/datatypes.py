@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from netinspect.kernel.simulator.fib import dscp_class
 from netinspect.model.nft import Term
-from netinspect.model.packet import BITS, ERRORS, PROTOCOLS, TCP_FLAGS, number
+from netinspect.model.packet import BITS, PROTOCOLS, TCP_FLAGS, number
 
 Value = int | str
 _BITMASKS: Final = {
@@ -49,7 +49,6 @@ _NAMES: Final[dict[str, dict[str, int]]] = {
     "port": {},
 }  # fmt: skip
 _TEXTS: Final = frozenset({"ifname", "iface_index", "pkt_type", "fib_addrtype", "ether_addr", "string"})
-UNREACHABLE_TYPES: Final = ERRORS
 
 
 class Unmodelled(Exception):
@@ -81,6 +80,9 @@ def constant(kind: str, written: Any) -> Part:
 
 
 def _text(kind: str, written: str) -> str:
+    if kind == "iface_index" and written == "0":
+        # No device at all.
+        return ""
     return written.lower() if kind == "ether_addr" else written
 
 

@@ -185,13 +185,9 @@ def _door(world: World, stack: Stack, packet: Packet) -> Port | None:
     """Give the link at the wire by which a node is reached at an address: that which has it, or lies below it."""
     holder = stack.addresses[packet.family, packet.dst][0]
     wired = [k for k in stack.namespace.links if world.wired(stack, k) and k.up]
-    below = {
-        holder.ifname,
-        holder.link,
-        *(k.ifname for k in wired if k.master and k.master in (holder.ifname, holder.link)),
-    }
-    near = [k for k in wired if k.ifname in below or k.master in below - {""}]
-    return (stack, (near or wired)[0]) if wired else None
+    known = {holder.ifname, holder.link} - {""}
+    near = [k for k in wired if known & {k.ifname, k.master}] or (wired if len(wired) == 1 else [])
+    return (stack, near[0]) if near else None
 
 
 def _wire(walk: Walk, state: Transmit, link: Link) -> State | End:

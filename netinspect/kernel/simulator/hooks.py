@@ -33,7 +33,6 @@ _TABLES: Final[dict[str, tuple[int, tuple[str, ...]]]] = {
     "filter": (0, (INPUT, FORWARD, OUTPUT)),
     "security": (50, (INPUT, FORWARD, OUTPUT)),
 }
-_FAMILIES: Final = {"ip": (4,), "ip6": (6,), "inet": (4, 6)}
 _NAT_HOOKS: Final = {PREROUTING: NAT_DESTINATION, OUTPUT: NAT_DESTINATION, POSTROUTING: NAT_SOURCE, INPUT: NAT_SOURCE}
 
 

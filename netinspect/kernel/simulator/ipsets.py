@@ -36,13 +36,6 @@ class Sets:
         self._sets = {s.name: s for s in sets}
         self._indexes: dict[str, Index] = {}
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._sets
-
-    def line(self, name: str) -> int:
-        """Give the line that created a set."""
-        return self._sets[name].line
-
     def holds(self, name: str, packet: Packet, directions: Sequence[str], around: Around) -> Truth:
         """Say whether a set holds a packet, each dimension looked up by ``src`` or ``dst`` of it."""
         found = self._sets.get(name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from msgspec import structs
+
 from netinspect.kernel.simulator import ipvs, nat, nftables, tracking, xtables
 from netinspect.kernel.simulator.forks import Way
 from netinspect.kernel.simulator.hooks import CONNTRACK, NAT_DESTINATION, NAT_SOURCE, Called, Registered
@@ -26,15 +28,14 @@ _SECTIONS: Final = {
 }
 
 
-def call(at: Traversal, below: int = -(1 << 31), above: int = 1 << 32) -> End | None:
-    """Call everybody at a hook whose priority lies between two; None where the packet may go on."""
+def call(at: Traversal) -> End | None:
+    """Call everybody at a hook in the order of priorities; None where the packet may go on."""
     at.walk.needs(at.stack, *_SECTIONS[at.packet.family], *(("ipvs",) if at.hook in (INPUT, OUTPUT) else ()))
     called = at.stack.hooks.at(at.packet.family, at.hook)
-    for priority, part in _parts(at, called):
-        if below <= priority < above:
-            ended = part(at)
-            if ended is not None or at.balanced is not None:
-                return ended
+    for _, part in _parts(at, called):
+        ended = part(at)
+        if ended is not None or at.balanced is not None:
+            return ended
     return None
 
 
@@ -131,7 +132,8 @@ def bridge_chains(walk: Walk, stack: Stack, hook: str, packet: Packet, port: str
     for registered in chains:
         ended = run(registered, at)
         if ended is not None:
-            return ended
+            # Nobody tells a sender what became of its frame in a bridge.
+            return structs.replace(ended, stage=Stage.BRIDGE)
     if at.packet.mark != packet.mark:
         return at.unknown("a rule of the bridge family changes the mark", "a probe")
     return None

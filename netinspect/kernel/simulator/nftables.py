@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Final, cast
@@ -72,6 +73,15 @@ class Elements:
     def _wide(self) -> tuple[tuple[tuple[Part, ...], Any], ...]:
         return tuple((key, data) for key, data in self.parts if _wide(key))
 
+    @cached_property
+    def _ranges(self) -> tuple[list[int], list[tuple[Interval, Any]]] | None:
+        """Give the intervals by where they begin; None where a key is more than one interval. They do not overlap."""
+        found = [(key[0], data) for key, data in self._wide if len(key) == 1 and isinstance(key[0], Interval)]
+        if len(found) != len(self._wide):
+            return None
+        found.sort(key=lambda one: one[0].first)
+        return [part.first for part, _ in found], found
+
     def find(self, value: tuple[Value | Maybe, ...]) -> tuple[Truth, Any]:
         """Say whether a value is in it, and what it maps to; not certain where a part of the value is not."""
         for unsure in value:
@@ -80,6 +90,10 @@ class Elements:
         known = cast("tuple[Value, ...]", value)
         if known in self._exact:
             return True, self._exact[known]
+        if self._ranges is not None and len(known) == 1 and isinstance(known[0], int):
+            place = bisect_right(self._ranges[0], known[0]) - 1
+            part, data = self._ranges[1][place] if place >= 0 else (None, None)
+            return (True, data) if part is not None and known[0] <= part.last else (False, None)
         for key, data in self._wide:
             if len(key) == len(value) and all(holds(k, v) for k, v in zip(key, known, strict=True)):
                 return True, data

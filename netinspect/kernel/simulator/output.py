@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from netinspect.kernel.simulator import neighbour, source
-from netinspect.kernel.simulator.fib import Found, Way
-from netinspect.kernel.simulator.forks import Maybe
+from netinspect.kernel.simulator import fib, neighbour, source
+from netinspect.kernel.simulator.fib import Found
+from netinspect.kernel.simulator.forks import Maybe, Way
+from netinspect.kernel.simulator.nat import LOOPBACK4
 from netinspect.kernel.simulator.netfilter import call
 from netinspect.kernel.simulator.routing import choose, flow, look_up, mtu_of, no_way, pointer
 from netinspect.kernel.simulator.stack import Stack
@@ -14,7 +15,7 @@ from netinspect.kernel.simulator.states import Leave, Send, State, Transmit
 from netinspect.kernel.simulator.traversal import OUTPUT, POSTROUTING, Traversal, multicast, unreachable
 from netinspect.kernel.simulator.tunnels import in_tunnel
 from netinspect.kernel.simulator.walk import Walk
-from netinspect.model.packet import Packet, number, text
+from netinspect.model.packet import PORTED, Packet, number, text
 from netinspect.model.walk import End, Pointer, Stage, Verdict
 
 _BROADCAST4 = 0xFFFFFFFF
@@ -29,13 +30,15 @@ def send(walk: Walk, state: Send) -> State | End:
         # An error about a packet that was not for this host comes from the address that suits its way, one about a
         # packet that was from the address that it had, or not at all (icmp_send).
         packet = structs.replace(packet, src=0)
-    refused = _may_not_be_sent(stack, packet, foreign=state.foreign)
+    if not packet.dst:
+        return _to_this_host(walk, state)
+    refused = _may_not_be_sent(stack, packet, foreign=state.foreign) or _socket_programs(walk, stack, packet)
     if refused is not None:
         return refused
     found = look_up(walk, stack, flow(stack, packet, oif=state.oif))
     evidence = pointer(stack, found, packet.family)
     if found.kind == "none" and state.oif:
-        found = Found("unicast", None, (Way(state.oif, family=packet.family),))
+        found = Found("unicast", None, (fib.Way(state.oif, family=packet.family),))
     if not found.ways and found.kind not in ("local", "broadcast"):
         return _no_way_from_here(stack, packet, found, evidence)
     way = _local(found) or choose(walk, found.ways, stack, evidence, packet)
@@ -60,12 +63,23 @@ def send(walk: Walk, state: Send) -> State | End:
             way = _local(found) or choose(walk, found.ways, stack, evidence, packet)
     said = f"{text(packet.src, packet.family)} → {text(packet.dst, packet.family)} dev {way.dev}"
     walk.step(stack, Stage.ROUTE, said, packet, evidence)
-    return _may_not_leave(stack, packet, found, way) or _output(walk, stack, packet, found, way)
+    return _may_not_leave(state, packet, found, way) or _output(walk, stack, packet, found, way)
 
 
-def _may_not_leave(stack: Stack, packet: Packet, found: Found, way: Way) -> End | None:
+def _to_this_host(walk: Walk, state: Send) -> State | End:
+    """Send to 0.0.0.0 or ::, by which a sender means this host (ip_route_output_key_hash_rcu, ip6_datagram_connect)."""
+    stack, packet = state.stack, state.packet
+    if not state.foreign:
+        own = packet.src or (LOOPBACK4 if packet.family == 4 else 1)
+        packet = structs.replace(packet, src=own, dst=own)
+    walk.step(stack, Stage.ROUTE, f"{text(packet.dst, packet.family)} is this host", packet)
+    return _output(walk, stack, packet, Found("local"), fib.Way("lo"))
+
+
+def _may_not_leave(state: Send, packet: Packet, found: Found, way: fib.Way) -> End | None:
     """End what its sender's own kernel refuses to send (EMSGSIZE, and EINVAL of a loopback address)."""
-    if _stays_on_loopback(stack, packet, way):
+    stack = state.stack
+    if not state.foreign and _stays_on_loopback(stack, packet, way):
         return _no_loopback_outside(stack, packet, way, Verdict.UNREACHABLE)
     mtu = mtu_of(stack, found, way)
     if packet.size <= mtu or not packet.df:
@@ -81,14 +95,44 @@ def _may_not_be_sent(stack: Stack, packet: Packet, *, foreign: bool) -> End | No
     return None if ours or stack.fib.address_type(4, packet.src) == "local" else _not_ours(stack, packet)
 
 
-def _stays_on_loopback(stack: Stack, packet: Packet, way: Way) -> bool:
+def _socket_programs(walk: Walk, stack: Stack, packet: Packet) -> End | None:
+    """Fork where a program of eBPF may send a socket elsewhere before there is a packet (Cilium does)."""
+    host = walk.world.host(stack.node)
+    if (
+        packet.uid is None
+        or packet.protocol not in PORTED
+        or host is None
+        or packet.family not in host.connect_programs
+    ):
+        return None
+    ways = (Way("it lets it connect there"), Way("it does something else"))
+    asked = f"what a program at connect() on {host.name} does"
+    if not walk.forks.take(asked, ways, once=(host.name, "connect", packet.dst, packet.dport)):
+        return None
+    said = "a program at connect() decides where to"
+    return End(Verdict.UNKNOWN, said, stack.name, packet, settles="the program's own maps, or a probe")
+
+
+def _encryption(walk: Walk, stack: Stack, packet: Packet) -> End | None:
+    """Fork where an IPsec policy may take the packet (xfrm_lookup)."""
+    if not stack.encrypts:
+        return None
+    ways = (Way("none does"), Way("one does"))
+    if not walk.forks.take(
+        f"does an IPsec policy of {stack.name} take it", ways, once=(stack.name, "xfrm", packet.dst)
+    ):
+        return None
+    return End(Verdict.UNKNOWN, "IPsec is not modelled", stack.name, packet, settles="ip xfrm policy, or a probe")
+
+
+def _stays_on_loopback(stack: Stack, packet: Packet, way: fib.Way) -> bool:
     """Say whether a packet from 127.0.0.0/8 would leave by a device that may not carry it (__mkroute_output)."""
     if packet.family != 4 or packet.src >> 24 != _LOOPBACK_NETWORK or way.dev == "lo":
         return False
     return not stack.either(way.dev, "route_localnet")
 
 
-def _no_loopback_outside(stack: Stack, packet: Packet, way: Way, verdict: Verdict) -> End:
+def _no_loopback_outside(stack: Stack, packet: Packet, way: fib.Way, verdict: Verdict) -> End:
     said = f"its source is in 127.0.0.0/8, and route_localnet is off for {way.dev}"
     evidence = stack.pointer("sysctl", 0, f"net.ipv4.conf.{way.dev}.route_localnet")
     return End(verdict, said, stack.name, packet, evidence, stage=Stage.OUTPUT)
@@ -109,11 +153,11 @@ def _prefsrc(found: Found) -> int:
     return number(found.route.prefsrc)[1] if found.route is not None and found.route.prefsrc else 0
 
 
-def _local(found: Found) -> Way | None:
-    return Way("lo") if found.kind == "local" else None
+def _local(found: Found) -> fib.Way | None:
+    return fib.Way("lo") if found.kind == "local" else None
 
 
-def _output(walk: Walk, stack: Stack, packet: Packet, found: Found, way: Way) -> State | End:
+def _output(walk: Walk, stack: Stack, packet: Packet, found: Found, way: fib.Way) -> State | End:
     at = Traversal(walk, stack, OUTPUT, packet, oif=way.dev)
     ended = call(at)
     if ended is not None:
@@ -147,7 +191,7 @@ def balance(at: Traversal) -> State | End:
     evidence = pointer(at.stack, found, family)
     way = _local(found) or choose(at.walk, found.ways, at.stack, evidence, packet)
     if found.kind != "local" and way.gateway is None:
-        way = Way(way.dev, address, family)
+        way = fib.Way(way.dev, address, family)
     return _output(at.walk, at.stack, packet, found, way)
 
 
@@ -158,7 +202,7 @@ def leave(walk: Walk, state: Leave) -> State | End:
         said = f"the route encapsulates ({way.encap}), which is not modelled"
         return End(Verdict.UNKNOWN, said, stack.name, state.packet, settles="a probe")
     at = Traversal(walk, stack, POSTROUTING, state.packet, iif=state.iif, oif=way.dev, nexthop=way.gateway)
-    ended = call(at)
+    ended = _encryption(walk, stack, state.packet) or call(at)
     if ended is not None:
         return ended
     packet = at.packet

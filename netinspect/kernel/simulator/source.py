@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from netinspect.kernel.simulator.fib import Found, Way, prefix
 from netinspect.model.kernel import Link, LinkAddress
-from netinspect.model.packet import number
+from netinspect.model.packet import Packet, number
 
 if TYPE_CHECKING:
     from netinspect.kernel.simulator.stack import Stack
@@ -56,6 +56,13 @@ def of_device4(stack: Stack, dev: str, dst: int, scope: int) -> int | None:
             if address.scope != "link" and _usable4(address, scope) and (not master or other.master == master):
                 return number(address.local)[1]
     return None
+
+
+def of_masquerade(stack: Stack, dev: str, packet: Packet, nexthop: int | None) -> int | None:
+    """Give the address that masquerading takes on a device (nf_nat_masquerade.c)."""
+    if packet.family == 6:
+        return of_device6(stack, dev, packet.dst)
+    return of_device4(stack, dev, nexthop or packet.dst, 0)
 
 
 def _usable4(address: LinkAddress, scope: int) -> bool:

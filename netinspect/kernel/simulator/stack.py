@@ -17,12 +17,9 @@ from netinspect.model.walk import Pointer
 
 # What the kernel has where nobody set it (Documentation/networking/ip-sysctl.rst); only for what a kernel may not have.
 _DEFAULTS: Final = {
-    "ipv4/ip_default_ttl": "64",
-    "ipv4/fib_multipath_use_neigh": "0",
     "ipv6/bindv6only": "0",
     "bridge/bridge-nf-call-iptables": "0",
     "bridge/bridge-nf-call-ip6tables": "0",
-    "bridge/bridge-nf-filter-vlan-tagged": "0",
     "netfilter/nf_conntrack_tcp_loose": "1",
 }
 
@@ -126,6 +123,17 @@ class Stack:
             key = one.fwmark if one.fwmark else (protocol, *number(one.address), one.port)
             found.setdefault(key, one)
         return found
+
+    @cached_property
+    def connect_programs(self) -> frozenset[int]:
+        """Give the families for which programs of eBPF see what sockets connect to (bpftool cgroup tree)."""
+        text = self.namespace.text("bpf-cgroup")
+        return frozenset(f for f in (4, 6) if f'"cgroup_inet{f}_connect"' in text or f'"connect{f}"' in text)
+
+    @cached_property
+    def encrypts(self) -> bool:
+        """Say whether there are IPsec policies (ip xfrm policy)."""
+        return "dir out" in self.namespace.text("xfrm-policy")
 
     @cached_property
     def wireguard_ports(self) -> dict[str, int]:

@@ -11,7 +11,7 @@ from msgspec import structs
 from netinspect.kernel.simulator import nat, traversal
 from netinspect.kernel.simulator.fib import dscp_class
 from netinspect.kernel.simulator.listeners import listening
-from netinspect.kernel.simulator.source import of_device4
+from netinspect.kernel.simulator.source import of_device4, of_masquerade
 from netinspect.kernel.simulator.tracking import ends
 from netinspect.kernel.simulator.traversal import Traversal
 from netinspect.model.iptables import AddressRange, Masked, Prefix, Target
@@ -170,7 +170,7 @@ def _masquerade(at: Traversal, options: dict[str, Any], evidence: Pointer) -> Ou
 
 def masquerade(at: Traversal, ports: tuple[int, int] | None, evidence: Pointer, *, drawn: bool) -> Outcome:
     """Send from the address of the device that it leaves by (nf_nat_masquerade_ipv4, _ipv6)."""
-    address = at.walk.source_for(at.stack, at.oif, at.packet, at.nexthop)
+    address = of_masquerade(at.stack, at.oif, at.packet, at.nexthop)
     if address is None:
         return at.end(Verdict.DROPPED, f"{at.oif} has no address to masquerade with", evidence)
     return translate(at, nat.Range((address, address), ports, drawn), evidence, source=True)

@@ -82,7 +82,6 @@ class Entry:
     back: Ends
     zones: tuple[int, int]
     mark: int = 0
-    labels: int = 0
     source_done: bool = False
     destination_done: bool = False
     replied: bool = False

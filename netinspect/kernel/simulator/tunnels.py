@@ -141,7 +141,7 @@ def _tunnel(walk: Walk, state: Transmit, link: Link, data: TunnelData) -> State 
     if not remote:
         # Without a far end of its own the next hop is it, as Calico and kube-router use it (ip_tunnel_xmit).
         remote = state.nexthop if state.nexthop is not None else packet.dst
-    key = int(data.okey.split(".")[-1]) if data.okey and "." not in data.okey else _key(data.okey)
+    key = _key(data.okey)
     overhead = (_GRE_HEADER + 4 * (key is not None)) if protocol == GRE else 0
     overhead += _ETHERNET_HEADER if link.kind == "gretap" else 0
     made = outer(

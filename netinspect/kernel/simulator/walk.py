@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from netinspect.kernel.simulator.forks import Forks, Way
-from netinspect.kernel.simulator.source import of_device4, of_device6
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.tracking import Ends, Tracking
 from netinspect.kernel.simulator.world import World
@@ -53,9 +52,3 @@ class Walk:
                 question = f"{section} of {stack.name}: {missing.message or missing.trouble.value}"
                 if self.forks.take(question, ways, stack.pointer(section), once=(stack.name, section)):
                     raise Blind(stack, section, missing.message or missing.trouble.value)
-
-    def source_for(self, stack: Stack, dev: str, packet: Packet, nexthop: int | None) -> int | None:
-        """Give the address that masquerading takes on a device."""
-        if packet.family == 6:
-            return of_device6(stack, dev, packet.dst)
-        return of_device4(stack, dev, nexthop or packet.dst, 0)

@@ -54,6 +54,10 @@ class World:
                         known.setdefault((stack.name, link.link_netnsid), found[0][0].name)
         return {place: found[0] for place, found in candidates.items() if len(found) == 1}
 
+    def host(self, node: str) -> Stack | None:
+        """Give a node's own namespace."""
+        return next((s for s in self._of_node.get(node, ()) if s.host), None)
+
     def peer(self, stack: Stack, link: Link) -> Port | None:
         """Give the other end of a veth; None where it was not read."""
         return self._peers.get((stack.name, link.ifindex))
