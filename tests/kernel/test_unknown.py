@@ -13,13 +13,15 @@ from msgspec import structs
 from netinspect.kernel.simulator.forks import MOST_BRANCHES, Forks, Way, explore
 from netinspect.kernel.simulator.simulate import walk
 from netinspect.kernel.simulator.stack import Stack
-from netinspect.kernel.simulator.states import Receive
+from netinspect.kernel.simulator.states import Arrive, Receive
 from netinspect.kernel.simulator.world import World
 from netinspect.model.evidence import Section
 from netinspect.model.packet import SCTP, SYN, TCP, Packet
 from netinspect.model.walk import Branch, Verdict
 from tests.kernel.small_node import node, sections
 
+_TABLE = {"family": "ip", "table": "t"}
+_BASE = {"type": "filter", "hook": "forward", "prio": 0, "policy": "accept"}
 POD, OUTSIDE, OWN = (10 << 24) + (243 << 16) + 7, (198 << 24) + (51 << 16) + (100 << 8) + 9, (192 << 24) + 513
 PACKET = Packet(family=4, src=POD, dst=OUTSIDE, protocol=TCP, sport=40000, dport=80, flags=SYN)
 
@@ -107,6 +109,107 @@ def test_a_loop_of_chains_ends() -> None:
     assert len(through(node(sections({"iptables-nft": text})))) == 1
 
 
+def nft(*objects: dict[str, object]) -> dict[str, str]:
+    known = [{"metainfo": {"version": "1.1.1"}}, {"table": {"family": "ip", "name": "t", "handle": 1}}]
+    base = {"chain": {**_TABLE, "name": "c", "handle": 1, **_BASE}}
+    return {"nftables": json.dumps({"nftables": [*known, base, *objects]})}
+
+
+def rule(*expressions: object, chain: str = "c") -> dict[str, object]:
+    return {"rule": {**_TABLE, "chain": chain, "handle": 2, "expr": list(expressions)}}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"iptables-nft": "*filter\n:FORWARD ACCEPT [0:0]\n:A - [0:0]\n-A FORWARD -g A\n-A A -g A\nCOMMIT\n"},
+        nft({"chain": {**_TABLE, "name": "a", "handle": 2}}, rule({"goto": {"target": "a"}}),
+            rule({"goto": {"target": "a"}}, chain="a")),
+        nft(rule({"jump": {"target": "nowhere"}})),
+        nft(rule({"reject": {"type": "icmp", "expr": "frag-needed"}})),
+        rules("-p tcp -m tcp --tcp-flags FIN,AE SYN -j DROP"),
+        {"iptables-nft": "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -j DNAT --to-destination 10.0.0.9-10.0.0.1\n"
+         "COMMIT\n"},
+    ],
+)  # fmt: skip
+def test_what_no_kernel_would_have_ends_unknown(changed: dict[str, str]) -> None:
+    assert Verdict.UNKNOWN in ends(through(node(sections(changed))))
+
+
+def test_a_rule_of_routing_that_leads_back_is_passed_over() -> None:
+    found = sections({"rules4": "0: from all lookup local\n100: from all goto 100\n32766: from all lookup main\n"})
+    assert ends(through(node(found))) == [Verdict.LEFT]
+
+
+@pytest.mark.parametrize(
+    "match", ["-m addrtype ! --dst-type LOCAL", "-m rpfilter --invert", "-m addrtype --src-type UNICAST"]
+)
+def test_a_match_that_looks_routes_up_says_when_they_were_not_read(match: str) -> None:
+    found = sections({"iptables-nft": f"*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING {match} -j DROP\nCOMMIT\n"})
+    found["routes4"] = Section("routes4", exit_code=1, stderr="Operation not permitted")
+    branches = through(node(found))
+    assert Verdict.UNKNOWN in ends(branches)
+    assert all(b.probability is None for b in branches)
+
+
+def test_a_policy_rule_that_is_not_modelled_leaves_the_source_check_open() -> None:
+    found = sections({
+        "rules4": "0: from all lookup local\n50: from all tun_id 7 lookup 9\n32766: from all lookup main\n",
+        "sysctl": "/proc/sys/net/ipv4/ip_forward:1\n/proc/sys/net/ipv4/conf/cni0/forwarding:1\n"
+        "/proc/sys/net/ipv4/conf/cni0/rp_filter:1\n",
+    })  # fmt: skip
+    assert Verdict.DROPPED not in ends(through(node(found)))
+
+
+@pytest.mark.parametrize("kind", ["openvswitch", "team"])
+def test_a_port_of_a_switch_that_is_not_modelled_is_unknown(kind: str) -> None:
+    links = json.loads(sections({})["links"].text)
+    links.append({"ifindex": 9, "ifname": "sw0", "flags": ["UP", "LOWER_UP"], "linkinfo": {"info_kind": kind}})
+    links[2] |= {"master": "sw0"}
+    stack = node(sections({"links": json.dumps(links)}))
+    (only,) = walk(World([stack]), Arrive(stack, PACKET, "cni0"))
+    assert only.end.verdict is Verdict.UNKNOWN
+    assert kind in only.end.reason
+
+
+@pytest.mark.parametrize("section", ["neighbours", "qdiscs"])
+def test_what_decides_on_the_way_out_is_asked_for(section: str) -> None:
+    found = sections({})
+    found[section] = Section(section, absent=True)
+    assert Verdict.UNKNOWN in ends(through(node(found)))
+
+
+def test_a_multipath_route_is_chosen_once_for_a_flow() -> None:
+    two = "default nexthop via 192.0.2.254 dev eth0 weight 1 nexthop via 192.0.2.253 dev eth0 weight 3\n"
+    text = two + sections({})["routes4"].text.partition("\n")[2]
+    branches = through(node(sections({"routes4": text})))
+    assert [b.probability for b in branches] == [0.25, 0.75]
+
+
+def test_a_list_of_recent_senders_is_only_written() -> None:
+    (only,) = through(node(sections(rules("-m recent --set --name x -j DROP"))))
+    assert (only.end.verdict, only.probability) == (Verdict.DROPPED, 1.0)
+
+
+def test_a_range_of_a_set_is_found_among_many() -> None:
+    elements = [{"range": [f"10.{n}.0.0", f"10.{n}.0.9"]} for n in range(250)]
+    members = {
+        "set": {**_TABLE, "name": "s", "handle": 3, "type": "ipv4_addr", "flags": ["interval"], "elem": elements}
+    }
+    match = {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": "@s"}}
+    state = node(sections(nft(members, rule(match, {"drop": None}))))
+    inside, outside = (structs.replace(PACKET, src=(10 << 24) + (243 << 16) + n) for n in (9, 10))
+    assert ends(through(state, inside)) == [Verdict.DROPPED]
+    assert ends(through(state, outside)) == [Verdict.LEFT]
+
+
+def test_a_fib_expression_asks_whether_there_is_a_route() -> None:
+    missing = {"match": {"op": "==", "left": {"fib": {"flags": ["saddr", "iif"], "result": "oif"}}, "right": False}}
+    state = node(sections(nft(rule(missing, {"drop": None}))))
+    assert ends(through(state)) == [Verdict.LEFT]
+    assert ends(through(state, structs.replace(PACKET, src=OUTSIDE + 1))) == [Verdict.DROPPED]
+
+
 def test_every_way_through_the_forks_is_gone_once() -> None:
     def run(forks: Forks) -> tuple[int, ...]:
         first = forks.take("a", [Way("0", 0.5), Way("1", 0.5)])
@@ -122,8 +225,6 @@ def test_every_way_through_the_forks_is_gone_once() -> None:
     assert len(runs) == len(found)
 
 
-_TABLE = {"family": "ip", "table": "t"}
-_BASE = {"type": "filter", "hook": "forward", "prio": 0, "policy": "accept"}
 _PORT = {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 80}}
 _NFT = [
     {"metainfo": {"version": "1.1.1"}},
