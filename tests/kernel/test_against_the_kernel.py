@@ -57,7 +57,7 @@ def test_what_this_kernel_lacks_goes_as_the_simulator_says_too() -> None:
     """IPVS, IPIP, GRE, Geneve, VLANs and more set types, in a user-mode kernel that has them."""
     needs("linux.uml", "ipvsadm", "gcc")
     done = subprocess.run(
-        ["bash", UML, "-m", "1G", "-t", "900", "-M", "br_netfilter ip_vs", sys.executable, "-m",
+        ["bash", UML, "-m", "1G", "-t", "900", "-M", "br_netfilter ip_vs ipip", sys.executable, "-m",
          "tests.kernel.oracle.user_mode", str(USER_MODE)],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip

@@ -109,8 +109,8 @@ def test_a_loop_of_chains_ends() -> None:
     assert len(through(node(sections({"iptables-nft": text})))) == 1
 
 
-def nft(*objects: dict[str, object]) -> dict[str, str]:
-    known = [{"metainfo": {"version": "1.1.1"}}, {"table": {"family": "ip", "name": "t", "handle": 1}}]
+def nft(*objects: object) -> dict[str, str]:
+    known: list[object] = [{"metainfo": {"version": "1.1.1"}}, {"table": {"family": "ip", "name": "t", "handle": 1}}]
     base = {"chain": {**_TABLE, "name": "c", "handle": 1, **_BASE}}
     return {"nftables": json.dumps({"nftables": [*known, base, *objects]})}
 
@@ -196,7 +196,7 @@ def test_a_range_of_a_set_is_found_among_many() -> None:
     members = {
         "set": {**_TABLE, "name": "s", "handle": 3, "type": "ipv4_addr", "flags": ["interval"], "elem": elements}
     }
-    match = {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": "@s"}}
+    match: object = {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": "@s"}}
     state = node(sections(nft(members, rule(match, {"drop": None}))))
     inside, outside = (structs.replace(PACKET, src=(10 << 24) + (243 << 16) + n) for n in (9, 10))
     assert ends(through(state, inside)) == [Verdict.DROPPED]
