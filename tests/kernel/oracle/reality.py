@@ -22,7 +22,8 @@ _MTU_DISCOVER, _DO, _DONT = 10, 2, 0
 _MTU_DISCOVER6 = 23
 _LISTEN = 512
 _ESTABLISHED = 1
-_HEADER, _MAGIC = struct.Struct("!II"), 0x6E657469
+# What each load begins with: that it is ours, how often its probe was sent before, and its number.
+_HEADER, _MAGIC = struct.Struct("!IHH"), 0x6E657469
 _RESULTS = {
     errno.ECONNREFUSED: "refused",
     errno.ECONNRESET: "reset",
@@ -120,6 +121,11 @@ class Session:
     def _send_all(self, numbers: list[int]) -> None:
         for number in numbers:
             self.asked[number] += 1
+            if number in self._clients:
+                earlier = self._clients.pop(number)
+                with contextlib.suppress(KeyError, ValueError):
+                    self._select.unregister(earlier)
+                earlier.close()
         for number in numbers:
             probe = self.probes[number]
             self.outcomes[number] = Outcome()
@@ -147,7 +153,7 @@ class Session:
         if probe.src or probe.sport:
             # The ports of earlier tries may still be in use, and their connections known.
             made.bind((probe.src, probe.sport and probe.sport + 1000 * self.asked[number]))
-        load = _HEADER.pack(_MAGIC, number).ljust(probe.size, b".")
+        load = self._head(number).ljust(probe.size, b".")
         if probe.protocol == "icmp":
             self._echo(made, number, probe, six=six)
             return
@@ -162,6 +168,17 @@ class Session:
             self._select.register(made, selectors.EVENT_READ, ("answer", number))
         else:
             self._select.register(made, selectors.EVENT_WRITE, ("connecting", number))
+
+    def _head(self, number: int) -> bytes:
+        return _HEADER.pack(_MAGIC, self.asked[number], number)
+
+    def _numbered(self, load: bytes) -> int | None:
+        """Give the probe that a load belongs to; None where it is none of ours, or comes late from an earlier try."""
+        if len(load) < _HEADER.size:
+            return None
+        magic, asked, number = _HEADER.unpack(load[: _HEADER.size])
+        known = magic == _MAGIC and number < len(self.asked) and asked == self.asked[number]
+        return int(number) if known else None
 
     def ident(self, number: int) -> int:
         """Give the identifier of a probe's last echo request: another one each time, so that no connection is known."""
@@ -205,7 +222,7 @@ class Session:
             load = made.recv(65536)
         except ConnectionError:
             load = b""
-        number = _number(load, len(self.outcomes))
+        number = self._numbered(load)
         if number is not None:
             try:
                 own, peer = made.getsockname(), made.getpeername()
@@ -221,7 +238,7 @@ class Session:
 
     def _on_datagram(self, made: socket.socket, ns: str) -> None:
         load, extra, _, peer = made.recvmsg(65536, 1024)
-        number = _number(load, len(self.outcomes))
+        number = self._numbered(load)
         if number is None:
             return
         dst, mark = "", None
@@ -255,9 +272,8 @@ class Session:
         if code and not stands:
             self._failed(number, code)
             return
-        probe = self.probes[number]
         try:
-            made.send(_HEADER.pack(_MAGIC, number).ljust(max(8, min(probe.size, 8)), b"."))
+            made.send(self._head(number))
         except OSError as error:
             self._failed(number, error.errno or 0)
             return
@@ -284,14 +300,6 @@ def _from(dst: str) -> list[tuple[int, int, bytes]]:
     if ":" in dst:
         return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, socket.inet_pton(socket.AF_INET6, dst) + bytes(4))]
     return [(socket.IPPROTO_IP, _PKTINFO, bytes(4) + socket.inet_aton(dst) + bytes(4))]
-
-
-def _number(load: bytes, count: int) -> int | None:
-    """Give the probe that some data is of."""
-    if len(load) < _HEADER.size:
-        return None
-    magic, number = _HEADER.unpack(load[: _HEADER.size])
-    return int(number) if magic == _MAGIC and number < count else None
 
 
 def _plain(address: str) -> str:
