@@ -183,8 +183,12 @@ def _fresh(packet: Packet) -> Packet:
 
 
 def _refused_here(start: Send, there: End) -> bool:
-    """Say whether the sender's own hooks stop it, of which its call tells it (EPERM); TCP only tries again."""
+    """Say whether the sender's own hooks stop it, of which its call tells it (EPERM); TCP only tries again.
+
+    Nobody tells it what became of the packet in which a tunnel carries its own.
+    """
     own = there.namespace == start.stack.name and there.stage in (Stage.OUTPUT, Stage.POSTROUTING)
+    own = own and there.packet.inner is None
     return own and there.verdict in (Verdict.DROPPED, Verdict.REJECTED) and start.packet.protocol != TCP
 
 
