@@ -17,6 +17,7 @@ from netinspect import __version__
 from netinspect.cli import cleanup, console, node, rbac, schema, snapshot, whois
 from netinspect.cli.map import map_
 from netinspect.cli.options import Target, flatten
+from netinspect.cli.trace import trace
 from netinspect.errors import NetinspectError
 
 _BUG = 70
@@ -61,6 +62,7 @@ def _root(
 _COMMANDS: dict[str, Callable[..., None]] = {
     "map": flatten(map_),
     "whois": flatten(whois.whois),
+    "trace": flatten(trace),
     "node": flatten(node.node),
     "pod": flatten(node.pod),
     "snapshot": flatten(snapshot.snapshot),

@@ -17,6 +17,7 @@ class DocumentName(str, Enum):
     WHOIS = "whois"
     NODE = "node"
     POD = "pod"
+    TRACE = "trace"
 
 
 def schema(
@@ -30,12 +31,14 @@ def schema(
 
     from netinspect.model.inspection import NamespaceView
     from netinspect.model.topology import Ownership, Topology
+    from netinspect.model.trace import Trace
 
     kinds = {
         DocumentName.MAP: Topology,
         DocumentName.WHOIS: Ownership,
         DocumentName.NODE: NamespaceView,
         DocumentName.POD: NamespaceView,
+        DocumentName.TRACE: Trace,
     }
     described = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

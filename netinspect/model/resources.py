@@ -54,7 +54,7 @@ IP_ADDRESSES = Resource("ip_addresses", "ipaddresses", _NETWORKING, wire.IPAddre
 INGRESSES = Resource("ingresses", "ingresses", ("networking.k8s.io/v1",), wire.Ingress, optional=True)
 GATEWAYS = Resource("gateways", "gateways", _GATEWAY, wire.Gateway, optional=True)
 HTTP_ROUTES = Resource("http_routes", "httproutes", _GATEWAY, wire.Named, optional=True)
-NETWORK_POLICIES = Resource("network_policies", "networkpolicies", ("networking.k8s.io/v1",), wire.Named)
+NETWORK_POLICIES = Resource("network_policies", "networkpolicies", ("networking.k8s.io/v1",), wire.NetworkPolicy)
 DAEMON_SETS = Resource("daemon_sets", "daemonsets", ("apps/v1",), wire.Named)
 CUSTOM_RESOURCE_DEFINITIONS = Resource(
     "custom_resource_definitions",

@@ -59,7 +59,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     ingresses: tuple[wire.Ingress, ...] = ()
     gateways: tuple[wire.Gateway, ...] = ()
     http_routes: tuple[wire.Named, ...] = ()
-    network_policies: tuple[wire.Named, ...] = ()
+    network_policies: tuple[wire.NetworkPolicy, ...] = ()
     daemon_sets: tuple[wire.Named, ...] = ()
     custom_resource_definitions: tuple[wire.Named, ...] = ()
     control_plane: tuple[wire.ControlPlanePod, ...] = ()

@@ -463,6 +463,49 @@ class Named(Wire, frozen=True):
     metadata: Metadata
 
 
+class Requirement(Wire, frozen=True):
+    """A condition on one label: ``In``, ``NotIn``, ``Exists`` or ``DoesNotExist``."""
+
+    key: str = ""
+    operator: Term = ""
+    values: tuple[str, ...] = ()
+
+    def holds(self, labels: Labels) -> bool:
+        """Say whether labels meet it (k8s.io/apimachinery/pkg/labels)."""
+        value = labels.get(self.key)
+        if self.operator == "In":
+            return value in self.values
+        if self.operator == "NotIn":
+            return value not in self.values
+        return (value is not None) == (self.operator == "Exists")
+
+
+class LabelSelector(Wire, frozen=True):
+    """Which objects are meant, by their labels; an empty one means all."""
+
+    match_labels: Labels = field(default_factory=dict)
+    match_expressions: tuple[Requirement, ...] = ()
+
+    def matches(self, labels: Labels) -> bool:
+        """Say whether an object with these labels is meant."""
+        wanted = self.match_labels.items() <= labels.items()
+        return wanted and all(r.holds(labels) for r in self.match_expressions)
+
+
+class NetworkPolicySpec(Wire, frozen=True):
+    """Whom a policy selects; an empty selector selects every pod of its namespace."""
+
+    pod_selector: LabelSelector = LabelSelector()
+    policy_types: tuple[Term, ...] = ()
+
+
+class NetworkPolicy(Wire, frozen=True):
+    """A NetworkPolicy, as far as it says whom it is about."""
+
+    metadata: Metadata
+    spec: NetworkPolicySpec = NetworkPolicySpec()
+
+
 class ConfigMap(Wire, frozen=True):
     """Settings of the cluster."""
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from netinspect.model.topology import Document, Topology
+from netinspect.model.trace import Trace
+from netinspect.output import trace
 from netinspect.output.base import Style, safe
 from netinspect.output.graph import graph
 
 NAME = "dot"
-RENDERS: frozenset[type[Document]] = frozenset({Topology})
+RENDERS: frozenset[type[Document]] = frozenset({Topology, Trace})
 
 _SHAPES = {"pod": "box", "svc": "ellipse"}
 
 
 def render(document: Document, _style: Style) -> Iterator[str]:
-    """Give the map in the DOT language (graphviz.org/doc/info/lang.html)."""
-    if not isinstance(document, Topology):
+    """Give the map, or the ways of a flow, in the DOT language (graphviz.org/doc/info/lang.html)."""
+    if isinstance(document, Trace):
+        drawn = trace.graph(document)
+    elif isinstance(document, Topology):
+        drawn = graph(document)
+    else:
         return
-    drawn = graph(document)
     yield 'digraph cluster {\n  rankdir=LR;\n  node [fontname="sans-serif", fontsize=10];\n'
     if drawn.unseen:
         yield f"  label={_quoted(['not seen: ' + ', '.join(drawn.unseen)])};\n"

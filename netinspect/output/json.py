@@ -9,10 +9,11 @@ import msgspec
 
 from netinspect.model.inspection import NamespaceView
 from netinspect.model.topology import Document, Ownership, Topology
+from netinspect.model.trace import Trace
 from netinspect.output.base import Style
 
 NAME = "json"
-RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView})
+RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView, Trace})
 
 _PIECE = 1 << 20
 # JSON escapes the first 32 control characters; a terminal obeys more than these.

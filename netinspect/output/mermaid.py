@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from netinspect.model.topology import Document, Topology
+from netinspect.model.trace import Trace
+from netinspect.output import trace
 from netinspect.output.base import Style, safe
 from netinspect.output.graph import graph
 
 NAME = "mermaid"
-RENDERS: frozenset[type[Document]] = frozenset({Topology})
+RENDERS: frozenset[type[Document]] = frozenset({Topology, Trace})
 
 
 def render(document: Document, _style: Style) -> Iterator[str]:
-    """Give the map as a Mermaid flowchart (mermaid.js.org/syntax/flowchart.html)."""
-    if not isinstance(document, Topology):
+    """Give the map, or the ways of a flow, as a Mermaid flowchart (mermaid.js.org/syntax/flowchart.html)."""
+    if isinstance(document, Trace):
+        drawn = trace.graph(document)
+    elif isinstance(document, Topology):
+        drawn = graph(document)
+    else:
         return
-    drawn = graph(document)
     keys = {box.key: f"b{number}" for number, box in enumerate(drawn.boxes)}
     yield "flowchart LR\n"
     if drawn.unseen:

@@ -19,12 +19,13 @@ from netinspect.model.topology import (
     ServiceNetwork,
     Topology,
 )
-from netinspect.output import kernel, words
+from netinspect.model.trace import Trace
+from netinspect.output import kernel, trace, words
 from netinspect.output.base import Style, safe
 from netinspect.output.columns import columns, section
 
 NAME = "table"
-RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView})
+RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView, Trace})
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ def tables(document: Document, style: Style, *, wide: bool) -> Iterator[str]:
         yield from _ownership(document, style)
     elif isinstance(document, NamespaceView):
         yield from kernel.namespace(document, style, wide=wide)
+    elif isinstance(document, Trace):
+        yield from trace.trace(document, style, wide=wide)
     elif isinstance(document, Topology):
         shown = _Shown(style, wide=wide, namespaced=len(document.scope.namespaces) != 1)
         parts = (

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from netinspect.model.topology import ContainerEntry, Document, PodEntry, ServiceEntry, Topology
-from netinspect.output import words
+from netinspect.model.trace import Trace
+from netinspect.output import trace, words
 from netinspect.output.base import Style, safe
 from netinspect.output.table import gaps
 
 NAME = "tree"
-RENDERS: frozenset[type[Document]] = frozenset({Topology})
+RENDERS: frozenset[type[Document]] = frozenset({Topology, Trace})
 
 
 @dataclass
@@ -28,7 +29,9 @@ class _Branch:
 
 
 def render(document: Document, style: Style) -> Iterator[str]:
-    """Give the map as a tree."""
+    """Give the map as a tree, or the ways of a flow."""
+    if isinstance(document, Trace):
+        yield from trace.tree(document)
     if isinstance(document, Topology):
         yield f"cluster {safe(document.server_version)}\n"
         yield from _Branch("", [*_nodes(document), *_services(document)]).lines()

@@ -1,0 +1,42 @@
+"""What to do about the end of a walk: one sentence by what stands in its way."""
+
+from __future__ import annotations
+
+from netinspect.model.walk import End, Stage, Verdict
+
+_BY_SECTION = {
+    "routes4": "correct the route: `ip route` on {place} shows the table, which the CNI's agent of that node writes",
+    "routes6": "correct the route: `ip -6 route` on {place} shows the table, which the CNI's agent of that node writes",
+    "rules4": "correct the policy rule: `ip rule` on {place} shows them in order",
+    "rules6": "correct the policy rule: `ip -6 rule` on {place} shows them in order",
+    "neighbours": "see whether the neighbour is up and in the same network; `ip neigh` on {place} shows the entry",
+    "fdb": "restart the CNI's agent on {place}: it writes these entries, one for each other node",
+    "links": "look at the device with `ip -d link` on {place}; set it up, or let the CNI make it anew",
+    "nftables": "find who wrote the rule, and let it pass what should: `nft list ruleset` on {place} shows it",
+    "ipvs": "see why the Service has no usable endpoint, and whether kube-proxy on {place} runs",
+    "wireguard-allowed-ips": "add the address to the allowed IPs of the peer; the CNI's agent on {place} writes them",
+}
+_RULES = (
+    "find who wrote the rule, and let it pass what should: `iptables-save -c` on {place} shows it and counts packets"
+)
+
+
+def remedy(end: End) -> str:
+    """Give what to do about how a packet ended."""
+    if end.verdict in (Verdict.DELIVERED, Verdict.LEFT):
+        return ""
+    if end.verdict is Verdict.UNKNOWN:
+        return f"what would settle it: {end.settles}" if end.settles else ""
+    evidence = end.evidence
+    section = evidence.section if evidence is not None else ""
+    place = evidence.namespace if evidence is not None else end.namespace
+    if section == "sysctl":
+        name = evidence.text if evidence is not None and evidence.text else "the setting"
+        return f"set {name} as the CNI wants it on {place}, and see who changed it"
+    if section == "sockets":
+        return "let the server listen there, on the address of the pod and not on 127.0.0.1 alone, or ask another port"
+    if "tables-" in section:
+        return _RULES.format(place=place)
+    if end.stage is Stage.NEIGHBOUR:
+        section = "neighbours"
+    return _BY_SECTION.get(section, "").format(place=place)

@@ -1,0 +1,114 @@
+"""A trace as text: the verdict in a sentence first, then hop by hop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netinspect.model.trace import Arrival, Leg, Proof, Trace, Way
+from netinspect.output.base import Style, safe
+from netinspect.output.columns import columns, section
+from netinspect.output.graph import Arrow, Box, Graph
+
+_GOOD = (Arrival.ARRIVES, Arrival.LEAVES)
+# What happens on every way and explains nothing unless it goes wrong; -o wide shows it.
+_DETAILS = frozenset({"prerouting", "input", "forward", "output", "postrouting", "neighbour", "conntrack"})
+
+
+def trace(found: Trace, style: Style, *, wide: bool) -> Iterator[str]:
+    """Give the verdict, the cause, and the ways."""
+    yield _coloured(safe(found.sentence), found.arrival, style) + "\n"
+    yield f"{found.level.value}; by the API's objects alone: {found.expected.value}\n"
+    if found.cause is not None:
+        yield "\n"
+        yield f"cause   {safe(found.cause.place)}: {safe(found.cause.reason)}\n"
+        if found.cause.proof is not None:
+            yield f"proof   {safe(_proof(found.cause.proof))}\n"
+        if found.cause.remedy:
+            yield f"remedy  {safe(found.cause.remedy)}\n"
+    shown: set[Arrival] = set()
+    for way in found.ways:
+        yield "\n"
+        yield section(safe(_title(way, len(found.ways))), style)
+        if not wide and way.arrival in shown:
+            # The first way that ends so shows how; -o wide shows all.
+            continue
+        shown.add(way.arrival)
+        for leg in way.legs if wide else way.legs[:2]:
+            yield from _leg(leg, style, wide=wide)
+        for fork in way.forks if wide or way.probability is None else ():
+            chance = "" if fork.probability is None else f" ({fork.probability:.0%})"
+            yield f"  if {safe(fork.question)}: {safe(fork.taken)}{chance}\n"
+    if found.notes:
+        yield "\n"
+    for note in found.notes:
+        yield f"! {safe(note)}\n"
+    for gap in found.gaps if found.arrival is Arrival.UNKNOWN or wide else ():
+        yield f"? {safe(gap.resource)}: {safe(gap.message)}" + (f" ({safe(gap.hint)})" if gap.hint else "") + "\n"
+
+
+def _coloured(text: str, arrival: Arrival, style: Style) -> str:
+    if not style.colour:
+        return text
+    colour = 32 if arrival in _GOOD else 33 if arrival is Arrival.UNKNOWN else 31
+    return f"\x1b[{colour}m{text}\x1b[0m"
+
+
+def _title(way: Way, count: int) -> str:
+    chance = "" if count == 1 else "chance unknown, " if way.probability is None else f"{way.probability:.0%}, "
+    taker = f" at {way.backend}" if way.backend else ""
+    return f"WAY: {chance}{way.arrival.value}{taker}"
+
+
+def _leg(leg: Leg, style: Style, *, wide: bool) -> Iterator[str]:
+    shown = [h for h in leg.hops if wide or h.stage not in _DETAILS]
+    rows = [
+        (hop.place, hop.stage, hop.text, hop.packet if wide else "", _proof(hop.proof) if hop.proof else "")
+        for hop in shown
+    ]
+    rows.append((leg.place, leg.verdict.upper(), leg.reason, "", _proof(leg.proof) if leg.proof else ""))
+    yield from columns((f"{leg.name.upper()}: WHERE", "WHAT", "HOW", "PACKET", "PROOF"), rows, style, ("PROOF",))
+
+
+def _proof(proof: Proof) -> str:
+    line = f":{proof.line}" if proof.line else ""
+    return f"{proof.section}{line} {proof.text}".rstrip()
+
+
+def tree(found: Trace) -> Iterator[str]:
+    """Give each way as a branch: where the packet is, and what it becomes there."""
+    yield safe(found.sentence) + "\n"
+    for number, way in enumerate(found.ways, 1):
+        last = number == len(found.ways)
+        yield f"{'└── ' if last else '├── '}{safe(_title(way, len(found.ways)))}\n"
+        stem = "    " if last else "│   "
+        lines = list(_branch(way))
+        for place, line in enumerate(lines, 1):
+            yield f"{stem}{'└── ' if place == len(lines) else '├── '}{safe(line)}\n"
+
+
+def _branch(way: Way) -> Iterator[str]:
+    for leg in way.legs[:2]:
+        for hop in leg.hops:
+            if hop.stage not in _DETAILS:
+                yield f"{leg.name}: {hop.place}: {hop.stage} {hop.text}"
+        yield f"{leg.name}: {leg.place}: {leg.verdict}: {leg.reason}"
+
+
+def graph(found: Trace) -> Graph:
+    """Draw where the request goes: a box for each namespace, an arrow for each passage."""
+    boxes: dict[str, Box] = {}
+    arrows: dict[Arrow, None] = {}
+    for way in found.ways:
+        for leg in way.legs[:1]:
+            before = ""
+            for hop in leg.hops:
+                boxes.setdefault(hop.place, Box(hop.place, (hop.place,)))
+                if before and before != hop.place:
+                    arrows[Arrow(before, hop.place, hop.packet, way.arrival in _GOOD)] = None
+                before = hop.place
+            if leg.verdict != "delivered":
+                key = f"{leg.place} {leg.reason}"
+                boxes.setdefault(leg.place, Box(leg.place, (leg.place,)))
+                boxes[key] = Box(key, (leg.verdict, leg.reason), kind="end")
+                arrows[Arrow(leg.place, key, "", sound=False)] = None
+    return Graph({}, tuple(boxes.values()), tuple(arrows), ())
