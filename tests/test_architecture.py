@@ -29,7 +29,7 @@ def test_layers() -> None:
 
 
 def test_every_format_is_listed_and_offered() -> None:
-    helpers = {"base", "columns", "graph", "kernel", "words"}
+    helpers = {"base", "columns", "graph", "kernel", "trace", "words"}
     modules = {m.name for m in pkgutil.iter_modules(output.__path__)} - helpers
     assert modules == {f.NAME for f in output.FORMATS} == {f.value for f in OutputFormat}
 
