@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netinspect.model.walk import End, Stage, Verdict
+from netinspect.model.walk import End, Pointer, Stage, Verdict
 
 _BY_SECTION = {
     "routes4": "correct the route: `ip route` on {place} shows the table, which the CNI's agent of that node writes",
@@ -21,13 +21,12 @@ _RULES = (
 )
 
 
-def remedy(end: End) -> str:
-    """Give what to do about how a packet ended."""
-    if end.verdict in (Verdict.DELIVERED, Verdict.LEFT):
+def remedy(end: End, evidence: Pointer | None) -> str:
+    """Give what to do about how a packet ended; ``evidence`` is for that, and may be the route by which it left."""
+    if end.verdict is Verdict.DELIVERED:
         return ""
     if end.verdict is Verdict.UNKNOWN:
         return f"what would settle it: {end.settles}" if end.settles else ""
-    evidence = end.evidence
     section = evidence.section if evidence is not None else ""
     place = evidence.namespace if evidence is not None else end.namespace
     if section == "sysctl":

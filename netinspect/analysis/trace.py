@@ -17,7 +17,7 @@ from netinspect.errors import UsageError
 from netinspect.kernel.simulator.simulate import Attempt, attempt
 from netinspect.kernel.simulator.states import Send
 from netinspect.kernel.simulator.world import World
-from netinspect.model import resources, walk
+from netinspect.model import resources, walk, wire
 from netinspect.model.packet import ICMP, ICMPV6, SCTP, SYN, TCP, UDP, Packet, number, text
 from netinspect.model.snapshot import Snapshot
 from netinspect.model.topology import several
@@ -120,16 +120,24 @@ def _family(source: End, destination: End, wanted: int) -> tuple[int, str]:
 def nodes(snapshot: Snapshot, flow: Flow) -> dict[str, tuple[str, ...]]:
     """Say which nodes the flow may cross, and of each the UIDs of the pods whose namespaces matter."""
     pods = [e.pod for e in (flow.source, flow.destination) if e.pod is not None]
-    service = flow.destination.service
-    if service is not None and (port := port_of(service, flow.port, flow.question.protocol)) is not None:
-        names = {b.pod for b in usable(backends(snapshot, service, port))}
-        pods += [p for p in snapshot.pods if full_name(p.metadata) in names]
+    names = {b.pod for service, port in _services(snapshot, flow) for b in usable(backends(snapshot, service, port))}
+    pods += [p for p in snapshot.pods if names and full_name(p.metadata) in names]
     wanted: dict[str, tuple[str, ...]] = {e.node: () for e in (flow.source, flow.destination) if e.node}
     for pod in pods:
         if pod.spec.node_name:
             mine = () if pod.spec.host_network else (pod.metadata.uid,)
             wanted[pod.spec.node_name] = (*wanted.get(pod.spec.node_name, ()), *mine)
     return {node: tuple(dict.fromkeys(uids)) for node, uids in wanted.items()}
+
+
+def _services(snapshot: Snapshot, flow: Flow) -> Iterable[tuple[wire.Service, wire.ServicePort]]:
+    """Give the Service that is asked for, or of a node the one that has the node port."""
+    protocol, service = flow.question.protocol, flow.destination.service
+    if service is not None and (port := port_of(service, flow.port, protocol)) is not None:
+        yield service, port
+    elif flow.destination.kind is Kind.NODE:
+        found = ((s, p) for s in snapshot.services for p in s.spec.ports)
+        yield from ((s, p) for s, p in found if (p.node_port, p.protocol) == (flow.port, protocol))
 
 
 class Tracer:
@@ -139,9 +147,10 @@ class Tracer:
         self._snapshot = snapshot
         self._inside = match(snapshot)
         self._world = world(self._inside)
-        # Where each address of the cluster is: what leaves for a node that was not read has not left the cluster.
-        self._homes = {a.address: n.metadata.name for n in snapshot.nodes for a in n.status.addresses}
-        self._homes |= {a: p.spec.node_name for p in snapshot.pods if not finished(p) for a in addresses(p)}
+        # Whose each address of the cluster is: what leaves for a namespace that was not read has not left the cluster.
+        self._homes = {a.address: f"node/{n.metadata.name}" for n in snapshot.nodes for a in n.status.addresses}
+        pods = (p for p in snapshot.pods if not finished(p) and not p.spec.host_network)
+        self._homes |= {a: f"pod/{full_name(p.metadata)}" for p in pods for a in addresses(p)}
 
     def trace(self, question: Question) -> Trace:
         """Follow one flow; ``UsageError`` where it is none."""
@@ -151,7 +160,7 @@ class Tracer:
         attempts = _attempts(self._world, flow)
         ways = _folded(map(_way, attempts))
         level, arrival = self._arrival(attempts, ways, expected)
-        cause = _cause(attempts, arrival, flow) if level is Level.SIMULATED else None
+        cause = _cause(attempts, arrival, flow, self._homes) if level is Level.SIMULATED else None
         return Trace(
             taken_at=snapshot.taken_at,
             server_version=snapshot.server_version,
@@ -185,10 +194,10 @@ class Tracer:
         return Level.SIMULATED, Arrival.MIXED
 
     def _unread(self, one: Attempt) -> bool:
-        """Say whether a packet left for a node of the cluster that was not read."""
+        """Say whether a packet left for a node or pod of the cluster that was not read."""
         ends = (b.end.packet for b in _branches(one) if b.end.verdict is walk.Verdict.LEFT)
         homes = (self._homes.get(text(p.dst, p.family)) for p in ends)
-        return any(home and home not in self._inside.hosts for home in homes)
+        return any(home and home not in self._world.stacks for home in homes)
 
 
 def _branches(one: Attempt) -> list[walk.Branch]:
@@ -296,7 +305,7 @@ def outside(flow: Flow) -> bool:
     return flow.destination.kind in (Kind.ADDRESS, Kind.EXTERNAL)
 
 
-def _cause(attempts: tuple[Attempt, ...], arrival: Arrival, flow: Flow) -> Cause | None:
+def _cause(attempts: tuple[Attempt, ...], arrival: Arrival, flow: Flow, homes: dict[str, str]) -> Cause | None:
     """Name what stops the likeliest way that does not arrive; of an unknown flow what nobody can tell."""
     if arrival is Arrival.ARRIVES or (arrival is Arrival.LEAVES and outside(flow)):
         return None
@@ -306,26 +315,42 @@ def _cause(attempts: tuple[Attempt, ...], arrival: Arrival, flow: Flow) -> Cause
     if one is None:
         return None
     branches = _branches(one)
-    place, branch = _stopped(branches)
+    place, branch = _stopped(branches, _ARRIVALS[one.result])
     end = branch.end
-    reason = end.reason
-    if arrival is Arrival.LEAVES:
-        reason += f": nobody in the cluster has {text(end.packet.dst, end.packet.family)}"
+    reason, evidence = _reason(end, branch.steps, homes)
     if arrival is Arrival.UNKNOWN and one.result != "unknown":
         open_ = [a for b in branches for a in b.assumptions if a.probability is None]
         reason = f"it hangs on this: {open_[0].question}" if open_ else reason
     return Cause(
         place=end.namespace, reason=reason, leg=_LEGS[place] if place < len(_LEGS) else "data",
-        proof=_proof(end.evidence), remedy=remedy(end),
+        proof=_proof(evidence), remedy=remedy(end, evidence),
     )  # fmt: skip
 
 
-def _stopped(branches: list[walk.Branch]) -> tuple[int, walk.Branch]:
-    """Find the first leg that did not end as it should."""
+def _stopped(branches: list[walk.Branch], arrival: Arrival) -> tuple[int, walk.Branch]:
+    """Find the leg that makes the flow what it is: the first that ends badly, or the way back of what it is answered.
+
+    A sender that is refused or turned away has had its answer; one that waits in vain has lost it.
+    """
+    answered = arrival in (Arrival.REFUSED, Arrival.UNREACHABLE)
     for place, branch in enumerate(branches):
-        if branch.end.verdict is not walk.Verdict.DELIVERED:
+        good = branch.end.verdict is walk.Verdict.DELIVERED
+        goes_on = branch.end.answer is not None and place + 1 < len(branches) and not answered
+        if not good and not goes_on:
             return place, branch
     return len(branches) - 1, branches[-1]
+
+
+def _reason(end: walk.End, steps: tuple[walk.Step, ...], homes: dict[str, str]) -> tuple[str, walk.Pointer | None]:
+    """Say why a packet ended, and the evidence; of one that left for nobody by which route it did."""
+    if end.verdict is not walk.Verdict.LEFT:
+        return end.reason, end.evidence
+    address = text(end.packet.dst, end.packet.family)
+    routes = [s for s in steps if s.stage is walk.Stage.ROUTE and s.namespace == end.namespace]
+    evidence = routes[-1].evidence if routes else None
+    if address in homes:
+        return f"{end.reason}, though {address} is {homes[address]}'s: it has no route there", evidence
+    return f"{end.reason}: nobody in the cluster has {address}", evidence
 
 
 def _notes(flow: Flow, expected: Expected, ways: tuple[Way, ...], level: Level) -> Iterable[str]:

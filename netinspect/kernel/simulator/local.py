@@ -118,11 +118,11 @@ def _socket(walk: Walk, at: Traversal, dev: str) -> End:
     if packet.steered and found is None:
         # A proxy may listen on one address of its own, which the packet does not name.
         found = next(iter(stack.sockets.get((packet.protocol, packet.steered), ())), None)
-    if isinstance(found, Maybe):
-        return at.unknown(found.reason, "a probe")
     if packet.protocol == TCP and packet.flags & (SYN | ACK | RST) != SYN:
         answer = traversal.reset(packet, attached=False)
         return at.end(Verdict.REFUSED, "no connection of this host is meant", answer=answer)
+    if isinstance(found, Maybe):
+        return at.unknown(found.reason, "a probe")
     if found is None:
         return _refused(at)
     evidence = stack.pointer("sockets", found.line, f"{found.protocol} {found.address}:{found.port}")

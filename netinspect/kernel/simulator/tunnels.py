@@ -214,7 +214,13 @@ def _out_of_udp(walk: Walk, stack: Stack, packet: Packet, inner: Packet) -> Stat
         VxlanData: lambda k: isinstance(k.data, VxlanData) and k.data.port == packet.dport,
         GeneveData: lambda k: isinstance(k.data, GeneveData) and k.data.port == packet.dport,
     }
-    mine = [k for k in stack.namespace.links if k.up and any(fits(k) for fits in kinds.values())]
+    every = [k for k in stack.namespace.links if any(fits(k) for fits in kinds.values())]
+    mine = [k for k in every if k.up]
+    down = [k.ifname for k in every if not k.up and getattr(k.data, "id", None) == packet.key]
+    if down and not mine:
+        # Its socket goes with it (vxlan_stop, geneve_stop).
+        said = f"{down[0]}, which would take it out of its tunnel, is down"
+        return End(Verdict.REFUSED, said, stack.name, packet, stack.pointer("links"))
     for link in mine:
         if getattr(link.data, "id", None) == packet.key or getattr(link.data, "external", False):
             made = _unwrapped(packet, inner)
