@@ -68,6 +68,9 @@ def find(snapshot: Snapshot, question: Question, inside: Inside | None = None) -
     source = resolve(snapshot, question.source, question.namespace)
     if source.kind is Kind.SERVICE:
         raise UsageError(f"{question.source} sends nothing", hint="name a pod behind it, or deploy/NAME")
+    if source.kind in (Kind.ADDRESS, Kind.EXTERNAL):
+        hint = "what comes from outside is traced from the node at which it comes in: node/NAME"
+        raise UsageError(f"{question.source} is nobody of the cluster", hint=hint)
     home = source.pod.metadata.namespace if source.pod is not None else question.namespace
     destination = resolve(snapshot, question.destination, home, _resolver(source, inside))
     destination = _headless(snapshot, destination, question.protocol)

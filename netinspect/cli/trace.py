@@ -10,7 +10,6 @@ import typer
 
 from netinspect.cli import complete, console, inside, source
 from netinspect.cli.options import AccessLevel, Inspection, Output, Target
-from netinspect.errors import UsageError
 
 _FLOW = "Flow"
 
@@ -84,8 +83,6 @@ def trace(
     from netinspect.output import BY_NAME
 
     inside.check(target, inspection)
-    if source_ == "external":
-        raise UsageError("from where outside?", hint="trace it from the node at which it comes in: node/NAME")
     where = namespace or source.default_namespace(target)
     question = Question(
         source=source_,
@@ -97,7 +94,7 @@ def trace(
         size=flow.size,
         dont_fragment=not flow.fragment,
     )
-    snapshot = source.read(target, tracing.NEEDS)
+    snapshot = source.read(target, tracing.NEEDS, (where,) if where else ())
     crossed = tracing.nodes(snapshot, tracing.find(snapshot, question))
     if inspection.dry_run:
         inside.print_plan(inspection, list(crossed))

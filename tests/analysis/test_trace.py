@@ -159,6 +159,9 @@ def test_what_has_no_address_or_no_port_is_asked_for() -> None:
         asked("db-0", "[fd44::5]:80")
     with pytest.raises(UsageError, match="sends nothing"):
         asked("svc/db", "db-0:5432")
+    for source in ("192.0.2.1", "external"):
+        with pytest.raises(UsageError, match="nobody of the cluster"):
+            asked(source, "svc/db")
 
 
 def test_the_nodes_on_the_way_are_those_of_both_ends() -> None:

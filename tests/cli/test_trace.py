@@ -44,7 +44,7 @@ def test_the_verdict_is_the_first_line(netinspect: Netinspect) -> None:
         (("svc/web", "db-0:80"), "sends nothing"),
         (("db-0", "node/n1"), "which port"),
         (("db-0", "www.example.org:80"), "no name of this cluster"),
-        (("external", "svc/web"), "from where outside"),
+        (("external", "svc/web"), "nobody of the cluster"),
         (("db-0", "svc/web", "--port", "0"), "--port"),
         (("db-0", "svc/web", "--access", "pod"), "leave out --access"),
     ],
