@@ -15,10 +15,18 @@ from netinspect.kernel.simulator.netfilter import bridge_chains, call
 from netinspect.kernel.simulator.routing import flow, look_up, route
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.states import Forward, Receive, Route, State, Switch, Transmit
-from netinspect.kernel.simulator.traversal import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING, Traversal
+from netinspect.kernel.simulator.traversal import (
+    FORWARD,
+    INPUT,
+    OUTPUT,
+    POSTROUTING,
+    PREROUTING,
+    Traversal,
+    unreachable,
+)
 from netinspect.kernel.simulator.walk import Walk
 from netinspect.model.kernel import BridgeData, BridgePortData, Link
-from netinspect.model.packet import BROADCAST_MAC, Packet
+from netinspect.model.packet import BROADCAST_MAC, Packet, text
 from netinspect.model.walk import End, Stage, Verdict
 
 _FORWARDING: Final = ("forwarding", "")
@@ -47,7 +55,10 @@ def switch(walk: Walk, state: Switch) -> State | End:
         if ended is not None:
             return ended
         seen = True
-        packet = at.packet if at.packet.dst == packet.dst else _redirected(walk, stack, bridge, at.packet)
+        aimed = at.packet if at.packet.dst == packet.dst else _redirected(walk, stack, bridge, at.packet)
+        if isinstance(aimed, End):
+            return aimed
+        packet = aimed
     return _go_on(walk, state, bridge, packet, seen=seen)
 
 
@@ -75,15 +86,19 @@ def _routed(walk: Walk, stack: Stack, bridge: Link, packet: Packet) -> fib.Way |
     return routed.way if isinstance(routed, Forward) else None
 
 
-def _redirected(walk: Walk, stack: Stack, bridge: Link, packet: Packet) -> Packet:
+def _redirected(walk: Walk, stack: Stack, bridge: Link, packet: Packet) -> Packet | End:
     """Aim a frame anew whose address was translated in the bridge (br_nf_pre_routing_finish)."""
     way = _routed(walk, stack, bridge, packet)
-    if way is not None and way.dev == bridge.ifname:
-        target = way.gateway if way.gateway is not None else packet.dst
-        mac = neighbour.resolve(walk, stack, bridge.ifname, packet.family, target, packet)
-        if isinstance(mac, str):
-            return structs.replace(packet, dmac=mac)
-    return structs.replace(packet, dmac=bridge.address.lower())
+    if way is None or way.dev != bridge.ifname:
+        return structs.replace(packet, dmac=bridge.address.lower())
+    target = way.gateway if way.gateway is not None else packet.dst
+    mac = neighbour.resolve(walk, stack, bridge.ifname, packet.family, target, packet)
+    if mac is None:
+        said = f"nobody answers for {text(target, packet.family)} on {bridge.ifname}"
+        answer = unreachable(packet, 1 if packet.family == 4 else 3)
+        evidence = stack.pointer("neighbours")
+        return End(Verdict.UNREACHABLE, said, stack.name, packet, evidence, answer=answer, stage=Stage.NEIGHBOUR)
+    return structs.replace(packet, dmac=mac if isinstance(mac, str) else "")
 
 
 def _go_on(walk: Walk, state: Switch, bridge: Link, packet: Packet, *, seen: bool) -> State | End:
