@@ -169,7 +169,12 @@ def _in_bridges(crossed: tuple[Crossed, ...], family: int) -> Iterator[Hook]:
 
 
 def _passes(walk: Walk, packet: Packet, hooks: Iterable[Hook]) -> bool:
+    before: Stack | None = None
     for one in hooks:
+        if one.stack is not before:
+            # What tracking made of it stays with it through one namespace, and no further.
+            packet = structs.replace(packet, connection=None, state="")
+            before = one.stack
         if one.own:
             ended = bridge_chains(walk, one.stack, one.hook, packet, one.iif, one.oif)
         elif packet.family == ARP:
@@ -177,7 +182,7 @@ def _passes(walk: Walk, packet: Packet, hooks: Iterable[Hook]) -> bool:
         else:
             at = Traversal(walk, one.stack, one.hook, packet, one.iif, one.oif, one.physin, one.physout)
             ended = call(at)
-            packet = structs.replace(at.packet, connection=None, state="")
+            packet = at.packet
         if ended is not None or (packet.family == 6 and packet.ttl != _NEAR):
             reason = ended.reason if ended else "its hop limit was changed"
             evidence = ended.evidence if ended else None
@@ -263,7 +268,10 @@ def _behind_vxlan(
     for remote in remotes:
         for other in world.owners(*number(remote)):
             for far in other.namespace.links:
-                if isinstance(far.data, VxlanData) and (far.data.id, far.data.port) == (data.id, data.port):
+                six = isinstance(far.data, VxlanData) and bool(far.data.local6 or far.data.remote6)
+                if not isinstance(far.data, VxlanData) or six != (":" in remote):
+                    continue
+                if (far.data.id, far.data.port) == (data.id, data.port):
                     yield from heard_by(world, other, far, seen, 0, crossed)
 
 

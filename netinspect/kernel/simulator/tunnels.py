@@ -209,12 +209,25 @@ def decapsulate(walk: Walk, stack: Stack, packet: Packet) -> State | End | None:
     return None
 
 
+def _outer_family(link: Link) -> int | None:
+    """Give the family of the packets that carry a tunnel's load; None where it is either."""
+    data = link.data
+    if not isinstance(data, (VxlanData, GeneveData)) or data.external:
+        return None
+    six = data.remote6 or (data.local6 if isinstance(data, VxlanData) else "")
+    return 6 if six else 4
+
+
 def _out_of_udp(walk: Walk, stack: Stack, packet: Packet, inner: Packet) -> State | End | None:
     kinds: dict[type, Callable[[Link], bool]] = {
         VxlanData: lambda k: isinstance(k.data, VxlanData) and k.data.port == packet.dport,
         GeneveData: lambda k: isinstance(k.data, GeneveData) and k.data.port == packet.dport,
     }
-    every = [k for k in stack.namespace.links if any(fits(k) for fits in kinds.values())]
+    # A device has a socket of the family of its ends alone, so that two may share port and identifier (vxlan_sock_add).
+    every = [
+        k for k in stack.namespace.links
+        if any(fits(k) for fits in kinds.values()) and _outer_family(k) in (packet.family, None)
+    ]  # fmt: skip
     mine = [k for k in every if k.up]
     down = [k.ifname for k in every if not k.up and getattr(k.data, "id", None) == packet.key]
     if down and not mine:
