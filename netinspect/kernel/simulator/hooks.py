@@ -137,7 +137,9 @@ class Hooks:
         found = []
         for (of, variant, name), chains in self._saved.items():
             priority, hooks = _TABLES.get(name, (0, ()))
-            if of != family or hook not in hooks:
+            base = chains.table.chains.get(hook.upper())
+            if of != family or hook not in hooks or base is None or not (base.lines or base.policy == "DROP"):
+                # A chain that holds nothing does nothing, and iptables-nft may not even have made it.
                 continue
             if name == "nat":
                 priority = _NAT_HOOKS[hook]
