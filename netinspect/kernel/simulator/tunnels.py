@@ -236,6 +236,14 @@ def _out_of_udp(walk: Walk, stack: Stack, packet: Packet, inner: Packet) -> Stat
         return End(Verdict.REFUSED, said, stack.name, packet, stack.pointer("links"))
     for link in mine:
         if getattr(link.data, "id", None) == packet.key or getattr(link.data, "external", False):
+            if (
+                isinstance(link.data, VxlanData)
+                and link.data.learning
+                and (fixed := _fixed(stack, link, packet, inner))
+            ):
+                said = f"{inner.smac} has a fixed entry behind {fixed.dst}, and this came from elsewhere"
+                evidence = stack.pointer("fdb", fixed.line, f"{fixed.mac} dst {fixed.dst}")
+                return End(Verdict.DROPPED, said, stack.name, packet, evidence)
             made = _unwrapped(packet, inner)
             walk.step(stack, Stage.DECAPSULATE, f"out of {link.kind} on {link.ifname}", made)
             return Arrive(stack, made, link.ifname)
@@ -243,6 +251,14 @@ def _out_of_udp(walk: Walk, stack: Stack, packet: Packet, inner: Packet) -> Stat
         said = f"no tunnel here has the network identifier {packet.key}"
         return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("links"))
     return _out_of_wireguard(walk, stack, packet, inner)
+
+
+def _fixed(stack: Stack, link: Link, packet: Packet, inner: Packet) -> FdbEntry | None:
+    """Give the entry of a sender that is not to move, where its frame came from another place (vxlan_snoop)."""
+    for entry in stack.fdb.get((link.ifname, inner.smac.lower()), ()):
+        if entry.dst and "permanent" in entry.state and number(entry.dst)[1] != packet.src:
+            return entry
+    return None
 
 
 def _peer(stack: Stack, devices: set[str], address: int, family: int) -> WireguardPeer | None:
