@@ -1,4 +1,4 @@
-"""Which pods a Service's selector matches."""
+"""Which pods a Service's selector matches, and what its EndpointSlices say of each endpoint."""
 
 from __future__ import annotations
 
@@ -8,11 +8,27 @@ from collections.abc import Iterable
 from netinspect.model import wire
 
 FINISHED = ("Succeeded", "Failed")
+# The label by which an EndpointSlice says whose it is.
+SERVICE_NAME = "kubernetes.io/service-name"
 
 
 def finished(pod: wire.Pod) -> bool:
     """Say whether all containers have ended for good, so that the pod's addresses are free for others."""
     return pod.status.phase in FINISHED
+
+
+def pod_behind(endpoint: wire.Endpoint, namespace: str) -> str:
+    """Name the pod of an endpoint, which a slice of that namespace has; nothing where it is none."""
+    target = endpoint.target_ref
+    if target is None or target.kind != "Pod":
+        return ""
+    return f"{target.namespace or namespace}/{target.name}"
+
+
+def readiness_of(conditions: wire.EndpointConditions) -> tuple[bool, bool]:
+    """Say whether an endpoint is ready, and whether it serves; what is not said counts as yes (discovery/v1)."""
+    ready = conditions.ready is not False
+    return ready, ready if conditions.serving is None else conditions.serving
 
 
 class PodsByLabel:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from netinspect.analysis.backends import SERVICE_NAME, pod_behind, readiness_of
 from netinspect.analysis.ends import End, Kind
 from netinspect.analysis.pods import full_name
 from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot
 from netinspect.model.trace import Arrival
-
-_SERVICE_NAME = "kubernetes.io/service-name"
 
 
 @dataclass(frozen=True)
@@ -19,9 +18,7 @@ class Backend:
     """An endpoint of a Service's port."""
 
     address: str
-    port: int
     pod: str
-    node: str
     ready: bool
     serving: bool
 
@@ -33,7 +30,6 @@ class Expected:
     arrival: Arrival
     reason: str
     backends: tuple[Backend, ...] = ()
-    policies: tuple[str, ...] = ()
 
 
 def backends(snapshot: Snapshot, service: wire.Service, port: wire.ServicePort) -> tuple[Backend, ...]:
@@ -42,17 +38,14 @@ def backends(snapshot: Snapshot, service: wire.Service, port: wire.ServicePort) 
     def found() -> Iterator[Backend]:
         for piece in snapshot.endpoint_slices:
             meta = piece.metadata
-            if (meta.namespace, meta.labels.get(_SERVICE_NAME)) != (service.metadata.namespace, service.metadata.name):
+            if (meta.namespace, meta.labels.get(SERVICE_NAME)) != (service.metadata.namespace, service.metadata.name):
                 continue
-            numbers = [p.port for p in piece.ports or () if (p.name, p.protocol) == (port.name, port.protocol)]
+            answers = any((p.name, p.protocol) == (port.name, port.protocol) for p in piece.ports or ())
             for endpoint in piece.endpoints or ():
-                target = endpoint.target_ref
-                pod = f"{target.namespace or meta.namespace}/{target.name}" if target and target.kind == "Pod" else ""
-                ready = endpoint.conditions.ready is not False
-                serving = ready if endpoint.conditions.serving is None else endpoint.conditions.serving
-                for address in endpoint.addresses:
-                    for number in numbers:
-                        yield Backend(address, number or 0, pod, endpoint.node_name, ready, serving)
+                pod = pod_behind(endpoint, meta.namespace)
+                ready, serving = readiness_of(endpoint.conditions)
+                if answers:
+                    yield from (Backend(address, pod, ready, serving) for address in endpoint.addresses)
 
     return tuple(sorted(found(), key=lambda b: (not b.ready, b.pod, b.address)))
 
@@ -103,7 +96,7 @@ def expect(snapshot: Snapshot, source: End, destination: End, protocol: str) -> 
         arrival, reason = Arrival.UNKNOWN, "NetworkPolicies could not be read"
     elif destination.kind in (Kind.ADDRESS, Kind.EXTERNAL):
         arrival, reason = Arrival.LEAVES, "the address is of nobody in the cluster"
-    return Expected(arrival, reason, found, policies)
+    return Expected(arrival, reason, found)
 
 
 def _through(snapshot: Snapshot, end: End, service: wire.Service, protocol: str) -> tuple[Backend, ...] | Expected:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from netinspect.analysis.backends import PodsByLabel
+from netinspect.analysis.backends import SERVICE_NAME, PodsByLabel
 from netinspect.errors import UsageError
 from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot
@@ -151,7 +151,7 @@ def _backends(snapshot: Snapshot) -> dict[tuple[str, str], set[tuple[str, str]]]
     """
     found: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for piece in snapshot.endpoint_slices:
-        service = piece.metadata.labels.get("kubernetes.io/service-name")
+        service = piece.metadata.labels.get(SERVICE_NAME)
         if service:
             pods = found.setdefault((piece.metadata.namespace, service), set())
             pods.update(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from netinspect.analysis.backends import PodsByLabel, finished
+from netinspect.analysis.backends import SERVICE_NAME, PodsByLabel, finished, pod_behind, readiness_of
 from netinspect.analysis.pods import addresses, full_name
 from netinspect.analysis.ranges import parse_address, service_ranges
 from netinspect.analysis.selection import Selected
@@ -22,7 +22,6 @@ from netinspect.model.topology import (
     several,
 )
 
-_SERVICE_NAME = "kubernetes.io/service-name"
 Key = tuple[str, str]
 
 
@@ -30,7 +29,7 @@ def service_network(snapshot: Snapshot, selected: Selected) -> ServiceNetwork:
     """Lay out the Services with their endpoints."""
     slices: dict[Key, list[wire.EndpointSlice]] = defaultdict(list)
     for piece in snapshot.endpoint_slices:
-        slices[piece.metadata.namespace, piece.metadata.labels.get(_SERVICE_NAME, "")].append(piece)
+        slices[piece.metadata.namespace, piece.metadata.labels.get(SERVICE_NAME, "")].append(piece)
     seen = _Seen(snapshot, selected.services)
     services = sorted(selected.services, key=lambda s: (s.metadata.namespace, s.metadata.name))
     shown = {full_name(s.metadata) for s in services}
@@ -145,17 +144,14 @@ def _numbers(piece: wire.EndpointSlice, port: wire.ServicePort) -> list[int | No
 def _endpoint(
     endpoint: wire.Endpoint, address: str, port: int | None, piece: wire.SliceMetadata, seen: _Seen
 ) -> EndpointEntry:
-    target = endpoint.target_ref
-    pod = ""
-    if target is not None and target.kind == "Pod":
-        pod = f"{target.namespace or piece.namespace}/{target.name}"
+    pod = pod_behind(endpoint, piece.namespace)
     conditions = endpoint.conditions
-    ready = conditions.ready is not False
+    ready, serving = readiness_of(conditions)
     return EndpointEntry(
         address=address,
         port=port,
         ready=ready,
-        serving=ready if conditions.serving is None else conditions.serving,
+        serving=serving,
         terminating=bool(conditions.terminating),
         pod=pod,
         node=endpoint.node_name,

@@ -32,7 +32,8 @@ _ARRIVALS = {
     "reset": Arrival.RESET, "left": Arrival.LEAVES, "unknown": Arrival.UNKNOWN,
 }  # fmt: skip
 _LEGS = ("request", "answer", "data", "data's answer")
-_PORTS = {TCP: 40_000, UDP: 40_000, SCTP: 40_000}
+# Stands for the port that the kernel would draw.
+_PORT = 40_000
 _LEAST = {TCP: 40, UDP: 28, SCTP: 48, ICMP: 28}
 
 
@@ -47,7 +48,6 @@ class Question:
     port: int = 0
     source_port: int = 0
     size: int = 0
-    family: int = 0
     dont_fragment: bool = True
 
 
@@ -77,7 +77,7 @@ def find(snapshot: Snapshot, question: Question, inside: Inside | None = None) -
     port = question.port or destination.port
     if not port and question.protocol != "ICMP":
         raise UsageError(f"which port of {question.destination}?", hint="add --port, or write it as NAME:PORT")
-    family, address = _family(source, destination, question.family)
+    family, address = _family(source, destination)
     return Flow(question, source, destination, family, address, port)
 
 
@@ -105,12 +105,12 @@ def _headless(snapshot: Snapshot, end: End, protocol: str) -> End:
     return replace(end, addresses=tuple(dict.fromkeys(b.address for b in found)))
 
 
-def _family(source: End, destination: End, wanted: int) -> tuple[int, str]:
+def _family(source: End, destination: End) -> tuple[int, str]:
     """Choose the destination's first address that the source has a family for."""
     own = {number(a)[0] for a in source.addresses} or {4, 6}
     for address in destination.addresses:
         family = number(address)[0]
-        if family in own and wanted in (0, family):
+        if family in own:
             return family, address
     if not destination.addresses:
         raise UsageError(f"{destination.written} has no address")
@@ -198,13 +198,9 @@ class Tracer:
 
     def _unread(self, one: Attempt) -> bool:
         """Say whether a packet left for a node or pod of the cluster that was not read."""
-        ends = (b.end.packet for b in _branches(one) if b.end.verdict is walk.Verdict.LEFT)
+        ends = (b.end.packet for b in one.branches if b.end.verdict is walk.Verdict.LEFT)
         homes = (self._homes.get(text(p.dst, p.family)) for p in ends)
         return any(home and home not in self._world.stacks for home in homes)
-
-
-def _branches(one: Attempt) -> list[walk.Branch]:
-    return [one.request, *([one.answer] if one.answer else []), *one.data]
 
 
 def trace(snapshot: Snapshot, question: Question) -> Trace:
@@ -227,10 +223,10 @@ def packet(flow: Flow) -> Packet:
     protocol = PROTOCOLS[question.protocol]
     protocol = ICMPV6 if protocol == ICMP and family == 6 else protocol
     icmp = protocol in (ICMP, ICMPV6)
-    least = _LEAST.get(PROTOCOLS[question.protocol], 40) + (20 if family == 6 else 0)
+    least = _LEAST[PROTOCOLS[question.protocol]] + (20 if family == 6 else 0)
     return Packet(
         family=family, src=0, dst=dst, protocol=protocol, flags=SYN if protocol == TCP else 0,
-        sport=0 if icmp else question.source_port or _PORTS[protocol], dport=0 if icmp else flow.port,
+        sport=0 if icmp else question.source_port or _PORT, dport=0 if icmp else flow.port,
         loose=frozenset() if icmp or question.source_port else frozenset({"sport"}),
         type=(8 if family == 4 else 128) if icmp else 0, ident=1 if icmp else 0, size=least + question.size,
         df=question.dont_fragment, uid=0, gid=0,
@@ -245,7 +241,7 @@ def _attempts(made: World, flow: Flow) -> tuple[Attempt, ...]:
 
 
 def _way(one: Attempt) -> Way:
-    branches = _branches(one)
+    branches = one.branches
     last = branches[-1]
     return Way(
         arrival=_ARRIVALS[one.result],
@@ -317,7 +313,7 @@ def _cause(attempts: tuple[Attempt, ...], arrival: Arrival, flow: Flow, homes: d
     one = next((a for a in failing if a.result == wanted), failing[0] if failing else None)
     if one is None:
         return None
-    branches = _branches(one)
+    branches = one.branches
     place, branch = _stopped(branches, _ARRIVALS[one.result])
     end = branch.end
     reason, evidence = _reason(end, branch.steps, homes)
@@ -330,7 +326,7 @@ def _cause(attempts: tuple[Attempt, ...], arrival: Arrival, flow: Flow, homes: d
     )  # fmt: skip
 
 
-def _stopped(branches: list[walk.Branch], arrival: Arrival) -> tuple[int, walk.Branch]:
+def _stopped(branches: tuple[walk.Branch, ...], arrival: Arrival) -> tuple[int, walk.Branch]:
     """Find the leg that makes the flow what it is: the first that ends badly, or the way back of what it is answered.
 
     A sender that is refused or turned away has had its answer; one that waits in vain has lost it.

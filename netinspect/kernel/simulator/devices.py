@@ -117,13 +117,29 @@ def _veth(walk: Walk, state: Transmit, link: Link) -> State | End:
     return Arrive(other, scrubbed(packet, same=other is stack), far.ifname)
 
 
+def _below(walk: Walk, state: Transmit, link: Link) -> Port | End:
+    """Give the device that another stands on."""
+    lower = walk.world.lower(state.stack, link)
+    if lower is not None:
+        return lower
+    said = f"the device below {link.ifname} was not read"
+    return End(Verdict.UNKNOWN, said, state.stack.name, state.packet, settles="reading the node")
+
+
+def _out_below(walk: Walk, state: Transmit, link: Link) -> Transmit | End:
+    lower = _below(walk, state, link)
+    if isinstance(lower, End):
+        return lower
+    other, below = lower
+    return Transmit(other, scrubbed(state.packet, same=other is state.stack), below.ifname)
+
+
 def _vlan(walk: Walk, state: Transmit, link: Link) -> State | End:
     stack, packet = state.stack, state.packet
     tag = link.data.id if isinstance(link.data, VlanData) else 0
-    lower = walk.world.lower(stack, link)
-    if lower is None:
-        said = f"the device below {link.ifname} was not read"
-        return End(Verdict.UNKNOWN, said, stack.name, packet, settles="reading the node")
+    lower = _below(walk, state, link)
+    if isinstance(lower, End):
+        return lower
     other, below = lower
     walk.step(stack, Stage.TRANSMIT, f"VLAN {tag}", packet)
     made = packet if other is stack else scrubbed(packet, same=False)
@@ -146,12 +162,7 @@ def _macvlan(walk: Walk, state: Transmit, link: Link) -> State | End:
             if sibling.address.lower() == packet.dmac and isinstance(sibling.data, MacvlanData):
                 walk.step(stack, Stage.TRANSMIT, f"to {sibling.ifname} of {other.name}", packet)
                 return Arrive(other, scrubbed(packet, same=other is stack), sibling.ifname)
-    lower = walk.world.lower(stack, link)
-    if lower is None:
-        said = f"the device below {link.ifname} was not read"
-        return End(Verdict.UNKNOWN, said, stack.name, packet, settles="reading the node")
-    other, below = lower
-    return Transmit(other, scrubbed(packet, same=other is stack), below.ifname)
+    return _out_below(walk, state, link)
 
 
 def _ipvlan(walk: Walk, state: Transmit, link: Link) -> State | End:
@@ -161,11 +172,7 @@ def _ipvlan(walk: Walk, state: Transmit, link: Link) -> State | End:
         if any(number(a.local) == (packet.family, packet.dst) for a in sibling.addresses):
             walk.step(stack, Stage.TRANSMIT, f"to {sibling.ifname} of {other.name}", packet)
             return Receive(other, scrubbed(packet, same=other is stack), sibling.ifname)
-    lower = walk.world.lower(stack, link)
-    if lower is None:
-        said = f"the device below {link.ifname} was not read"
-        return End(Verdict.UNKNOWN, said, stack.name, packet, settles="reading the node")
-    return Transmit(lower[0], scrubbed(packet, same=lower[0] is stack), lower[1].ifname)
+    return _out_below(walk, state, link)
 
 
 def _bridge(_walk: Walk, state: Transmit, link: Link) -> State | End:

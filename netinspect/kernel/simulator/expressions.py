@@ -122,35 +122,10 @@ def _payload(term: Term, at: Traversal) -> Read:
 
 
 def _meta(term: Term, at: Traversal) -> Read:
-    packet = at.packet
-    key = str(term["key"])
-    values: dict[str, Callable[[], Read]] = {
-        "l4proto": lambda: None if packet.family == ARP else packet.protocol,
-        "nfproto": lambda: {4: 2, 6: 10}.get(packet.family, 7),
-        "protocol": lambda: _ETHER_TYPES[packet.family],
-        "mark": lambda: packet.mark,
-        "iifname": lambda: at.iif,
-        "oifname": lambda: at.oif,
-        "iif": lambda: at.iif or None,
-        "oif": lambda: at.oif or None,
-        "skuid": lambda: _owner(packet.uid),
-        "skgid": lambda: _owner(packet.gid),
-        "length": lambda: Maybe("it is fragmented") if "size" in packet.loose else packet.size,
-        "priority": lambda: packet.priority,
-        "pkttype": lambda: _packet_type(at),
-        "ibrname": lambda: _bridge_of(at, at.physin or at.iif),
-        "obrname": lambda: _bridge_of(at, at.physout or at.oif),
-        "random": lambda: Maybe("drawn by chance"),
-        "time": lambda: Maybe("it hangs on the time"),
-        "hour": lambda: Maybe("it hangs on the time of day"),
-        "day": lambda: Maybe("it hangs on the day"),
-        "cpu": lambda: Maybe("it hangs on the processor"),
-        "iifkind": lambda: _kind(at, at.iif),
-        "oifkind": lambda: _kind(at, at.oif),
-    }
-    if key not in values:
-        raise Unmodelled(f"meta {key}")
-    return values[key]()
+    reader = _META_READERS.get(str(term["key"]))
+    if reader is None:
+        raise Unmodelled(f"meta {term['key']}")
+    return reader(at)
 
 
 def _owner(owner: int | None) -> Read:
@@ -175,6 +150,31 @@ def _packet_type(at: Traversal) -> Read:
         return "multicast"
     return "host"
 
+
+_META_READERS: Final[dict[str, Callable[[Traversal], Read]]] = {
+    "l4proto": lambda at: None if at.packet.family == ARP else at.packet.protocol,
+    "nfproto": lambda at: {4: 2, 6: 10}.get(at.packet.family, 7),
+    "protocol": lambda at: _ETHER_TYPES[at.packet.family],
+    "mark": lambda at: at.packet.mark,
+    "iifname": lambda at: at.iif,
+    "oifname": lambda at: at.oif,
+    "iif": lambda at: at.iif or None,
+    "oif": lambda at: at.oif or None,
+    "skuid": lambda at: _owner(at.packet.uid),
+    "skgid": lambda at: _owner(at.packet.gid),
+    "length": lambda at: Maybe("it is fragmented") if "size" in at.packet.loose else at.packet.size,
+    "priority": lambda at: at.packet.priority,
+    "pkttype": _packet_type,
+    "ibrname": lambda at: _bridge_of(at, at.physin or at.iif),
+    "obrname": lambda at: _bridge_of(at, at.physout or at.oif),
+    "random": lambda _at: Maybe("drawn by chance"),
+    "time": lambda _at: Maybe("it hangs on the time"),
+    "hour": lambda _at: Maybe("it hangs on the time of day"),
+    "day": lambda _at: Maybe("it hangs on the day"),
+    "cpu": lambda _at: Maybe("it hangs on the processor"),
+    "iifkind": lambda at: _kind(at, at.iif),
+    "oifkind": lambda at: _kind(at, at.oif),
+}
 
 _STATES: Final = {"INVALID": 1, "ESTABLISHED": 2, "RELATED": 4, "NEW": 8, "UNTRACKED": 64}
 

@@ -33,14 +33,7 @@ _DIMENSIONS: Final = ("sport", "dport")
 
 def matches(rule: IptablesRule, at: Traversal) -> Truth:
     """Say whether a rule is for a packet: no, where any match says no; not certain, where any is not."""
-    unsure: Maybe | None = None
-    for match in rule.matches:
-        answer = _match(match, at)
-        if answer is False:
-            return False
-        if answer is not True:
-            unsure = _both(unsure, answer)
-    return unsure or True
+    return every(_match(match, at) for match in rule.matches)
 
 
 def _both(one: Maybe | None, other: Maybe) -> Maybe:

@@ -372,7 +372,7 @@ def _flagged(part: Part, value: Any) -> bool:
 
 def _match(rule: Rule, statement: Term) -> Done:
     truth = rule.matches(statement)
-    held = rule.at.holds(truth, f"does a rule of {rule.pointer.text} match", rule.pointer)
+    held = rule.at.walk.forks.holds(truth, f"does a rule of {rule.pointer.text} match", rule.pointer)
     return None if held else False
 
 

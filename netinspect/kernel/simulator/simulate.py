@@ -91,6 +91,11 @@ class Attempt(Struct, frozen=True):
     answer: Branch | None = None
     data: tuple[Branch, ...] = ()
 
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """Give all packets' ways, in their order."""
+        return (self.request, *([self.answer] if self.answer else []), *self.data)
+
 
 Leg = tuple[tuple[Step, ...], End]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from netinspect.kernel.simulator.fib import Flow, Found
-from netinspect.kernel.simulator.forks import Maybe, Truth
+from netinspect.kernel.simulator.forks import Maybe
 from netinspect.kernel.simulator.ipsets import Around
 from netinspect.kernel.simulator.tracking import Entry
 from netinspect.model.packet import (
@@ -76,10 +76,6 @@ class Traversal:
     def step(self, stage: Stage, said: str, evidence: Pointer | None = None) -> None:
         """Note what happened."""
         self.walk.step(self.stack, stage, said, self.packet, evidence)
-
-    def holds(self, truth: Truth, question: str, evidence: Pointer | None) -> bool:
-        """Give a truth; fork where it is not certain."""
-        return truth if isinstance(truth, bool) else self.walk.forks.holds(truth, question, evidence)
 
     def look_up(self, asked: Flow) -> Found | Maybe:
         """Look a route up for a rule that asks; not certain where a policy rule before it is not modelled."""

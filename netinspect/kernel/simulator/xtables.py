@@ -9,7 +9,6 @@ from typing import Final
 
 from netinspect.errors import ParseError
 from netinspect.kernel.simulator import targets
-from netinspect.kernel.simulator.forks import Maybe
 from netinspect.kernel.simulator.matches import matches
 from netinspect.kernel.simulator.targets import Next
 from netinspect.kernel.simulator.traversal import Traversal
@@ -140,7 +139,7 @@ def _rule(
     if target is None or target.name in targets.HARMLESS:
         return Next.CONTINUE
     pointer = chains.pointer(chain, position)
-    if isinstance(truth, Maybe) and not at.walk.forks.holds(truth, f"does {pointer.text} match", pointer):
+    if not at.walk.forks.holds(truth, f"does {pointer.text} match", pointer):
         return Next.CONTINUE
     at.step(stage, f"{chains.table.name} {chain.name}: {target.name}", pointer)
     if target.name == "RETURN":

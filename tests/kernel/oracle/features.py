@@ -72,7 +72,7 @@ def present(scene: Scene) -> Iterator[tuple[str, str]]:
 def decided(attempts: Iterable[Attempt]) -> Iterator[str]:
     """Give what was met on the way: the targets of rules, translations, tunnels, the sections that were pointed at."""
     for one in attempts:
-        for branch in (one.request, *([one.answer] if one.answer else []), *one.data):
+        for branch in one.branches:
             for step in branch.steps:
                 if step.stage in (Stage.ENCAPSULATE, Stage.NAT, Stage.IPVS):
                     yield f"{step.stage.value} {step.text.split()[0]}"
