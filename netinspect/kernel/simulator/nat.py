@@ -110,9 +110,9 @@ def _port(at: Traversal, entry: Entry, mapped: Ends, wanted: Range, *, source: b
     if not source and not wanted.random:
         return low, False
     drawn = own if low <= own <= high else low
-    if icmp and wanted.random:
-        # Some other identifier; which one nothing hangs on.
-        drawn = own + 1 if own < high else low
+    if wanted.random:
+        # Some other one: that it is the same again is not expected of a draw, and who waits on the old one waits on.
+        drawn = own + 1 if low <= own < high else low
     for port in chain(range(drawn, high + 1), range(low, drawn)):
         if not at.walk.tracking.taken(at.stack, entry.zones[1], _with(mapped, source=source, port=port).inverse):
             return port, not icmp

@@ -204,7 +204,9 @@ def _without_answer(start: Send, there: End) -> str:
         return "unknown"
     if there.verdict is Verdict.LEFT:
         return "left"
-    return "unreachable" if there.verdict is Verdict.UNREACHABLE else "timeout"
+    # Only the sender's own kernel tells it, and not of the packet in which a tunnel carries its own.
+    told = there.namespace == start.stack.name and there.packet.inner is None
+    return "unreachable" if there.verdict is Verdict.UNREACHABLE and told else "timeout"
 
 
 def _result(start: Send, back: End) -> str:
