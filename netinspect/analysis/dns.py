@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from netinspect.errors import UsageError
 from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot
 
@@ -15,9 +16,13 @@ DOMAIN = "cluster.local"
 _NDOTS = 5
 
 
+class Unresolved(UsageError):
+    """The sender's resolver does not ask the cluster's DNS, so that a name of the cluster leads nowhere."""
+
+
 @dataclass(frozen=True)
 class Resolver:
-    """How a pod looks names up."""
+    """How a pod looks names up; ``domain`` is empty where it does not know the cluster's."""
 
     search: tuple[str, ...]
     ndots: int = _NDOTS
@@ -36,8 +41,16 @@ def of_namespace(namespace: str) -> Resolver:
     return Resolver((f"{namespace}.svc.{DOMAIN}", f"svc.{DOMAIN}", DOMAIN))
 
 
-def parse(text: str) -> Resolver | None:
-    """Read a pod's resolv.conf; None where it names no cluster domain."""
+def of_pod(pod: wire.Pod) -> Resolver:
+    """Give the resolver that the kubelet writes for a pod, by its policy (pkg/kubelet/network/dns/dns.go)."""
+    policy = pod.spec.dns_policy or "ClusterFirst"
+    if policy in ("Default", "None") or (policy == "ClusterFirst" and pod.spec.host_network):
+        return Resolver((), 1, "")
+    return of_namespace(pod.metadata.namespace)
+
+
+def parse(text: str) -> Resolver:
+    """Read a pod's resolv.conf."""
     search: tuple[str, ...] = ()
     ndots = 1
     for line in text.splitlines():
@@ -48,7 +61,7 @@ def parse(text: str) -> Resolver | None:
             told = [w.partition(":")[2] for w in words if w.startswith("ndots:")]
             ndots = int(told[-1]) if told and told[-1].isdecimal() else ndots
     domain = next((s.removeprefix("svc.") for s in search if s.startswith("svc.")), "")
-    return Resolver(search, ndots, domain) if domain else None
+    return Resolver(search, ndots, domain)
 
 
 def service_of(snapshot: Snapshot, full: str, domain: str) -> tuple[wire.Service, str] | None:

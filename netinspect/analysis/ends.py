@@ -49,8 +49,8 @@ class End:
 
 
 T = TypeVar("T", wire.Pod, wire.Service)
-# An address of the documentation range (RFC 5737) that stands for any outside.
-OUTSIDE = "203.0.113.99"
+# Addresses of the documentation ranges (RFC 5737, RFC 3849) that stand for any outside.
+OUTSIDE = ("203.0.113.99", "2001:db8::99")
 _PORT = re.compile(r"(.+?):(\d{1,5})", re.ASCII)
 _BRACKETS = re.compile(r"\[([0-9a-fA-F:.]+)\](?::(\d{1,5}))?", re.ASCII)
 _OWNERS = {
@@ -73,7 +73,7 @@ def resolve(snapshot: Snapshot, written: str, namespace: str, asker: dns.Resolve
     """
     text, port = _port(written)
     if text == "external":
-        return End(written, Kind.EXTERNAL, addresses=(OUTSIDE,), port=port)
+        return End(written, Kind.EXTERNAL, addresses=OUTSIDE, port=port)
     if parse_address(text) is not None:
         return _address(snapshot, written, text, port)
     kind, slash, rest = text.partition("/")
@@ -123,6 +123,19 @@ def _one(objects: Sequence[T], what: str, name: str, namespace: str) -> T:
         where = f" in namespace {namespace}" if namespace and "/" not in name else ""
         raise UsageError(f"there is no {what} {name}{where}", hint="`netinspect map -A` shows what there is")
     return found[0]
+
+
+def container_of(pod: wire.Pod, name: str) -> wire.Container | None:
+    """Give a container of a pod by name, or its first; ``UsageError`` where there is none of that name."""
+    spec = pod.spec
+    listed = (*spec.containers, *spec.init_containers, *spec.ephemeral_containers)
+    for one in listed:
+        if not name or one.name == name:
+            return one
+    if not name:
+        return None
+    hint = "it has " + ", ".join(c.name for c in listed)
+    raise UsageError(f"pod {full_name(pod.metadata)} has no container {name}", hint=hint)
 
 
 def of_pod(written: str, pod: wire.Pod) -> End:
@@ -189,7 +202,8 @@ def _address(snapshot: Snapshot, written: str, address: str, port: int) -> End:
             found = of_pod(written, pod)
             return replace(found, addresses=(address,), port=port or found.port)
     for service in snapshot.services:
-        if address in (*service.spec.cluster_ips, service.spec.cluster_ip):
+        balancers = (b.ip for b in service.status.load_balancer.ingress)
+        if address in (*service.spec.cluster_ips, service.spec.cluster_ip, *service.spec.external_ips, *balancers):
             found = of_service(written, service)
             return replace(found, addresses=(address,), port=port or found.port)
     for node in snapshot.nodes:
@@ -200,7 +214,11 @@ def _address(snapshot: Snapshot, written: str, address: str, port: int) -> End:
 
 def _name(snapshot: Snapshot, written: str, name: str, asker: dns.Resolver) -> End:
     """Give what a name leads to: a Service, or of a headless one the pod with that host name."""
-    found = dns.look_up(snapshot, asker, name)
+    found = dns.look_up(snapshot, asker, name) if asker.domain else None
+    if not asker.domain:
+        hint = "its dnsPolicy should be ClusterFirst, or ClusterFirstWithHostNet of a pod on the host network"
+        raise dns.Unresolved(f"{name} is not looked up in the cluster's DNS: the sender's resolver has no search "
+                             "domain of it", hint=hint)  # fmt: skip
     if found is None:
         hint = "give its address: other servers would be asked, which netinspect does not do"
         raise UsageError(f"{name} is no name of this cluster's DNS", hint=hint)

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from netinspect.analysis.backends import SERVICE_NAME, pod_behind, readiness_of
-from netinspect.analysis.ends import End, Kind
+from netinspect.analysis.endpoints import Backend, backends, usable
+from netinspect.analysis.ends import Kind
+from netinspect.analysis.flow import Flow, services
 from netinspect.analysis.pods import full_name
 from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot
 from netinspect.model.trace import Arrival
-
-
-@dataclass(frozen=True)
-class Backend:
-    """An endpoint of a Service's port."""
-
-    address: str
-    pod: str
-    ready: bool
-    serving: bool
 
 
 @dataclass(frozen=True)
@@ -30,34 +20,6 @@ class Expected:
     arrival: Arrival
     reason: str
     backends: tuple[Backend, ...] = ()
-
-
-def backends(snapshot: Snapshot, service: wire.Service, port: wire.ServicePort) -> tuple[Backend, ...]:
-    """Give the endpoints of a Service's port, as its EndpointSlices have them."""
-
-    def found() -> Iterator[Backend]:
-        for piece in snapshot.endpoint_slices:
-            meta = piece.metadata
-            if (meta.namespace, meta.labels.get(SERVICE_NAME)) != (service.metadata.namespace, service.metadata.name):
-                continue
-            answers = any((p.name, p.protocol) == (port.name, port.protocol) for p in piece.ports or ())
-            for endpoint in piece.endpoints or ():
-                pod = pod_behind(endpoint, meta.namespace)
-                ready, serving = readiness_of(endpoint.conditions)
-                if answers:
-                    yield from (Backend(address, pod, ready, serving) for address in endpoint.addresses)
-
-    return tuple(sorted(found(), key=lambda b: (not b.ready, b.pod, b.address)))
-
-
-def usable(found: tuple[Backend, ...]) -> tuple[Backend, ...]:
-    """Give those that kube-proxy sends to: the ready ones, or where there is none the terminating that still serve."""
-    return tuple(b for b in found if b.ready) or tuple(b for b in found if b.serving)
-
-
-def port_of(service: wire.Service, number: int, protocol: str) -> wire.ServicePort | None:
-    """Give a Service's port by its number and protocol."""
-    return next((p for p in service.spec.ports if (p.port, p.protocol) == (number, protocol)), None)
 
 
 def selected_by(snapshot: Snapshot, pod: wire.Pod | None, direction: str) -> tuple[str, ...]:
@@ -73,14 +35,15 @@ def selected_by(snapshot: Snapshot, pod: wire.Pod | None, direction: str) -> tup
     )
 
 
-def expect(snapshot: Snapshot, source: End, destination: End, protocol: str) -> Expected:
+def expect(snapshot: Snapshot, flow: Flow) -> Expected:
     """Say what should become of a flow."""
+    source, destination = flow.source, flow.destination
     for end in (source, destination):
         if end.pod is not None and end.pod.status.phase != "Running":
             return Expected(Arrival.LOST, f"pod {end.name} is {end.pod.status.phase or 'not running'}")
     found: tuple[Backend, ...] = ()
-    if destination.service is not None and destination.kind is Kind.SERVICE:
-        led = _through(snapshot, destination, destination.service, protocol)
+    if destination.kind is Kind.SERVICE or any(services(snapshot, flow)):
+        led = _through(snapshot, flow)
         if isinstance(led, Expected):
             return led
         found = led
@@ -94,18 +57,44 @@ def expect(snapshot: Snapshot, source: End, destination: End, protocol: str) -> 
         arrival, reason = Arrival.UNKNOWN, f"{', '.join(policies)} decides, and policies are not evaluated yet"
     elif snapshot.gap("network_policies"):
         arrival, reason = Arrival.UNKNOWN, "NetworkPolicies could not be read"
-    elif destination.kind in (Kind.ADDRESS, Kind.EXTERNAL):
+    elif flow.goes_out:
         arrival, reason = Arrival.LEAVES, "the address is of nobody in the cluster"
     return Expected(arrival, reason, found)
 
 
-def _through(snapshot: Snapshot, end: End, service: wire.Service, protocol: str) -> tuple[Backend, ...] | Expected:
+def _through(snapshot: Snapshot, flow: Flow) -> tuple[Backend, ...] | Expected:
     """Give whom a Service leads to, or why it leads to nobody."""
-    port = port_of(service, end.port, protocol)
-    if port is None:
-        listed = ", ".join(f"{p.port}/{p.protocol}" for p in service.spec.ports) or "none"
-        return Expected(Arrival.LOST, f"svc/{end.name} has no port {end.port}/{protocol}; it has {listed}")
+    service, port = next(iter(services(snapshot, flow)), (flow.destination.service, None))
+    if service is None or port is None:
+        listed = ", ".join(f"{p.port}/{p.protocol}" for p in service.spec.ports) if service is not None else ""
+        said = (
+            f"svc/{flow.destination.name} has no port {flow.port}/{flow.question.protocol}; it has {listed or 'none'}"
+        )
+        return Expected(Arrival.LOST, said)
+    name = full_name(service.metadata)
     if not snapshot.whole("endpoint_slices", service.metadata.namespace):
         return Expected(Arrival.UNKNOWN, "EndpointSlices could not be read")
-    found = usable(backends(snapshot, service, port))
-    return found or Expected(Arrival.UNREACHABLE, f"svc/{end.name} has no endpoint that is ready")
+    found = backends(snapshot, service, port)
+    if not usable(found):
+        return Expected(Arrival.REFUSED, f"svc/{name} has no endpoint that is ready")
+    node = _kept_on(service, flow)
+    near = usable(tuple(b for b in found if b.node == node)) if node else usable(found)
+    return near or Expected(Arrival.LOST, f"svc/{name} keeps traffic on {node}, which has no endpoint that is ready")
+
+
+def _kept_on(service: wire.Service, flow: Flow) -> str:
+    """Name the node whose endpoints alone are used, by the traffic policies of the Service; empty for all nodes.
+
+    What comes from a node itself, or from its pods, counts as internal there (KEP-2086, and kube-proxy's comments).
+    """
+    node, source = flow.destination.node, flow.source.node
+    outward = not _is_cluster_ip(service, flow.address)
+    if not outward:
+        return source if service.spec.internal_traffic_policy == "Local" else ""
+    if service.spec.external_traffic_policy != "Local":
+        return ""
+    return node if node and node != source else ""
+
+
+def _is_cluster_ip(service: wire.Service, address: str) -> bool:
+    return address in (*service.spec.cluster_ips, service.spec.cluster_ip) or service.spec.cluster_ip == "None"

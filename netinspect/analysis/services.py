@@ -52,6 +52,16 @@ def service_network(snapshot: Snapshot, selected: Selected) -> ServiceNetwork:
     )
 
 
+def of_service(snapshot: Snapshot, service: wire.Service) -> ServiceEntry:
+    """Lay out one Service with its endpoints."""
+    mine = (service.metadata.namespace, service.metadata.name)
+    slices = [
+        piece for piece in snapshot.endpoint_slices
+        if (piece.metadata.namespace, piece.metadata.labels.get(SERVICE_NAME, "")) == mine
+    ]  # fmt: skip
+    return _entry(service, slices, _Seen(snapshot, (service,)))
+
+
 class _Seen:
     """What was read of the pods and slices, indexed for the questions that Services ask."""
 

@@ -18,6 +18,7 @@ class DocumentName(str, Enum):
     NODE = "node"
     POD = "pod"
     TRACE = "trace"
+    SERVICE_TRACE = "service-trace"
 
 
 def schema(
@@ -31,7 +32,7 @@ def schema(
 
     from netinspect.model.inspection import NamespaceView
     from netinspect.model.topology import Ownership, Topology
-    from netinspect.model.trace import Trace
+    from netinspect.model.trace import ServiceTrace, Trace
 
     kinds = {
         DocumentName.MAP: Topology,
@@ -39,6 +40,7 @@ def schema(
         DocumentName.NODE: NamespaceView,
         DocumentName.POD: NamespaceView,
         DocumentName.TRACE: Trace,
+        DocumentName.SERVICE_TRACE: ServiceTrace,
     }
     described = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

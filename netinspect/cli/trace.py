@@ -14,6 +14,15 @@ from netinspect.cli.options import AccessLevel, Inspection, Output, Target
 _FLOW = "Flow"
 
 
+class Via(str, Enum):
+    """Which address of a Service is asked for."""
+
+    CLUSTER_IP = "clusterip"
+    NODE_PORT = "nodeport"
+    LOAD_BALANCER = "lb"
+    EXTERNAL_IP = "externalip"
+
+
 class Protocol(str, Enum):
     """What is sent."""
 
@@ -40,21 +49,38 @@ class Flow:
     fragment: Annotated[
         bool, typer.Option("--fragment", help="Let the packet be fragmented (no DF)", rich_help_panel=_FLOW)
     ] = False
+    via: Annotated[
+        Via | None, typer.Option(help="Which address of a Service; else its ClusterIP", rich_help_panel=_FLOW)
+    ] = None
+    from_container: Annotated[
+        str, typer.Option(help="Who sends: the user of this container of FROM", rich_help_panel=_FLOW)
+    ] = ""
+    reply: Annotated[bool, typer.Option("--reply/--no-reply", help="Follow the answer too", rich_help_panel=_FLOW)] = (
+        True
+    )
+    all_backends: Annotated[
+        bool,
+        typer.Option("--all-backends", help="Also go straight to each endpoint of the Service", rich_help_panel=_FLOW),
+    ] = False
 
 
 def trace(
     source_: Annotated[
         str,
         typer.Argument(
-            metavar="FROM", help="POD, NAMESPACE/POD, deploy/X, node/X or an address", autocompletion=complete.objects
+            metavar="FROM",
+            help="POD, NAMESPACE/POD, deploy/X, node/X, an address, or external",
+            autocompletion=complete.objects,
         ),
     ],
     destination: Annotated[
         str,
         typer.Argument(
-            metavar="TO", help="The same, svc/X, a DNS name or external; with :PORT", autocompletion=complete.objects
+            metavar="[TO]",
+            help="The same, svc/X or a DNS name; with :PORT. Without TO the Service FROM is explained",
+            autocompletion=complete.objects,
         ),
-    ],
+    ] = "",
     namespace: Annotated[
         str,
         typer.Option(
@@ -76,10 +102,14 @@ def trace(
       # what the kernels of the nodes on the way will do
       netinspect trace shop/web-0 svc/db:5432 --access pod
       netinspect trace deploy/web 10.244.2.7:80 --access exec -o wide
+      # from outside, to a node port; and a Service by itself
+      netinspect trace external svc/web --via nodeport --access pod
+      netinspect trace svc/web
     """  # noqa: D301 - \b is Click's mark for text that is not to be wrapped
-    from netinspect.analysis import trace as tracing
-    from netinspect.analysis.trace import Question
-    from netinspect.model.trace import Arrival
+    from netinspect.analysis import service_trace
+    from netinspect.analysis.flow import Question, crossed
+    from netinspect.analysis.flow import Via as Asked
+    from netinspect.analysis.trace import NEEDS, Tracer
     from netinspect.output import BY_NAME
 
     inside.check(target, inspection)
@@ -93,18 +123,19 @@ def trace(
         source_port=flow.source_port or 0,
         size=flow.size,
         dont_fragment=not flow.fragment,
+        via=Asked(flow.via.value) if flow.via is not None else None,
+        container=flow.from_container,
+        reply=flow.reply,
+        all_backends=flow.all_backends,
     )
-    snapshot = source.read(target, tracing.NEEDS, (where,) if where else ())
-    crossed = tracing.nodes(snapshot, tracing.find(snapshot, question))
+    snapshot = source.read(target, NEEDS, (where,) if where else ())
+    way = crossed(snapshot, question) if destination else service_trace.nodes(snapshot, source_, where)
     if inspection.dry_run:
-        inside.print_plan(inspection, list(crossed))
+        inside.print_plan(inspection, list(way))
         raise typer.Exit
     if inspection.access not in {None, AccessLevel.NONE}:
-        wishes = [inside.Wish(node, pods) for node, pods in crossed.items()]
+        wishes = [inside.Wish(node, pods) for node, pods in way.items()]
         snapshot, _ = inside.with_kernels(snapshot, target, inspection, wishes)
-    found = tracing.trace(snapshot, question)
+    found = Tracer(snapshot).trace(question) if destination else service_trace.explain(snapshot, source_, where)
     console.write(BY_NAME[output.output.value].render(found, console.style(no_color=output.no_color)))
-    if found.arrival is Arrival.UNKNOWN:
-        raise typer.Exit(3)
-    # What leaves the cluster is as it should be where it was meant to: then nothing is named as the cause.
-    raise typer.Exit(0 if found.arrival in {Arrival.ARRIVES, Arrival.LEAVES} and found.cause is None else 1)
+    raise typer.Exit(found.outcome.value)

@@ -113,6 +113,13 @@ class SecurityContext(Wire, frozen=True):
 
     privileged: bool = False
     capabilities: Capabilities = Capabilities()
+    run_as_user: int | None = None
+
+
+class PodSecurityContext(Wire, frozen=True):
+    """What holds for all containers of a pod that say nothing else."""
+
+    run_as_user: int | None = None
 
 
 class Container(Wire, frozen=True):
@@ -133,6 +140,8 @@ class PodSpec(Wire, frozen=True):
     node_name: str = ""
     host_network: bool = False
     host_pid: bool = field(default=False, name="hostPID")
+    dns_policy: Term = ""
+    security_context: PodSecurityContext = PodSecurityContext()
 
 
 class Reason(Wire, frozen=True):

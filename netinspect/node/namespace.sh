@@ -77,7 +77,7 @@ namespace() {
     grep -s "" /dev/null \
       ipv4/ip_forward ipv4/ip_nonlocal_bind ipv4/ip_local_port_range ipv4/ip_default_ttl ipv4/ip_no_pmtu_disc \
       ipv4/ip_forward_use_pmtu ipv4/fib_multipath_hash_policy ipv4/fib_multipath_use_neigh ipv4/icmp_echo_ignore_all \
-      ipv4/tcp_mtu_probing ipv4/tcp_l3mdev_accept ipv4/udp_l3mdev_accept ipv4/fwmark_reflect \
+      ipv4/tcp_mtu_probing ipv4/tcp_reflect_tos ipv4/tcp_l3mdev_accept ipv4/udp_l3mdev_accept ipv4/fwmark_reflect \
       ipv4/conf/*/forwarding ipv4/conf/*/rp_filter ipv4/conf/*/proxy_arp ipv4/conf/*/proxy_arp_pvlan \
       ipv4/conf/*/accept_local ipv4/conf/*/route_localnet ipv4/conf/*/arp_ignore ipv4/conf/*/arp_announce \
       ipv4/conf/*/arp_filter ipv4/conf/*/src_valid_mark ipv4/conf/*/send_redirects ipv4/conf/*/accept_source_route \

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from netinspect.model.topology import Document, Topology
-from netinspect.model.trace import Trace
+from netinspect.model.trace import ServiceTrace, Trace
 from netinspect.output import trace
 from netinspect.output.base import Style, safe
 from netinspect.output.graph import graph
 
 NAME = "dot"
-RENDERS: frozenset[type[Document]] = frozenset({Topology, Trace})
+RENDERS: frozenset[type[Document]] = frozenset({Topology, Trace, ServiceTrace})
 
 _SHAPES = {"pod": "box", "svc": "ellipse"}
 
 
 def render(document: Document, _style: Style) -> Iterator[str]:
     """Give the map, or the ways of a flow, in the DOT language (graphviz.org/doc/info/lang.html)."""
-    if isinstance(document, Trace):
+    if isinstance(document, (Trace, ServiceTrace)):
         drawn = trace.graph(document)
     elif isinstance(document, Topology):
         drawn = graph(document)

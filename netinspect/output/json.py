@@ -9,11 +9,11 @@ import msgspec
 
 from netinspect.model.inspection import NamespaceView
 from netinspect.model.topology import Document, Ownership, Topology
-from netinspect.model.trace import Trace
+from netinspect.model.trace import ServiceTrace, Trace
 from netinspect.output.base import Style
 
 NAME = "json"
-RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView, Trace})
+RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView, Trace, ServiceTrace})
 
 _PIECE = 1 << 20
 # JSON escapes the first 32 control characters; a terminal obeys more than these.

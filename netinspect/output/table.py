@@ -19,13 +19,13 @@ from netinspect.model.topology import (
     ServiceNetwork,
     Topology,
 )
-from netinspect.model.trace import Trace
+from netinspect.model.trace import ServiceTrace, Trace
 from netinspect.output import kernel, trace, words
 from netinspect.output.base import Style, safe
 from netinspect.output.columns import columns, section
 
 NAME = "table"
-RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView, Trace})
+RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView, Trace, ServiceTrace})
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ def tables(document: Document, style: Style, *, wide: bool) -> Iterator[str]:
         yield from kernel.namespace(document, style, wide=wide)
     elif isinstance(document, Trace):
         yield from trace.trace(document, style, wide=wide)
+    elif isinstance(document, ServiceTrace):
+        yield from trace.service(document, style, wide=wide)
     elif isinstance(document, Topology):
         shown = _Shown(style, wide=wide, namespaced=len(document.scope.namespaces) != 1)
         parts = (

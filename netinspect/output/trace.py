@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netinspect.model.trace import Arrival, Leg, Proof, Trace, Way
+from netinspect.model.topology import ServiceEntry
+from netinspect.model.trace import Arrival, BackendTrace, Leg, Outcome, Proof, ServiceTrace, Trace, Way
+from netinspect.output import words
 from netinspect.output.base import Style, safe
 from netinspect.output.columns import columns, section
 from netinspect.output.graph import Arrow, Box, Graph
@@ -25,6 +27,13 @@ def trace(found: Trace, style: Style, *, wide: bool) -> Iterator[str]:
             yield f"proof   {safe(_proof(found.cause.proof))}\n"
         if found.cause.remedy:
             yield f"remedy  {safe(found.cause.remedy)}\n"
+    if found.backends:
+        yield "\n"
+        rows = [
+            (f"{b.address}:{b.port}", b.pod, b.node, _state(b.ready, b.serving), b.arrival.value, _why(b))
+            for b in found.backends
+        ]
+        yield from columns(("ENDPOINT", "POD", "NODE", "STATE", "ALONE IT", "WHY"), rows, style)
     shown: set[Arrival] = set()
     for way in found.ways:
         yield "\n"
@@ -44,6 +53,49 @@ def trace(found: Trace, style: Style, *, wide: bool) -> Iterator[str]:
         yield f"! {safe(note)}\n"
     for gap in found.gaps if found.arrival is Arrival.UNKNOWN or wide else ():
         yield f"? {safe(gap.resource)}: {safe(gap.message)}" + (f" ({safe(gap.hint)})" if gap.hint else "") + "\n"
+
+
+def _state(ready: bool, serving: bool) -> str:
+    return "ready" if ready else "serving" if serving else "not ready"
+
+
+def _why(one: BackendTrace) -> str:
+    return "" if one.cause is None else f"{one.cause.place}: {one.cause.reason}"
+
+
+def service(found: ServiceTrace, style: Style, *, wide: bool) -> Iterator[str]:
+    """Give a Service by itself: where its ports lead, and what they do from the nodes that were read."""
+    entry = found.service
+    good = found.outcome is Outcome.SOUND
+    yield _coloured(safe(found.sentence), Arrival.ARRIVES if good else Arrival.LOST, style) + "\n"
+    yield f"{found.level.value}; {safe(words.service_addresses(entry)) or 'no address of its own'}\n\n"
+    rows = [
+        (words.service_port(port), f"{e.address}:{e.port or ''}", e.pod, e.node, _state(e.ready, e.serving), e.stale)
+        for port in entry.ports
+        for e in port.endpoints or ()
+    ]
+    yield from columns(("PORT", "ENDPOINT", "POD", "NODE", "STATE", "BUT"), rows, style)
+    for mismatch in entry.mismatches:
+        yield f"! {safe(mismatch.message)}\n"
+    if found.traces:
+        yield "\n"
+        shown = [
+            (t.source.written, f"{t.destination.address}:{t.destination.port}", t.arrival.value,
+             ", ".join(_taker(w) for w in t.ways if w.backend), _cause(t))
+            for t in found.traces
+        ]  # fmt: skip
+        yield from columns(("FROM", "TO", "IT", "AT", "WHY"), shown, style)
+    for one in found.traces if wide else ():
+        yield "\n"
+        yield from trace(one, style, wide=True)
+
+
+def _taker(way: Way) -> str:
+    return way.backend if way.probability in (None, 1) else f"{way.backend} ({way.probability:.0%})"
+
+
+def _cause(found: Trace) -> str:
+    return "" if found.cause is None else f"{found.cause.place}: {found.cause.reason}"
 
 
 def _coloured(text: str, arrival: Arrival, style: Style) -> str:
@@ -94,8 +146,35 @@ def _branch(way: Way) -> Iterator[str]:
         yield f"{leg.name}: {leg.place}: {leg.verdict}: {leg.reason}"
 
 
-def graph(found: Trace) -> Graph:
-    """Draw where the request goes: a box for each namespace, an arrow for each passage."""
+def service_tree(found: ServiceTrace) -> Iterator[str]:
+    """Give each port of a Service as a branch, with its endpoints."""
+    yield safe(found.sentence) + "\n"
+    ports = found.service.ports
+    for number, port in enumerate(ports, 1):
+        last = number == len(ports)
+        yield f"{'└── ' if last else '├── '}{safe(words.service_port(port))}\n"
+        ends = [f"{e.address} {e.pod} {_state(e.ready, e.serving)}" for e in port.endpoints or ()]
+        for place, line in enumerate(ends, 1):
+            yield f"{'    ' if last else '│   '}{'└── ' if place == len(ends) else '├── '}{safe(line)}\n"
+
+
+def graph(found: Trace | ServiceTrace) -> Graph:
+    """Draw where the request goes: a box for each namespace, an arrow for each passage; or whom a Service leads to."""
+    return _service_graph(found.service) if isinstance(found, ServiceTrace) else _graph(found)
+
+
+def _service_graph(entry: ServiceEntry) -> Graph:
+    name = f"svc/{entry.namespace}/{entry.name}"
+    boxes = {name: Box(name, (name, *entry.cluster_ips), kind="svc")}
+    arrows: dict[Arrow, None] = {}
+    for port in entry.ports:
+        for e in port.endpoints or ():
+            boxes.setdefault(e.address, Box(e.address, (e.pod or e.address, e.address)))
+            arrows[Arrow(name, e.address, words.service_port(port), e.ready)] = None
+    return Graph({}, tuple(boxes.values()), tuple(arrows), ())
+
+
+def _graph(found: Trace) -> Graph:
     boxes: dict[str, Box] = {}
     arrows: dict[Arrow, None] = {}
     for way in found.ways:

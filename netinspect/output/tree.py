@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from netinspect.model.topology import ContainerEntry, Document, PodEntry, ServiceEntry, Topology
-from netinspect.model.trace import Trace
+from netinspect.model.trace import ServiceTrace, Trace
 from netinspect.output import trace, words
 from netinspect.output.base import Style, safe
 from netinspect.output.table import gaps
 
 NAME = "tree"
-RENDERS: frozenset[type[Document]] = frozenset({Topology, Trace})
+RENDERS: frozenset[type[Document]] = frozenset({Topology, Trace, ServiceTrace})
 
 
 @dataclass
@@ -32,6 +32,8 @@ def render(document: Document, style: Style) -> Iterator[str]:
     """Give the map as a tree, or the ways of a flow."""
     if isinstance(document, Trace):
         yield from trace.tree(document)
+    if isinstance(document, ServiceTrace):
+        yield from trace.service_tree(document)
     if isinstance(document, Topology):
         yield f"cluster {safe(document.server_version)}\n"
         yield from _Branch("", [*_nodes(document), *_services(document)]).lines()

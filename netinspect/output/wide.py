@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from netinspect.model.inspection import NamespaceView
 from netinspect.model.topology import Document, Ownership, Topology
-from netinspect.model.trace import Trace
+from netinspect.model.trace import ServiceTrace, Trace
 from netinspect.output.base import Style
 from netinspect.output.table import tables
 
 NAME = "wide"
-RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView, Trace})
+RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView, Trace, ServiceTrace})
 
 
 def render(document: Document, style: Style) -> Iterator[str]:

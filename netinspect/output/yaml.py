@@ -9,11 +9,11 @@ import yaml
 
 from netinspect.model.inspection import NamespaceView
 from netinspect.model.topology import Document, Ownership, Topology
-from netinspect.model.trace import Trace
+from netinspect.model.trace import ServiceTrace, Trace
 from netinspect.output.base import Style
 
 NAME = "yaml"
-RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView, Trace})
+RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView, Trace, ServiceTrace})
 
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 

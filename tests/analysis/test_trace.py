@@ -8,7 +8,8 @@ import pytest
 
 from netinspect.analysis.dns import Resolver, of_namespace, parse
 from netinspect.analysis.ends import Kind, resolve
-from netinspect.analysis.trace import Question, find, nodes, trace
+from netinspect.analysis.flow import Question, find, nodes
+from netinspect.analysis.trace import trace
 from netinspect.errors import UsageError
 from netinspect.model.snapshot import Snapshot
 from netinspect.model.trace import Arrival, Level
@@ -99,7 +100,7 @@ def test_names_are_looked_up_by_the_search_list() -> None:
     assert resolver.candidates("db.") == ("db",)
     read = parse("search shop.svc.corp.example svc.corp.example corp.example\nnameserver 10.96.0.10\noptions ndots:2\n")
     assert read == Resolver(("shop.svc.corp.example", "svc.corp.example", "corp.example"), 2, "corp.example")
-    assert parse("nameserver 192.0.2.1\n") is None
+    assert not parse("nameserver 192.0.2.1\n").domain
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_names_are_looked_up_by_the_search_list() -> None:
         ("deploy/web", "svc/db", Arrival.ARRIVES, "should arrive"),
         ("deploy/web", "db-0:5432", Arrival.ARRIVES, "should arrive"),
         ("deploy/web", "svc/db:80", Arrival.LOST, "has no port 80/TCP; it has 5432/TCP"),
-        ("deploy/web", "svc/none", Arrival.UNREACHABLE, "no endpoint that is ready"),
+        ("deploy/web", "svc/none", Arrival.REFUSED, "no endpoint that is ready"),
         ("deploy/web", "svc/all", Arrival.ARRIVES, "should arrive"),
         ("deploy/web", "192.0.2.1:443", Arrival.LEAVES, "nobody in the cluster"),
         ("node/n1", "svc/db", Arrival.ARRIVES, "should arrive"),
@@ -160,7 +161,7 @@ def test_what_has_no_address_or_no_port_is_asked_for() -> None:
     with pytest.raises(UsageError, match="sends nothing"):
         asked("svc/db", "db-0:5432")
     for source in ("192.0.2.1", "external"):
-        with pytest.raises(UsageError, match="nobody of the cluster"):
+        with pytest.raises(UsageError, match="does not say how"):
             asked(source, "svc/db")
 
 

@@ -34,7 +34,7 @@ def test_it_validates_against_the_published_schema(netinspect: Netinspect) -> No
 
 def test_the_verdict_is_the_first_line(netinspect: Netinspect) -> None:
     first, *_ = netinspect("trace", "--demo", "-n", "shop", "cart-57cc8fd9bb-vctbd", "svc/nobody").out.split("\n")
-    assert "turned away: svc/shop/nobody has no endpoint that is ready" in first
+    assert "is refused: svc/shop/nobody has no endpoint that is ready" in first
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_the_verdict_is_the_first_line(netinspect: Netinspect) -> None:
         (("svc/web", "db-0:80"), "sends nothing"),
         (("db-0", "node/n1"), "which port"),
         (("db-0", "www.example.org:80"), "no name of this cluster"),
-        (("external", "svc/web"), "nobody of the cluster"),
+        (("external", "svc/web"), "--via nodeport"),
         (("db-0", "svc/web", "--port", "0"), "--port"),
         (("db-0", "svc/web", "--access", "pod"), "leave out --access"),
     ],

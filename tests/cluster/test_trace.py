@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from netinspect.analysis.flow import Question
 from netinspect.analysis.inside import match
 from netinspect.analysis.pods import addresses, full_name
-from netinspect.analysis.trace import Question, Tracer
+from netinspect.analysis.trace import Tracer
 from netinspect.bundle import load
 from netinspect.model.resources import RESOURCES
 from netinspect.model.snapshot import Snapshot

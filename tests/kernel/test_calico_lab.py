@@ -54,6 +54,9 @@ def outside(files: dict[str, str], situation: str) -> list[Stack]:
     """The lab's switch, as recorded, and the control plane, of which the README and EndpointSlices say the address."""
     links = json.loads(files[f"{situation}/csw-link.json"])
     for link in links:
+        if link["ifname"].startswith("p-"):
+            # To the nodes they are wires, as of any switch; a veth in a node's bridge would be a pod's.
+            link["linkinfo"].pop("info_kind")
         if link["ifname"] == "br0":
             link["addr_info"] = [{"family": "inet", "local": "172.29.0.1", "prefixlen": 24, "scope": "global"}]
     local = "local 172.29.0.1 dev br0 table local\nlocal 127.0.0.0/8 dev lo table local\n"

@@ -26,7 +26,7 @@ from netinspect.kernel.simulator.traversal import (
 )
 from netinspect.kernel.simulator.walk import Walk
 from netinspect.model.kernel import BridgeData, BridgePortData, Link
-from netinspect.model.packet import BROADCAST_MAC, Packet, text
+from netinspect.model.packet import BROADCAST_MAC, Packet
 from netinspect.model.walk import End, Stage, Verdict
 
 _FORWARDING: Final = ("forwarding", "")
@@ -93,11 +93,10 @@ def _redirected(walk: Walk, stack: Stack, bridge: Link, packet: Packet) -> Packe
         return structs.replace(packet, dmac=bridge.address.lower())
     target = way.gateway if way.gateway is not None else packet.dst
     mac = neighbour.resolve(walk, stack, bridge.ifname, packet.family, target, packet)
-    if mac is None:
-        said = f"nobody answers for {text(target, packet.family)} on {bridge.ifname}"
+    if isinstance(mac, neighbour.Nobody):
         answer = unreachable(packet, 1 if packet.family == 4 else 3)
-        evidence = stack.pointer("neighbours")
-        return End(Verdict.UNREACHABLE, said, stack.name, packet, evidence, answer=answer, stage=Stage.NEIGHBOUR)
+        return End(Verdict.UNREACHABLE, mac.reason, stack.name, packet, mac.evidence, answer=answer,
+                   stage=Stage.NEIGHBOUR)  # fmt: skip
     return structs.replace(packet, dmac=mac if isinstance(mac, str) else "")
 
 
@@ -115,7 +114,8 @@ def _go_on(walk: Walk, state: Switch, bridge: Link, packet: Packet, *, seen: boo
         ended = bridge_chains(walk, stack, INPUT, packet, state.port, bridge.ifname)
         if ended is not None:
             return ended
-        return Receive(stack, packet, bridge.ifname, state.port if seen else "", seen=seen)
+        # Going up it is received anew, and loses the socket that TPROXY gave it in the bridge (skb_orphan in ip_rcv_core).
+        return Receive(stack, structs.replace(packet, steered=0), bridge.ifname, state.port if seen else "", seen=seen)
     out = _port_for(walk, stack, bridge, packet, state.port)
     if isinstance(out, End):
         return out
@@ -157,10 +157,23 @@ def _port_for(walk: Walk, stack: Stack, bridge: Link, packet: Packet, came: str)
                 beyond = beyond or link
             elif heard.link.address.lower() == packet.dmac:
                 return link
-    if beyond is not None:
+    absent = _absent(walk, stack, bridge, packet)
+    if beyond is not None and absent is None:
         return beyond
     said = f"behind no port of {bridge.ifname} is {packet.dmac}"
+    if absent is not None:
+        return End(Verdict.DROPPED, f"{said}: {absent.reason}", stack.name, packet, absent.evidence)
     return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("fdb"))
+
+
+def _absent(walk: Walk, stack: Stack, bridge: Link, packet: Packet) -> neighbour.Nobody | None:
+    """Say why the link of this node that a frame is for is behind no port."""
+    if packet.dmac in walk.mistaken:
+        return neighbour.Nobody(*walk.mistaken[packet.dmac])
+    for holder in walk.world.holders(packet.family, packet.dst):
+        if holder[0].node == stack.node and holder[1].address.lower() == packet.dmac:
+            return neighbour.cut_off(walk.world, stack, bridge.ifname, holder)
+    return None
 
 
 def _from_host(walk: Walk, state: Switch, bridge: Link) -> State | End:

@@ -191,7 +191,7 @@ def _program(_walk: Walk, state: Transmit, link: Link) -> End:
 def _door(world: World, stack: Stack, packet: Packet) -> Port | None:
     """Give the link at the wire by which a node is reached at an address: that which has it, or lies below it."""
     holder = stack.addresses[packet.family, packet.dst][0]
-    wired = [k for k in stack.namespace.links if world.wired(stack, k) and k.up]
+    wired = [k for k in stack.namespace.links if world.uplink(stack, k) and k.up]
     known = {holder.ifname, holder.link} - {""}
     near = [k for k in wired if known & {k.ifname, k.master}] or (wired if len(wired) == 1 else [])
     return (stack, near[0]) if near else None

@@ -41,6 +41,8 @@ _PORT_UNREACHABLE: Final = 3
 _PORT_UNREACHABLE6: Final = 4
 # A user that a packet has, and that was not read.
 _NOBODY_KNOWS: Final = -1
+# INET_DSCP_MASK of include/net/inet_dscp.h.
+_DSCP: Final = 0xFC
 _SHORT: Final = {4: 60, 6: 80}
 
 
@@ -107,7 +109,7 @@ def _echo(at: Traversal) -> End:
     if packet.family == 4 and at.stack.sysctl("ipv4/icmp_echo_ignore_all") != "0":
         return at.end(Verdict.DROPPED, "icmp_echo_ignore_all is on", at.stack.pointer("sysctl"))
     at.step(Stage.DELIVER, "the kernel answers", None)
-    return at.end(Verdict.DELIVERED, "the kernel answers the echo", answer=traversal.turned(packet))
+    return at.end(Verdict.DELIVERED, "the kernel answers the echo", answer=traversal.turned(packet, tos=packet.tos))
 
 
 def _socket(walk: Walk, at: Traversal, dev: str) -> End:
@@ -128,7 +130,9 @@ def _socket(walk: Walk, at: Traversal, dev: str) -> End:
     evidence = stack.pointer("sockets", found.line, f"{found.protocol} {found.address}:{found.port}")
     at.step(Stage.DELIVER, f"the socket on {found.address}:{found.port} takes it", evidence)
     # How much a server answers is not known; little always fits.
-    answer = structs.replace(traversal.turned(packet, size=_SHORT[packet.family]), uid=owner(found), gid=_NOBODY_KNOWS)
+    reflected = packet.protocol == TCP and stack.sysctl("ipv4/tcp_reflect_tos") == "1"
+    back = traversal.turned(packet, size=_SHORT[packet.family], tos=packet.tos & _DSCP if reflected else 0)
+    answer = structs.replace(back, uid=owner(found), gid=_NOBODY_KNOWS)
     return End(Verdict.DELIVERED, "a socket takes it", stack.name, packet, evidence, socket=found, answer=answer)
 
 

@@ -30,7 +30,7 @@ from netinspect.model.kernel import (
     VxlanData,
 )
 from netinspect.model.packet import ARP, BROADCAST_MAC, ICMPV6, Packet, number, text
-from netinspect.model.walk import Stage
+from netinspect.model.walk import Pointer, Stage
 
 _UNKNOWN = frozenset({"FAILED", "INCOMPLETE", "NONE"})
 _NOBODY = "00:00:00:00:00:00"
@@ -43,17 +43,59 @@ _LINK_SCOPE = 253
 _SAME_SUBNET, _NEVER, _BEST_ADDRESS = 2, 8, 2
 
 
-def resolve(walk: Walk, stack: Stack, dev: str, family: int, address: int, packet: Packet) -> str | Maybe | None:
-    """Give the MAC for an address on a device; Maybe where it is beyond what was read, None where nobody answers.
+class Nobody(NamedTuple):
+    """Nobody answers for an address, and why where that is known."""
+
+    reason: str
+    evidence: Pointer
+
+
+def resolve(walk: Walk, stack: Stack, dev: str, family: int, address: int, packet: Packet) -> str | Maybe | Nobody:
+    """Give the MAC for an address on a device; Maybe where it is beyond what was read.
 
     ``packet`` is the one that waits for it.
     """
+    mac = _resolve(walk, stack, dev, family, address, packet)
+    return _nobody(walk, stack, dev, family, address) if mac is None else mac
+
+
+def _nobody(walk: Walk, stack: Stack, dev: str, family: int, address: int) -> Nobody:
+    said = f"nobody answers for {text(address, family)} on {dev}"
+    known = stack.neighbours.get((dev, family, address))
+    line, shown = (known.line, f"{known.dst} {' '.join(known.state)}") if known is not None else (0, "")
+    holder = next((p for p in walk.world.holders(family, address) if p[0].node == stack.node), None)
+    absent = cut_off(walk.world, stack, dev, holder) if holder is not None else None
+    if absent is not None:
+        return Nobody(f"{said}: {absent.reason}", absent.evidence)
+    return Nobody(said, stack.pointer("neighbours", line, shown))
+
+
+def cut_off(world: World, stack: Stack, dev: str, holder: Port) -> Nobody | None:
+    """Say why a link of this node is not reached by a bridge, where it is one that its own node can see."""
+    other, link = holder
+    if not link.up:
+        return Nobody(f"{link.ifname} of {other.name} is down", other.pointer("links", text=link.ifname))
+    peer = world.peer(other, link)
+    if peer is None or peer[0] is not stack or stack.links[dev].kind != "bridge":
+        return None
+    end, evidence = peer[1], stack.pointer("links", text=peer[1].ifname)
+    if not end.up:
+        return Nobody(f"{end.ifname}, which leads to {other.name}, is down", evidence)
+    if end.master != dev:
+        return Nobody(f"{end.ifname}, which leads to {other.name}, is no port of {dev}", evidence)
+    if (end.port or BridgePortData()).isolated:
+        return Nobody(f"{end.ifname}, which leads to {other.name}, is isolated", evidence)
+    return None
+
+
+def _resolve(walk: Walk, stack: Stack, dev: str, family: int, address: int, packet: Packet) -> str | Maybe | None:
     walk.needs(stack, "neighbours")
     known = stack.neighbours.get((dev, family, address))
     if known is not None and known.lladdr and not _UNKNOWN & set(known.state):
         if _confirmed(known) or _still_there(walk, stack, dev, family, address, packet, known):
             evidence = stack.pointer("neighbours", known.line, f"{known.dst} {known.lladdr} {' '.join(known.state)}")
             walk.step(stack, Stage.NEIGHBOUR, f"{known.dst} is {known.lladdr}", packet, evidence)
+            _note_if_mistaken(walk, stack, family, address, known, evidence)
             return known.lladdr.lower()
         return None
     key = (stack.name, dev, family, address)
@@ -65,6 +107,17 @@ def resolve(walk: Walk, stack: Stack, dev: str, family: int, address: int, packe
         said = f"does {stack.name} know {text(address, family)} from a request that came meanwhile"
         return walk.rumoured[key] if walk.forks.take(said, ways, once=("rumour", *key)) else None
     return answer
+
+
+def _note_if_mistaken(walk: Walk, stack: Stack, family: int, address: int, known: Neighbour, evidence: Pointer) -> None:
+    """Note that an entry names another hardware address than the one of this node that has the address."""
+    near = [(other, link) for other, link in walk.world.holders(family, address) if other.node == stack.node]
+    if near and all(link.address.lower() != known.lladdr.lower() for _, link in near):
+        other, link = near[0]
+        said = (
+            f"{known.dst} is {known.lladdr} by this entry, and {link.ifname} of {other.name} has it at {link.address}"
+        )
+        walk.mistaken[known.lladdr.lower()] = (said, evidence)
 
 
 def _confirmed(known: Neighbour) -> bool:
@@ -105,7 +158,17 @@ def _ask(walk: Walk, stack: Stack, dev: str, family: int, address: int, packet: 
             mac = heard.link.address.lower()
             walk.step(stack, Stage.NEIGHBOUR, f"{text(address, family)} is {mac} of {heard.stack.name}", packet)
             return mac
-    return Maybe(f"{text(address, family)} is beyond what was read") if beyond else None
+    if not beyond or _is_missed(walk, stack, dev, family, address):
+        return None
+    return Maybe(f"{text(address, family)} is beyond what was read")
+
+
+def _is_missed(walk: Walk, stack: Stack, dev: str, family: int, address: int) -> bool:
+    """Say whether nobody beyond what was read will answer: one of this node has the address, or nobody did of late."""
+    known = stack.neighbours.get((dev, family, address))
+    if known is not None and {"FAILED", "INCOMPLETE"} & set(known.state):
+        return True
+    return any(other.node == stack.node for other, _ in walk.world.holders(family, address))
 
 
 def _asked(walk: Walk, stack: Stack, link: Link, heard: Heard, question: Question) -> bool:
@@ -245,7 +308,8 @@ def _far_ends(world: World, stack: Stack, link: Link) -> Iterator[Port | None]:
     if peer is not None:
         yield peer
     elif world.wired(stack, link):
-        yield from world.others_on_wire(stack, link)
+        if world.uplink(stack, link):
+            yield from world.others_on_wire(stack, link)
         yield None
 
 

@@ -217,14 +217,13 @@ def leave(walk: Walk, state: Leave) -> State | End:
         return Transmit(stack, structs.replace(packet, dmac="", smac=""), way.dev, way.gateway)
     family, target = (way.family, way.gateway) if way.gateway is not None else (packet.family, packet.dst)
     if state.found.kind == "broadcast":
-        mac: str | Maybe | None = "ff:ff:ff:ff:ff:ff"
+        mac: str | Maybe | neighbour.Nobody = "ff:ff:ff:ff:ff:ff"
     else:
         mac = neighbour.resolve(walk, stack, way.dev, family, target, packet)
     if isinstance(mac, Maybe):
         return Transmit(stack, structs.replace(packet, dmac="", smac=link.address), way.dev)
-    if mac is None:
-        said = f"nobody answers for {text(target, family)} on {way.dev}"
+    if isinstance(mac, neighbour.Nobody):
         back = unreachable(packet, 1 if packet.family == 4 else 3) if state.iif else None
-        return End(Verdict.UNREACHABLE, said, stack.name, packet, stack.pointer("neighbours"), answer=back,
+        return End(Verdict.UNREACHABLE, mac.reason, stack.name, packet, mac.evidence, answer=back,
                    stage=Stage.NEIGHBOUR)  # fmt: skip
     return Transmit(stack, structs.replace(packet, dmac=mac, smac=link.address), way.dev)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING = "prerouting", "input", "forward", "output", "postrouting"
 INGRESS, EGRESS = "ingress", "egress"
 _MULTICAST4, _MULTICAST6 = 0xE, 0xFF
+# IPTOS_PREC_INTERNETCONTROL and IPTOS_TOS_MASK of include/uapi/linux/ip.h, of which errors are made (icmp_send).
+_INTERNETWORK_CONTROL, _TOS = 0xC0, 0x1E
 
 
 @dataclass
@@ -99,11 +101,14 @@ class Traversal:
 
 
 def reset(packet: Packet, *, attached: bool = True) -> Packet | None:
-    """Give the reset that answers a TCP packet; none answers a reset (nf_send_reset, tcp_v4_send_reset)."""
+    """Give the reset that answers a TCP packet; none answers a reset (nf_send_reset, tcp_v4_send_reset).
+
+    One that is attached is netfilter's, and has no TOS; a host's own has that of what it answers.
+    """
     if packet.protocol != TCP or packet.flags & RST:
         return None
     flags = RST if packet.flags & ACK else RST | ACK
-    back = turned(packet, size=40 if packet.family == 4 else 60)
+    back = turned(packet, size=40 if packet.family == 4 else 60, tos=0 if attached else packet.tos)
     return structs.replace(back, flags=flags, **_attached(packet) if attached else {})
 
 
@@ -127,7 +132,7 @@ def unreachable(packet: Packet, code: int, *, type_: int | None = None, mtu: int
         inner=packet,
         mtu=mtu,
         size=min(packet.size + (28 if four else 48), 576 if four else 1280),
-        tos=0xC0 if four else 0,
+        tos=_INTERNETWORK_CONTROL | packet.tos & _TOS if four else 0,
         loose=frozenset(_swap(f) for f in packet.loose),
     )
     return structs.replace(made, **_attached(packet))
@@ -140,8 +145,11 @@ def _attached(packet: Packet) -> dict[str, object]:
     return {"connection": packet.connection, "reply": not packet.reply, "state": "RELATED"}
 
 
-def turned(packet: Packet, *, size: int | None = None) -> Packet:
-    """Give a packet that goes back to where one came from: its headers turned round, nothing kept beside them."""
+def turned(packet: Packet, *, size: int | None = None, tos: int = 0) -> Packet:
+    """Give a packet that goes back to where one came from: its headers turned round, nothing kept beside them.
+
+    A server's answer has the TOS of its socket, which nobody sets as a rule, and not that of the request.
+    """
     replies = {**REPLIES, **REPLIES6} if packet.protocol in (ICMP, ICMPV6) else {}
     return Packet(
         family=packet.family,
@@ -154,7 +162,7 @@ def turned(packet: Packet, *, size: int | None = None) -> Packet:
         ident=packet.ident,
         flags=SYN | ACK if packet.protocol == TCP else 0,
         size=packet.size if size is None else size,
-        tos=packet.tos,
+        tos=tos,
         loose=frozenset(_swap(f) for f in packet.loose),
     )
 

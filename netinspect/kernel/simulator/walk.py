@@ -25,7 +25,8 @@ class Walk:
 
     ``waiting`` are the sockets to which an answer may come, by what they would receive, and ``accepted`` those among
     them that a server has accepted; ``learned`` are the neighbours that have made themselves known meanwhile, and
-    ``rumoured`` those that may have; ``balanced`` is what IPVS has given to whom.
+    ``rumoured`` those that may have; ``mistaken`` are hardware addresses that entries wrongly name, with why and the
+    evidence; ``balanced`` is what IPVS has given to whom.
     """
 
     def __init__(self, world: World, forks: Forks) -> None:
@@ -37,6 +38,7 @@ class Walk:
         self.accepted: set[tuple[str, Ends]] = set()
         self.learned: dict[tuple[str, str, int, int], str] = {}
         self.rumoured: dict[tuple[str, str, int, int], str] = {}
+        self.mistaken: dict[str, tuple[str, Pointer]] = {}
         self.steps: list[Step] = []
 
     def step(self, stack: Stack, stage: Stage, said: str, packet: Packet, evidence: Pointer | None = None) -> None:

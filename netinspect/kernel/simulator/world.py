@@ -113,9 +113,19 @@ class World:
             return False
         return not link.kind or (link.kind == _END and self.peer(stack, link) is None)
 
+    def uplink(self, stack: Stack, link: Link) -> bool:
+        """Say whether a link leads to other nodes: of a veth, that it has an address which no other device has.
+
+        A node's veths that nobody has read the other ends of are its other pods', unless it is a container itself.
+        """
+        if not stack.host or not self.wired(stack, link):
+            return False
+        own = {number(a.local) for a in link.addresses if a.scope == "global"}
+        return link.kind != _END or any(sum(s is stack for s, _ in self.holders(*one)) == 1 for one in own)
+
     @cached_property
     def _wires(self) -> tuple[Port, ...]:
-        return tuple((s, k) for s in self.stacks.values() for k in s.namespace.links if s.host and self.wired(s, k))
+        return tuple((s, k) for s in self.stacks.values() for k in s.namespace.links if self.uplink(s, k))
 
     def others_on_wire(self, stack: Stack, link: Link) -> Iterator[Port]:
         """Give the links of other namespaces that the wire may lead to."""
@@ -131,6 +141,19 @@ class World:
     def by_mac(self, mac: str) -> list[Port]:
         """Give the links at the wire that have a MAC."""
         return self._macs.get(mac.lower(), [])
+
+    @cached_property
+    def _holders(self) -> dict[tuple[int, int], list[Port]]:
+        found: dict[tuple[int, int], list[Port]] = defaultdict(list)
+        for stack in self.stacks.values():
+            for link in stack.namespace.links:
+                for address in link.addresses:
+                    found[number(address.local)].append((stack, link))
+        return found
+
+    def holders(self, family: int, address: int) -> list[Port]:
+        """Give the links that have an address, in whatever namespace."""
+        return self._holders.get((family, address), [])
 
     @cached_property
     def _owners(self) -> dict[tuple[int, int], list[Stack]]:

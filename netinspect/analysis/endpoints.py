@@ -1,0 +1,51 @@
+"""The endpoints of a Service's port, as its EndpointSlices have them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from netinspect.analysis.backends import SERVICE_NAME, pod_behind, readiness_of
+from netinspect.model import wire
+from netinspect.model.snapshot import Snapshot
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An endpoint of a Service's port."""
+
+    address: str
+    pod: str
+    ready: bool
+    serving: bool
+    node: str = ""
+    port: int = 0
+
+
+def backends(snapshot: Snapshot, service: wire.Service, port: wire.ServicePort) -> tuple[Backend, ...]:
+    """Give the endpoints of a Service's port, as its EndpointSlices have them."""
+
+    def found() -> Iterator[Backend]:
+        for piece in snapshot.endpoint_slices:
+            meta = piece.metadata
+            if (meta.namespace, meta.labels.get(SERVICE_NAME)) != (service.metadata.namespace, service.metadata.name):
+                continue
+            answers = [p.port for p in piece.ports or () if (p.name, p.protocol) == (port.name, port.protocol)]
+            for endpoint in piece.endpoints or ():
+                pod = pod_behind(endpoint, meta.namespace)
+                ready, serving = readiness_of(endpoint.conditions)
+                for number in answers[:1]:
+                    yield from (Backend(address, pod, ready, serving, endpoint.node_name, number or 0)
+                                for address in endpoint.addresses)  # fmt: skip
+
+    return tuple(sorted(found(), key=lambda b: (not b.ready, b.pod, b.address)))
+
+
+def usable(found: tuple[Backend, ...]) -> tuple[Backend, ...]:
+    """Give those that kube-proxy sends to: the ready ones, or where there is none the terminating that still serve."""
+    return tuple(b for b in found if b.ready) or tuple(b for b in found if b.serving)
+
+
+def port_of(service: wire.Service, number: int, protocol: str) -> wire.ServicePort | None:
+    """Give a Service's port by its number and protocol."""
+    return next((p for p in service.spec.ports if (p.port, p.protocol) == (number, protocol)), None)

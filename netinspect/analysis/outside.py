@@ -1,0 +1,49 @@
+"""The world beyond the cluster: a host of which only this is assumed, an address and a way to one node."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from netinspect.kernel.namespace import Namespace
+from netinspect.kernel.simulator.stack import Stack
+from netinspect.kernel.simulator.world import World
+from netinspect.model.evidence import NamespaceEvidence, Section
+from netinspect.model.packet import BITS, number, text
+
+NAME: Final = "outside"
+_RULES: Final = "0: from all lookup local\n32766: from all lookup main\n32767: from all lookup default\n"
+_EMPTY: Final = (
+    "iptables-nft", "iptables-legacy", "ip6tables-nft", "ip6tables-legacy", "nftables", "nexthops", "proxied", "fdb",
+    "neighbours", "ipset", "sockets", "ipvs", "qdiscs", "sysctl", "conntrack", "conntrack6", "routes4", "routes6",
+)  # fmt: skip
+
+
+def host(made: World, source: str, address: str, node: str) -> Stack | None:
+    """Give the host at ``source`` that sends to ``address`` by way of a node; None where the node was not read."""
+    family = number(source)[0]
+    door = made.stacks.get(f"node/{node}")
+    if door is None:
+        return None
+    wires = [link for link in door.namespace.links if made.uplink(door, link)]
+    own = [a for link in wires for a in link.addresses if number(a.local)[0] == family and a.scope == "global"]
+    if not own:
+        return None
+    shown, bits = text(number(address)[1], family), BITS[family]
+    link = {
+        "ifindex": 2, "ifname": "eth0", "flags": ["UP", "LOWER_UP"], "mtu": 1500, "address": "02:00:5e:00:53:01",
+        "addr_info": [{"family": "inet" if family == 4 else "inet6", "local": source, "prefixlen": bits,
+                       "scope": "global"}],
+    }  # fmt: skip
+    routes = f"{shown} via {own[0].local} dev eth0 onlink\nlocal {source} dev eth0 table local\n"
+    if shown == own[0].local:
+        routes = routes.replace(f" via {own[0].local}", "")
+    # Who sends from outside resolves the node's address over whatever is between; its neighbour entry stands for that.
+    mac = next(link.address for link in wires if own[0] in link.addresses)
+    known = [{"dst": own[0].local, "dev": "eth0", "lladdr": mac, "state": ["PERMANENT"]}]
+    sections = dict.fromkeys(_EMPTY, "") | {
+        "links": json.dumps([link]), "rules4": _RULES, "rules6": _RULES, "neighbours": json.dumps(known),
+        "routes4" if family == 4 else "routes6": routes,
+    }  # fmt: skip
+    evidence = NamespaceEvidence(NAME, {name: Section(name, found, exit_code=0) for name, found in sections.items()})
+    return Stack(NAME, Namespace(evidence), NAME, host=True)

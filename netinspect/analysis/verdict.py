@@ -1,0 +1,142 @@
+"""The words of a verdict: what stops a flow, what the evidence does not agree on, and one sentence for all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from netinspect.analysis.ends import Kind
+from netinspect.analysis.expected import Expected
+from netinspect.analysis.flow import Flow
+from netinspect.analysis.remedies import remedy
+from netinspect.kernel.simulator.simulate import Attempt
+from netinspect.model import walk
+from netinspect.model.packet import text
+from netinspect.model.trace import Arrival, Cause, Level, Proof, Way
+
+_ARRIVALS = {
+    "ok": Arrival.ARRIVES, "refused": Arrival.REFUSED, "unreachable": Arrival.UNREACHABLE, "timeout": Arrival.LOST,
+    "reset": Arrival.RESET, "left": Arrival.LEAVES, "unknown": Arrival.UNKNOWN,
+}  # fmt: skip
+_FORESEEN = frozenset({Arrival.LOST, Arrival.REFUSED})
+_LEFT = walk.Verdict.LEFT.value
+LEGS = ("request", "answer", "data", "data's answer")
+
+
+def arrival_of(one: Attempt) -> Arrival:
+    """Give what an attempt comes to, as its sender sees it."""
+    return _ARRIVALS[one.result]
+
+
+def proof_of(pointer: walk.Pointer | None) -> Proof | None:
+    """Give a pointer as the document has it."""
+    return None if pointer is None else Proof(section=pointer.section, line=pointer.line, text=pointer.text)
+
+
+def cause(
+    attempts: tuple[Attempt, ...], arrival: Arrival, flow: Flow, expected: Expected, homes: dict[str, str]
+) -> Cause | None:
+    """Name what stops the likeliest way that does not arrive; of an unknown flow what nobody can tell."""
+    if arrival is Arrival.ARRIVES or (arrival is Arrival.LEAVES and flow.goes_out):
+        return None
+    failing = [a for a in attempts if a.result != "ok"]
+    wanted = "unknown" if arrival is Arrival.UNKNOWN else ""
+    one = next((a for a in failing if a.result == wanted), failing[0] if failing else None)
+    if one is None:
+        return None
+    branches = one.branches
+    place, branch = _stopped(branches, arrival_of(one))
+    end = branch.end
+    reason, evidence = _reason(end, branch.steps, homes)
+    if arrival is Arrival.UNKNOWN and one.result != "unknown":
+        open_ = [a for b in branches for a in b.assumptions if a.probability is None]
+        reason = f"it hangs on this: {open_[0].question}" if open_ else reason
+    if expected.arrival in _FORESEEN:
+        # The kernel does what the API's objects make it do.
+        reason = f"{reason}: {expected.reason}"
+    return Cause(
+        place=end.namespace, reason=reason, leg=LEGS[place] if place < len(LEGS) else "data",
+        proof=proof_of(evidence), remedy=remedy(end, evidence),
+    )  # fmt: skip
+
+
+def _stopped(branches: tuple[walk.Branch, ...], arrival: Arrival) -> tuple[int, walk.Branch]:
+    """Find the leg that makes the flow what it is: the first that ends badly, or the way back of what it is answered.
+
+    A sender that is refused or turned away has had its answer; one that waits in vain has lost it.
+    """
+    answered = arrival in (Arrival.REFUSED, Arrival.UNREACHABLE)
+    for place, branch in enumerate(branches):
+        good = branch.end.verdict is walk.Verdict.DELIVERED
+        goes_on = branch.end.answer is not None and place + 1 < len(branches) and not answered
+        if not good and not goes_on:
+            return place, branch
+    return len(branches) - 1, branches[-1]
+
+
+def _reason(end: walk.End, steps: tuple[walk.Step, ...], homes: dict[str, str]) -> tuple[str, walk.Pointer | None]:
+    """Say why a packet ended, and the evidence; of one that left for nobody by which route it did."""
+    if end.verdict is not walk.Verdict.LEFT:
+        return end.reason, end.evidence
+    address = text(end.packet.dst, end.packet.family)
+    routes = [s for s in steps if s.stage is walk.Stage.ROUTE and s.namespace == end.namespace]
+    evidence = routes[-1].evidence if routes else None
+    if address in homes:
+        return f"{end.reason}, though {address} is {homes[address]}'s: it has no route there", evidence
+    return f"{end.reason}: nobody in the cluster has {address}", evidence
+
+
+def notes(flow: Flow, expected: Expected, ways: tuple[Way, ...], level: Level) -> Iterable[str]:
+    """Say what the two levels do not agree on, and what was looked at only in part."""
+    simulated = level is Level.SIMULATED
+    if expected.backends and simulated and ways and flow.destination.kind is Kind.SERVICE:
+        meant = {b.address for b in expected.backends}
+        used = {w.backend.rpartition(" ")[2].rpartition(":")[0].strip("[]") for w in ways if w.backend} - {""}
+        for address in sorted(used - meant):
+            name = f"svc/{flow.destination.name}"
+            yield f"the node sends to {address}, which is no endpoint of {name}: its rules are stale"
+        missing = sorted(meant - used)
+        if missing and all(w.arrival is Arrival.ARRIVES for w in ways):
+            yield f"the node does not send to {', '.join(missing)}, though the API has it as an endpoint"
+    taken = {w.backend.partition(" ")[0] for w in ways if w.arrival is Arrival.ARRIVES and w.backend}
+    meant_for = flow.destination.place
+    if flow.destination.pod is not None and taken - {meant_for}:
+        yield f"by the API {meant_for} takes it; by the kernels {', '.join(sorted(taken - {meant_for}))} does"
+    inferred = [w for w in ways if w.level is Level.INFERRED]
+    for end in dict.fromkeys((leg.place, leg.reason) for w in inferred for leg in w.legs if leg.verdict == _LEFT):
+        yield f"simulated up to {end[0]}: {end[1]}; from there on it is inferred"
+    if not ways:
+        yield "no node was looked into: --access exec or pod simulates what its kernel does"
+
+
+_SAID = {
+    Arrival.ARRIVES: "arrives, and the answer comes back",
+    Arrival.REFUSED: "is refused",
+    Arrival.UNREACHABLE: "is turned away",
+    Arrival.LOST: "is lost",
+    Arrival.RESET: "is reset as soon as it stands",
+    Arrival.LEAVES: "leaves the cluster",
+    Arrival.UNRESOLVED: "is not sent",
+    Arrival.FAILS: "does not arrive",
+    Arrival.MIXED: "arrives only sometimes",
+    Arrival.UNKNOWN: "cannot be told",
+}
+
+
+def sentence(  # noqa: PLR0917 - all that the sentence is about
+    flow: Flow, arrival: Arrival, level: Level, cause: Cause | None, expected: Expected, ways: tuple[Way, ...]
+) -> str:
+    """Say in one sentence what becomes of the flow."""
+    port = f":{flow.port}" if flow.port and flow.question.protocol != "ICMP" else ""
+    name = flow.destination.written.partition(":")[0] if flow.destination.kind is not Kind.ADDRESS else flow.address
+    head = f"{flow.question.protocol} from {flow.source.written} to {name}{port}"
+    if level is Level.INFERRED:
+        should = "should arrive" if arrival is Arrival.ARRIVES else _SAID[arrival]
+        return f"{head} {should}: {expected.reason}"
+    if arrival is Arrival.MIXED:
+        share = sum(w.probability or 0 for w in ways if w.arrival is Arrival.ARRIVES)
+        tail = f"{share:.0%} of connections arrive"
+        return f"{head} {_SAID[arrival]}: {tail}; " + (f"else {cause.place}: {cause.reason}" if cause else "")
+    if cause is not None:
+        way_back = "its answer: " if cause.leg not in ("request", "data", "") else ""
+        return f"{head} {_SAID[arrival]}: {way_back}{cause.place}: {cause.reason}"
+    return f"{head} {_SAID[arrival]}"

@@ -1,0 +1,108 @@
+"""Puts a fault into a lab, asks what real packets meet and what ``netinspect trace`` says, and compares."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.faults.catalogue import ACROSS, ANY, Fault, Flow
+from tests.faults.scene import Scene
+from tests.lab.settings import Settings
+
+_COMPLAINTS = {"refused", "unreachable"}
+_FAILS = {"lost", "unreachable", "fails"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A fault, what was measured, what was said, and whether that is right: ``exact``, ``unknown`` or ``wrong``."""
+
+    fault: str
+    lab: str
+    real: str
+    verdict: str
+    place: str
+    cause: str
+    judged: str
+    sentence: str
+
+
+def fits(fault: Fault, lab: Settings) -> bool:
+    """Say whether a fault can be made in a lab."""
+    has = {lab.cni.value, lab.proxy.value, lab.ip_family.value}
+    return fault.labs == ANY or fault.labs <= has
+
+
+def measured(results: Iterable[str]) -> str:
+    """Put the tries into a word; the kernel does not complain of every packet (icmp_ratelimit)."""
+    found = set(results)
+    if found & _COMPLAINTS:
+        found -= {"lost"}
+    return found.pop() if len(found) == 1 else "mixed"
+
+
+def traced(scene: Scene, flow: Flow) -> Any:
+    """Ask the program, as a user does who may exec into the nodes' agents."""
+    source = scene.facts[flow.source] if flow.source in scene.facts else scene.lab.node_names[flow.source == "n2"]
+    source = f"pod/{source}" if "/" in source else f"node/{source}"
+    names = {**scene.facts, "n1": scene.lab.node_names[0], "n2": scene.lab.node_names[1]}
+    command = [sys.executable, "-m", "netinspect", "trace", source, flow.to.format(**names), "-o", "json",
+               "--access", "exec", "--kubeconfig", str(scene.lab.kubeconfig), "--protocol", flow.protocol.lower(),
+               "--size", str(flow.size), *(["--fragment"] if flow.fragment else []),
+               *(["--source-port", str(flow.source_port)] if flow.source_port else [])]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if not done.stdout:
+        raise RuntimeError(f"{' '.join(command[3:5])}: {done.stderr}")
+    return json.loads(done.stdout)
+
+
+def judge(lab: Settings, fault: Fault) -> Row:
+    """Break, measure, trace, heal, and see that it is healed."""
+    scene = Scene(lab)
+    with scene.broken(fault):
+        if "svc_probe" in fault.flow.aim:
+            scene = Scene(lab)
+        real = measured(scene.send(fault.flow))
+        scene.forget()
+        said = traced(scene, fault.flow)
+    if (found := measured(Scene(lab).send(ACROSS))) != "arrives":
+        raise RuntimeError(f"{fault.name} is not healed in {lab.name}: a connection meets {found}")
+    return _row(fault, scene, real, said)
+
+
+def _row(fault: Fault, scene: Scene, real: str, said: Any) -> Row:
+    names = {k: re.escape(v) for k, v in scene.facts.items()}
+    names |= {"n1": scene.lab.node_names[0], "n2": scene.lab.node_names[1]}
+    cause = said.get("cause") or {}
+    proof = cause.get("proof") or {}
+    text = f"{cause.get('reason', '')} | {proof.get('section', '')} {proof.get('text', '')}"
+    named = (
+        re.fullmatch(fault.place.format(**names), cause.get("place", ""))
+        and re.search(fault.cause.format(**names), text)
+        if fault.place
+        else not cause
+    )
+    verdict = said["arrival"]
+    right = verdict == real or (verdict == "leaves" and real in _FAILS)
+    if fault.real == "fails" and real in _FAILS:
+        real, right = "fails", verdict in _FAILS or verdict == "leaves"
+    judged = "exact" if right and named else "unknown" if verdict == "unknown" else "wrong"
+    if real != fault.real:
+        judged = f"wrong: the catalogue says {fault.real}"
+    return Row(fault.name, scene.lab.name, real, verdict, cause.get("place", ""), text.strip(" |"), judged,
+               said["sentence"])  # fmt: skip
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Give all as a table in Markdown."""
+    lines = ["| fault | lab | real packets | verdict | hop | cause and proof | |", "|---|---|---|---|---|---|---|"]
+    lines += [
+        f"| {r.fault} | {r.lab} | {r.real} | {r.verdict} | {r.place} | {r.cause.replace('|', '¦')[:110]} | {r.judged} |"
+        for r in rows
+    ]
+    return "\n".join(lines)

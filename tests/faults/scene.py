@@ -1,0 +1,164 @@
+"""The lab as faults see it: who is where, by the names that the catalogue uses, and shells in every place."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tests.cluster.test_inside import processes
+from tests.faults.catalogue import Fault, Flow
+from tests.lab import node as lab_node
+from tests.lab.cluster import get
+from tests.lab.network import NETNS
+from tests.lab.settings import Settings, is_ipv6
+
+CLIENT = Path(__file__).with_name("client.py")
+# So many that a way taken once in three times is all but never missed.
+TIMES = 16
+# Longer than a neighbour is asked for (three times, a second apart) before the kernel says that it is unreachable.
+SECONDS = 4.0
+SILENT = 1.5
+
+
+def _started(pid: int) -> int:
+    """Give when a process started, in clock ticks since boot (proc_pid_stat(5), field 22)."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except OSError:
+        return sys.maxsize
+
+
+class Scene:
+    """What a lab holds now; pods come and go, so it is made anew for each fault."""
+
+    def __init__(self, lab: Settings) -> None:
+        self.lab = lab
+        self._namespaces: dict[str, list[str]] = {}
+        self.facts: dict[str, str] = {"lab": lab.name}
+        for number, node in enumerate(lab.node_names[:2], 1):
+            pid = lab_node.init(lab, node)
+            self._namespaces[f"n{number}"] = ["nsenter", f"--target={pid}", "--mount", "--uts", "--net", "--pid", "--"]
+            self.facts[f"node{number}"] = lab.node_addresses(node)[0]
+        self._nodes()
+        self._pods()
+        self._services()
+
+    def _nodes(self) -> None:
+        for number, node in enumerate(get(self.lab, "nodes")["items"][:2], 1):
+            for cidr in node["spec"]["podCIDRs"]:
+                self.facts[f"pods{number}{'_6' if is_ipv6(cidr.partition('/')[0]) else ''}"] = cidr
+
+    def _pods(self) -> None:
+        pods = [p for p in get(self.lab, "pods", "-A")["items"] if "deletionTimestamp" not in p["metadata"]]
+        names = {"web": ("web1", "web2"), "cart": ("", "cart"), "db": ("", "db"), "syslog": ("", "syslog")}
+        for pod in sorted(pods, key=lambda p: p["metadata"]["name"]):
+            app = pod["metadata"].get("labels", {}).get("app", "")
+            place = self.lab.node_names.index(pod["spec"].get("nodeName") or self.lab.node_names[0])
+            name = names.get(app, ("", ""))[min(place, 1)]
+            if name and name not in self._namespaces and pod["status"]["phase"] == "Running":
+                self._pod(name, pod)
+
+    def _pod(self, name: str, pod: dict) -> None:  # type: ignore[type-arg]
+        # Containers come and go with their processes; the sandbox's own stays.
+        pid = min(processes(pod["metadata"]["uid"]), key=_started)
+        self._namespaces[name] = ["nsenter", f"--net=/proc/{pid}/ns/net", "--"]
+        self.facts[name] = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+        for one in pod["status"]["podIPs"]:
+            self.facts[f"{name}_ip{'6' if is_ipv6(one['ip']) else ''}"] = one["ip"]
+        link = json.loads(self.run(name, "ip -j link show dev eth0"))[0]
+        self.facts[f"{name}_mac"] = link["address"]
+        node = "n1" if pod["spec"]["nodeName"] == self.lab.node_names[0] else "n2"
+        links = json.loads(self.run(node, "ip -j link show type veth"))
+        self.facts[f"{name}_veth"] = next(k["ifname"] for k in links if k["ifindex"] == link["link_index"])
+
+    def _services(self) -> None:
+        for service in get(self.lab, "services", "-A")["items"]:
+            if service["spec"].get("clusterIP", "None") != "None":
+                self.facts[f"svc_{service['metadata']['name'].replace('-', '_')}"] = service["spec"]["clusterIP"]
+
+    def run(self, place: str, shell: str) -> str:
+        """Run a shell line in a place: a node, a pod's network, or ``api``, where kubectl finds the cluster."""
+        done = subprocess.run([*self._enter(place), "sh", "-ec", shell], capture_output=True, text=True, check=False,
+                              env=self._environment())  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"{self.lab.name} {place}: {shell}: {done.stderr.strip()}")
+        return done.stdout
+
+    def _enter(self, place: str) -> list[str]:
+        if place == "switch":
+            return ["nsenter", f"--net={NETNS / self.lab.switch}", "--"]
+        return self._namespaces.get(place, [])
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "KUBECONFIG": str(self.lab.kubeconfig)}
+
+    def steps(self, lines: tuple[str, ...]) -> list[subprocess.Popen[bytes]]:
+        """Do what lines of ``PLACE: SHELL`` say; ``PLACE&: SHELL`` goes on running, and is given."""
+        running = []
+        for line in lines:
+            place, _, shell = line.format(**self.facts).partition(": ")
+            if place.endswith("&"):
+                running.append(subprocess.Popen([*self._enter(place[:-1]), "sh", "-ec", f"exec {shell}"]))
+            else:
+                self.run(place, shell)
+        return running
+
+    @contextmanager
+    def broken(self, fault: Fault) -> Iterator[None]:
+        """Inject a fault, and heal it; routes that went with it are put back."""
+        places = [p for p in self._namespaces if p not in ("cart", "syslog")]
+        before = {p: self._lost_with_a_link(p) for p in places}
+        with ExitStack() as stack:
+            stack.callback(self._put_back, before)
+            stack.callback(self.steps, fault.heal)
+            for one in self.steps(fault.inject):
+                stack.callback(one.wait)
+                stack.callback(one.kill)
+            yield
+
+    def _lost_with_a_link(self, place: str) -> dict[str, str]:
+        """Give the commands that put back what goes when a device goes down: addresses, neighbours and routes."""
+        made: dict[str, str] = {}
+        for family in ("-4", "-6"):
+            for link in json.loads(self.run(place, f"ip {family} -j addr show scope global")):
+                for one in filter(None, link.get("addr_info", ())):
+                    address = f"{one['local']}/{one['prefixlen']} dev {link['ifname']}"
+                    made[f"{family} addr {address}"] = f"ip {family} addr add {address}"
+            for line in self.run(place, f"ip {family} neigh show nud permanent").splitlines():
+                made[f"{family} neigh {line}"] = (
+                    f"ip {family} neigh replace {line.replace('PERMANENT', 'nud permanent')}"
+                )
+            routes = [r for r in self.run(place, f"ip {family} route show").splitlines() if "fe80" not in r]
+            # Those over a gateway need the others first.
+            for route in sorted(routes, key=lambda r: " via " in r):
+                plain = route.replace(" linkdown", "").replace(" dead", "")
+                made[f"{family} route {plain}"] = f"ip {family} route replace {plain}"
+        return made
+
+    def _put_back(self, before: dict[str, dict[str, str]]) -> None:
+        for place, commands in before.items():
+            now = self._lost_with_a_link(place)
+            for what, command in commands.items():
+                if what not in now:
+                    # It may have come back by another line.
+                    self.run(place, f"{command} || :")
+
+    def forget(self) -> None:
+        """Let the kernels forget what errors have told them of the ways: it is not in what is read."""
+        for place in self._namespaces:
+            self.run(place, "sysctl -qw net.ipv4.route.flush=1; sysctl -qw net.ipv6.route.flush=1 || :")
+
+    def send(self, flow: Flow, *, times: int = TIMES) -> list[str]:
+        """Give what real connections or packets meet, each try for itself."""
+        address, port = flow.aim.format(**self.facts).split()
+        aim = [flow.protocol, address, int(port), flow.source_port, flow.size, flow.fragment]
+        times = 1 if flow.source_port else times
+        command = [*self._enter(flow.source), sys.executable, str(CLIENT), str(times), str(SECONDS)]
+        done = subprocess.run(command, input=json.dumps([aim]), capture_output=True, text=True, check=True)
+        results: list[str] = json.loads(done.stdout)[0]
+        return results
