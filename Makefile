@@ -52,6 +52,7 @@ bench: $(STAMP) ## the figures of benchmarks/README.md
 	$(BIN)/python -m benchmarks help
 	$(BIN)/python -m benchmarks rules
 	$(BIN)/python -m benchmarks walk
+	$(BIN)/python -m benchmarks traces
 	$(BIN)/python -m benchmarks map
 
 clean:

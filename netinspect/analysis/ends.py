@@ -71,7 +71,7 @@ def resolve(snapshot: Snapshot, written: str, namespace: str, asker: dns.Resolve
     ``namespace`` is where pods and Services are that were named without one; empty means any. ``asker`` looks names
     up, as the pod would that sends.
     """
-    text, port = _port(written)
+    text, port = split_port(written)
     if text == "external":
         return End(written, Kind.EXTERNAL, addresses=OUTSIDE, port=port)
     if parse_address(text) is not None:
@@ -93,8 +93,8 @@ def resolve(snapshot: Snapshot, written: str, namespace: str, asker: dns.Resolve
     return replace(found, port=port or found.port)
 
 
-def _port(written: str) -> tuple[str, int]:
-    """Take ``:PORT`` off the end."""
+def split_port(written: str) -> tuple[str, int]:
+    """Take ``:PORT`` off the end; 0 where there is none."""
     bracketed = _BRACKETS.fullmatch(written)
     if bracketed:
         text, port = bracketed.group(1), bracketed.group(2)

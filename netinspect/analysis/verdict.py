@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from netinspect.analysis.ends import Kind
+from netinspect.analysis.ends import Kind, split_port
 from netinspect.analysis.expected import Expected
 from netinspect.analysis.flow import Flow
 from netinspect.analysis.remedies import remedy
@@ -127,7 +127,8 @@ def sentence(  # noqa: PLR0917 - all that the sentence is about
 ) -> str:
     """Say in one sentence what becomes of the flow."""
     port = f":{flow.port}" if flow.port and flow.question.protocol != "ICMP" else ""
-    name = flow.destination.written.partition(":")[0] if flow.destination.kind is not Kind.ADDRESS else flow.address
+    name, _ = split_port(flow.destination.written)
+    name = f"[{name}]" if ":" in name and port else name
     head = f"{flow.question.protocol} from {flow.source.written} to {name}{port}"
     if level is Level.INFERRED:
         should = "should arrive" if arrival is Arrival.ARRIVES else _SAID[arrival]

@@ -8,11 +8,12 @@ import pytest
 
 from netinspect.analysis.dns import Resolver, of_namespace, parse
 from netinspect.analysis.ends import Kind, resolve
-from netinspect.analysis.flow import Question, find, nodes
+from netinspect.analysis.flow import Question, Via, crossed, find, nodes, packet
+from netinspect.analysis.service_trace import explain
 from netinspect.analysis.trace import trace
 from netinspect.errors import UsageError
 from netinspect.model.snapshot import Snapshot
-from netinspect.model.trace import Arrival, Level
+from netinspect.model.trace import Arrival, Level, Outcome
 from tests.build import Json, endpoint, endpoint_slice, meta, node, pod, service, snapshot
 
 WEB = pod("web-6d4b75cb6d-x", "10.244.1.5", "fd44::5", labels={"app": "web"},
@@ -169,3 +170,99 @@ def test_the_nodes_on_the_way_are_those_of_both_ends() -> None:
     found = cluster()
     assert set(nodes(found, find(found, Question("deploy/web", "svc/db", "shop")))) == {"n1", "n2"}
     assert set(nodes(found, find(found, Question("node/n1", "192.0.2.1:80", "shop")))) == {"n1"}
+
+
+EDGE = service("edge", "10.96.0.20", selector={"app": "db"}, type="LoadBalancer", externalIPs=["198.51.100.1"],
+               ports=[{"port": 80, "protocol": "TCP", "nodePort": 30080}])  # fmt: skip
+EDGE["status"] = {"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}}
+
+
+def edged(**more: Any) -> Snapshot:
+    entry = {**endpoint("10.244.2.7", "db-0"), "nodeName": "n2"}
+    changed = {**EDGE, "spec": {**EDGE["spec"], **more}}
+    return cluster(services=[changed], endpoint_slices=[endpoint_slice("edge", entry)])
+
+
+@pytest.mark.parametrize(
+    ("source", "via", "address", "port", "doors"),
+    [
+        ("deploy/web", Via.CLUSTER_IP, "10.96.0.20", 80, ()),
+        ("deploy/web", Via.NODE_PORT, "172.30.0.11", 30080, ()),
+        ("db-0", Via.NODE_PORT, "172.30.0.12", 30080, ()),
+        ("deploy/web", Via.LOAD_BALANCER, "192.0.2.10", 80, ()),
+        ("external", Via.LOAD_BALANCER, "192.0.2.10", 80, ("n2", "n1")),
+        ("external", Via.EXTERNAL_IP, "198.51.100.1", 80, ("n2", "n1")),
+        ("203.0.113.7", Via.NODE_PORT, "172.30.0.11", 30080, ("n1",)),
+    ],
+)
+def test_a_service_is_asked_by_the_address_that_is_wanted(
+    source: str, via: Via, address: str, port: int, doors: tuple[str, ...]
+) -> None:
+    flow = find(edged(), Question(source, "svc/edge", "shop", via=via))
+    assert (flow.address, flow.port, flow.doors) == (address, port, doors)
+
+
+def test_what_keeps_to_its_node_comes_in_only_where_an_endpoint_is() -> None:
+    kept = edged(externalTrafficPolicy="Local", internalTrafficPolicy="Local")
+    assert find(kept, Question("external", "svc/edge", "shop", via=Via.LOAD_BALANCER)).doors == ("n2",)
+    said = asked("external", "node/n1:30080", kept)
+    assert (said.arrival, said.level) == (Arrival.LOST, Level.INFERRED)
+    assert "keeps traffic on n1" in said.sentence
+    assert asked("external", "node/n2:30080", kept).arrival is Arrival.ARRIVES
+    assert asked("deploy/web", "svc/edge", kept).arrival is Arrival.LOST
+    assert asked("db-0", "svc/edge", kept).arrival is Arrival.ARRIVES
+    # What starts on a node counts as internal there.
+    assert asked("deploy/web", "node/n1:30080", kept).arrival is Arrival.ARRIVES
+    assert asked("deploy/web", "node/n2:30080", kept).arrival is Arrival.ARRIVES
+
+
+def test_an_address_that_a_service_does_not_have_is_refused() -> None:
+    for via in (Via.NODE_PORT, Via.LOAD_BALANCER, Via.EXTERNAL_IP):
+        with pytest.raises(UsageError, match="no address of that kind"):
+            find(cluster(), Question("deploy/web", "svc/db", "shop", via=via))
+    with pytest.raises(UsageError, match="no port of a Service"):
+        find(cluster(), Question("deploy/web", "db-0:5432", "shop", via=Via.NODE_PORT))
+
+
+def test_the_sender_is_the_user_of_its_container() -> None:
+    containers: list[Json] = [{"name": "app", "securityContext": {"runAsUser": 1000}}, {"name": "proxy"}]
+    sender = pod("web", "10.244.1.5", containers=containers, securityContext={"runAsUser": 2000})
+    found = cluster(pods=[sender, DB])
+    users = {c: packet(find(found, Question("web", "db-0:80", "shop", container=c))).uid for c in ("", "app", "proxy")}
+    assert users == {"": 1000, "app": 1000, "proxy": 2000}
+    with pytest.raises(UsageError, match="no container nobody"):
+        find(found, Question("web", "db-0:80", "shop", container="nobody"))
+    with pytest.raises(UsageError, match="has no containers"):
+        find(found, Question("node/n1", "db-0:80", "shop", container="app"))
+
+
+@pytest.mark.parametrize("spec", [{"dnsPolicy": "Default"}, {"dnsPolicy": "ClusterFirst", "hostNetwork": True}])
+def test_a_name_is_not_sent_to_where_the_policy_keeps_the_clusters_dns_away(spec: Json) -> None:
+    found = cluster(pods=[pod("web", "10.244.1.5", **spec), DB])
+    said = asked("web", "db.shop:5432", found)
+    assert (said.arrival, said.outcome) == (Arrival.UNRESOLVED, Outcome.FAULTY)
+    assert "search domain" in said.sentence
+    assert "dnsPolicy" in (said.cause.remedy if said.cause else "")
+    assert set(crossed(found, Question("web", "db.shop:5432", "shop"))) == {"n1"}
+    assert asked("db-0", "db.shop:5432", found).arrival is Arrival.ARRIVES
+
+
+def test_every_backend_is_followed_by_itself() -> None:
+    found = cluster(endpoint_slices=[endpoint_slice(
+        "db", endpoint("10.244.2.7", "db-0"), endpoint("10.244.1.5", "web-6d4b75cb6d-x", ready=False)
+    )])  # fmt: skip
+    said = asked("deploy/web", "svc/db", found, all_backends=True)
+    assert [(b.address, b.port, b.used, b.ready, b.arrival) for b in said.backends] == [
+        ("10.244.2.7", 8080, True, True, Arrival.ARRIVES), ("10.244.1.5", 8080, False, False, Arrival.ARRIVES)
+    ]  # fmt: skip
+
+
+def test_a_service_is_explained_by_itself() -> None:
+    said = explain(
+        cluster(pods=[WEB, {**DB, "metadata": {**DB["metadata"], "labels": {"app": "db"}}}]), "svc/db", "shop"
+    )
+    assert said.sentence == "svc/shop/db (ClusterIP) leads to 1 ready endpoint"
+    assert said.outcome is Outcome.SOUND
+    assert explain(cluster(), "svc/none", "shop").outcome is Outcome.FAULTY
+    with pytest.raises(UsageError, match="where to"):
+        explain(cluster(), "db-0", "shop")

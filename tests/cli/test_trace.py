@@ -32,6 +32,16 @@ def test_it_validates_against_the_published_schema(netinspect: Netinspect) -> No
         assert found["sentence"].startswith("TCP from ")
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_service_alone_is_explained_in_every_format(name: str, netinspect: Netinspect) -> None:
+    for service, code in (("svc/web", 0), ("svc/nobody", 1)):
+        result = netinspect("trace", "--demo", "-n", "shop", service, "-o", name)
+        assert (result.code, result.err) == (code, "")
+        assert "10.96." in result.out or name == "tree"
+    if name == "json":
+        jsonschema.Draft202012Validator(netinspect("schema", "service-trace").json).validate(result.json)
+
+
 def test_the_verdict_is_the_first_line(netinspect: Netinspect) -> None:
     first, *_ = netinspect("trace", "--demo", "-n", "shop", "cart-57cc8fd9bb-vctbd", "svc/nobody").out.split("\n")
     assert "is refused: svc/shop/nobody has no endpoint that is ready" in first
@@ -46,6 +56,9 @@ def test_the_verdict_is_the_first_line(netinspect: Netinspect) -> None:
         (("db-0", "www.example.org:80"), "no name of this cluster"),
         (("external", "svc/web"), "--via nodeport"),
         (("db-0", "svc/web", "--port", "0"), "--port"),
+        (("db-0",), "where to"),
+        (("db-0", "svc/web", "--via", "lb"), "no address of that kind"),
+        (("db-0", "svc/web", "--from-container", "nobody"), "it has db"),
         (("db-0", "svc/web", "--access", "pod"), "leave out --access"),
     ],
 )

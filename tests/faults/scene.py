@@ -39,7 +39,7 @@ class Scene:
     def __init__(self, lab: Settings) -> None:
         self.lab = lab
         self._namespaces: dict[str, list[str]] = {}
-        self.facts: dict[str, str] = {"lab": lab.name}
+        self.facts: dict[str, str] = {"echo": f"{sys.executable} {CLIENT.with_name('echo.py')}"}
         for number, node in enumerate(lab.node_names[:2], 1):
             pid = lab_node.init(lab, node)
             self._namespaces[f"n{number}"] = ["nsenter", f"--target={pid}", "--mount", "--uts", "--net", "--pid", "--"]
@@ -128,7 +128,7 @@ class Scene:
             for link in json.loads(self.run(place, f"ip {family} -j addr show scope global")):
                 for one in filter(None, link.get("addr_info", ())):
                     address = f"{one['local']}/{one['prefixlen']} dev {link['ifname']}"
-                    made[f"{family} addr {address}"] = f"ip {family} addr add {address}"
+                    made[f"{family} addr {address}"] = f"ip {family} addr add {address}" + " nodad" * (family == "-6")
             for line in self.run(place, f"ip {family} neigh show nud permanent").splitlines():
                 made[f"{family} neigh {line}"] = (
                     f"ip {family} neigh replace {line.replace('PERMANENT', 'nud permanent')}"

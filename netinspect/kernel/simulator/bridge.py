@@ -114,7 +114,7 @@ def _go_on(walk: Walk, state: Switch, bridge: Link, packet: Packet, *, seen: boo
         ended = bridge_chains(walk, stack, INPUT, packet, state.port, bridge.ifname)
         if ended is not None:
             return ended
-        # Going up it is received anew, and loses the socket that TPROXY gave it in the bridge (skb_orphan in ip_rcv_core).
+        # Going up it is received anew, and loses the socket that TPROXY gave it in the bridge (ip_rcv_core).
         return Receive(stack, structs.replace(packet, steered=0), bridge.ifname, state.port if seen else "", seen=seen)
     out = _port_for(walk, stack, bridge, packet, state.port)
     if isinstance(out, End):

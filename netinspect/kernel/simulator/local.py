@@ -83,7 +83,9 @@ def deliver(walk: Walk, state: Deliver) -> State | End:
     if packet.is_error:
         return at.end(Verdict.DROPPED, "no connection of this host is meant")
     if packet.inner is not None:
-        return at.end(Verdict.DROPPED, "it carries another packet, and no tunnel here takes it out")
+        how = f" on UDP port {packet.dport}" if packet.protocol == UDP else ""
+        said = f"it carries another packet, and no tunnel here takes it out{how}"
+        return at.end(Verdict.DROPPED, said, at.stack.pointer("links"))
     if packet.protocol in (ICMP, ICMPV6):
         return _echo(at)
     if packet.protocol in (TCP, UDP):

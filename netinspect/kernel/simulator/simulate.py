@@ -147,7 +147,20 @@ def _exchange(made: Walk, start: Send) -> tuple[str, list[Leg]]:
             made, Send(_stack(made, arrived), reply, foreign=bool(there.packet.steered) or _may_be_another(made, there))
         )
     )
-    return _result(start, legs[3][1]), legs
+    return _once_it_stands(made, start, legs[3][1]), legs
+
+
+def _once_it_stands(made: Walk, start: Send, back: End) -> str:
+    """Say what comes of the answer to data; one that strays to a stranger has its server's connection reset by him.
+
+    Whether the sender hears of that hangs on what it sends again, and when.
+    """
+    result = _result(start, back)
+    if result != "timeout" or back.verdict is not Verdict.REFUSED or back.packet.protocol != TCP:
+        return result
+    ways = (Way("it does not"), Way("it does"))
+    heard = made.forks.take("does the sender hear that its server was reset by a stranger", ways, back.evidence)
+    return "reset" if heard else result
 
 
 def _leg(made: Walk, start: Send) -> Leg:
