@@ -44,7 +44,7 @@ class Tracer:
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._inside = match(snapshot)
-        self._world = world(self._inside)
+        self._world = world(snapshot, self._inside)
         # Whose each address of the cluster is: what leaves for a namespace that was not read has not left the cluster.
         self._homes = {a.address: f"node/{n.metadata.name}" for n in snapshot.nodes for a in n.status.addresses}
         pods = (p for p in snapshot.pods if not finished(p) and not p.spec.host_network)
@@ -108,7 +108,7 @@ class Tracer:
                 stack = outside.host(self._world, flow.source_address, flow.address, door)
                 if stack is None:
                     continue
-                around = World([*self._world.stacks.values(), stack])
+                around = World([*self._world.stacks.values(), stack], self._world.hidden)
                 for one in _sent(around, stack.name, flow):
                     yield _through(_answered(one, flow), door, len(flow.doors))
         elif flow.source.place in self._world.stacks:

@@ -135,7 +135,7 @@ def sentence(  # noqa: PLR0917 - all that the sentence is about
         return f"{head} {should}: {expected.reason}"
     if arrival is Arrival.MIXED:
         share = sum(w.probability or 0 for w in ways if w.arrival is Arrival.ARRIVES)
-        tail = f"{share:.0%} of connections arrive"
+        tail = f"{share:.0%} of connections arrive at the first try"
         return f"{head} {_SAID[arrival]}: {tail}; " + (f"else {cause.place}: {cause.reason}" if cause else "")
     if cause is not None:
         way_back = "its answer: " if cause.leg not in ("request", "data", "") else ""

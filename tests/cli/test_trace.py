@@ -38,8 +38,13 @@ def test_a_service_alone_is_explained_in_every_format(name: str, netinspect: Net
         result = netinspect("trace", "--demo", "-n", "shop", service, "-o", name)
         assert (result.code, result.err) == (code, "")
         assert "10.96." in result.out or name == "tree"
-    if name == "json":
-        jsonschema.Draft202012Validator(netinspect("schema", "service-trace").json).validate(result.json)
+
+
+def test_an_explained_service_validates_against_the_published_schema(netinspect: Netinspect) -> None:
+    schema = netinspect("schema", "service-trace").json
+    found = netinspect("trace", "--demo", "-n", "shop", "svc/web", "-o", "json").json
+    jsonschema.Draft202012Validator(schema).validate(found)
+    assert found["kind"] == "ServiceTrace"
 
 
 def test_the_verdict_is_the_first_line(netinspect: Netinspect) -> None:

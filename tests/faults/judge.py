@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.faults.catalogue import ACROSS, ANY, Fault, Flow
+from tests.faults.catalogue import FLOWS, Fault, Flow, named
 from tests.faults.scene import Scene
 from tests.lab.settings import Settings
 
@@ -35,7 +35,7 @@ class Row:
 def fits(fault: Fault, lab: Settings) -> bool:
     """Say whether a fault can be made in a lab."""
     has = {lab.cni.value, lab.proxy.value, lab.ip_family.value}
-    return fault.labs == ANY or fault.labs <= has
+    return fault.labs <= has
 
 
 def measured(results: Iterable[str]) -> str:
@@ -51,7 +51,7 @@ def traced(scene: Scene, flow: Flow) -> Any:
     source = scene.facts[flow.source] if flow.source in scene.facts else scene.lab.node_names[flow.source == "n2"]
     source = f"pod/{source}" if "/" in source else f"node/{source}"
     names = {**scene.facts, "n1": scene.lab.node_names[0], "n2": scene.lab.node_names[1]}
-    command = [sys.executable, "-m", "netinspect", "trace", source, flow.to.format(**names), "-o", "json",
+    command = [sys.executable, "-m", "netinspect", "trace", source, named(flow.to, names), "-o", "json",
                "--access", "exec", "--kubeconfig", str(scene.lab.kubeconfig), "--protocol", flow.protocol.lower(),
                "--size", str(flow.size), *(["--fragment"] if flow.fragment else []),
                *(["--source-port", str(flow.source_port)] if flow.source_port else [])]  # fmt: skip
@@ -67,10 +67,10 @@ def judge(lab: Settings, fault: Fault) -> Row:
     with scene.broken(fault):
         if "svc_probe" in fault.flow.aim:
             scene = Scene(lab)
-        real = measured(scene.send(fault.flow))
+        real = measured(scene.send(fault.flow, seconds=fault.seconds))
         scene.forget()
         said = traced(scene, fault.flow)
-    if (found := measured(Scene(lab).send(ACROSS))) != "arrives":
+    if (found := measured(Scene(lab).send(FLOWS["across"]))) != "arrives":
         raise RuntimeError(f"{fault.name} is not healed in {lab.name}: a connection meets {found}")
     return _row(fault, scene, real, said)
 
@@ -81,9 +81,8 @@ def _row(fault: Fault, scene: Scene, real: str, said: Any) -> Row:
     cause = said.get("cause") or {}
     proof = cause.get("proof") or {}
     text = f"{cause.get('reason', '')} | {proof.get('section', '')} {proof.get('text', '')}"
-    named = (
-        re.fullmatch(fault.place.format(**names), cause.get("place", ""))
-        and re.search(fault.cause.format(**names), text)
+    exact = (
+        re.fullmatch(named(fault.place, names), cause.get("place", "")) and re.search(named(fault.cause, names), text)
         if fault.place
         else not cause
     )
@@ -91,7 +90,7 @@ def _row(fault: Fault, scene: Scene, real: str, said: Any) -> Row:
     right = verdict == real or (verdict == "leaves" and real in _FAILS)
     if fault.real == "fails" and real in _FAILS:
         real, right = "fails", verdict in _FAILS or verdict == "leaves"
-    judged = "exact" if right and named else "unknown" if verdict == "unknown" else "wrong"
+    judged = "exact" if right and exact else "unknown" if verdict == "unknown" else "wrong"
     if real != fault.real:
         judged = f"wrong: the catalogue says {fault.real}"
     return Row(fault.name, scene.lab.name, real, verdict, cause.get("place", ""), text.strip(" |"), judged,

@@ -6,23 +6,22 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.cluster.test_inside import processes
-from tests.faults.catalogue import Fault, Flow
+from tests.faults.catalogue import SECONDS, Fault, Flow, Step, named
+from tests.lab import binaries
 from tests.lab import node as lab_node
 from tests.lab.cluster import get
 from tests.lab.network import NETNS
 from tests.lab.settings import Settings, is_ipv6
 
+PROGRAMS = next(m for m in binaries.MODULE_TABLE if m.folder == "kubernetes").cached
 CLIENT = Path(__file__).with_name("client.py")
 # So many that a way taken once in three times is all but never missed.
 TIMES = 16
-# Longer than a neighbour is asked for (three times, a second apart) before the kernel says that it is unreachable.
-SECONDS = 4.0
-SILENT = 1.5
 
 
 def _started(pid: int) -> int:
@@ -95,17 +94,17 @@ class Scene:
         return self._namespaces.get(place, [])
 
     def _environment(self) -> dict[str, str]:
-        return {**os.environ, "KUBECONFIG": str(self.lab.kubeconfig)}
+        return {**os.environ, "KUBECONFIG": str(self.lab.kubeconfig), "PATH": f"{PROGRAMS}:{os.environ['PATH']}"}
 
-    def steps(self, lines: tuple[str, ...]) -> list[subprocess.Popen[bytes]]:
-        """Do what lines of ``PLACE: SHELL`` say; ``PLACE&: SHELL`` goes on running, and is given."""
+    def steps(self, steps: Iterable[Step]) -> list[subprocess.Popen[bytes]]:
+        """Do what steps say; those that stay are given."""
         running = []
-        for line in lines:
-            place, _, shell = line.format(**self.facts).partition(": ")
-            if place.endswith("&"):
-                running.append(subprocess.Popen([*self._enter(place[:-1]), "sh", "-ec", f"exec {shell}"]))
+        for step in steps:
+            shell = named(step.shell, self.facts)
+            if step.stays:
+                running.append(subprocess.Popen([*self._enter(step.place), "sh", "-ec", f"exec {shell}"]))
             else:
-                self.run(place, shell)
+                self.run(step.place, shell)
         return running
 
     @contextmanager
@@ -153,12 +152,12 @@ class Scene:
         for place in self._namespaces:
             self.run(place, "sysctl -qw net.ipv4.route.flush=1; sysctl -qw net.ipv6.route.flush=1 || :")
 
-    def send(self, flow: Flow, *, times: int = TIMES) -> list[str]:
+    def send(self, flow: Flow, *, times: int = TIMES, seconds: float = SECONDS) -> list[str]:
         """Give what real connections or packets meet, each try for itself."""
-        address, port = flow.aim.format(**self.facts).split()
+        address, port = named(flow.aim, self.facts).split()
         aim = [flow.protocol, address, int(port), flow.source_port, flow.size, flow.fragment]
         times = 1 if flow.source_port else times
-        command = [*self._enter(flow.source), sys.executable, str(CLIENT), str(times), str(SECONDS)]
+        command = [*self._enter(flow.source), sys.executable, str(CLIENT), str(times), str(seconds)]
         done = subprocess.run(command, input=json.dumps([aim]), capture_output=True, text=True, check=True)
         results: list[str] = json.loads(done.stdout)[0]
         return results

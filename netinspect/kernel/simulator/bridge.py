@@ -29,6 +29,8 @@ from netinspect.model.kernel import BridgeData, BridgePortData, Link
 from netinspect.model.packet import BROADCAST_MAC, Packet
 from netinspect.model.walk import End, Stage, Verdict
 
+# What a device takes beyond its MTU (is_skb_forwardable in include/linux/netdevice.h).
+VLAN_HEADER: Final = 4
 _FORWARDING: Final = ("forwarding", "")
 
 
@@ -135,7 +137,21 @@ def _go_on(walk: Walk, state: Switch, bridge: Link, packet: Packet, *, seen: boo
                 return ended
             packet = at.packet
     ended = ended or bridge_chains(walk, stack, POSTROUTING, packet, state.port, out.ifname)
-    return ended or Transmit(stack, packet, out.ifname)
+    return ended or _push(stack, packet, out, seen=seen)
+
+
+def _push(stack: Stack, packet: Packet, out: Link, *, seen: bool) -> State | End:
+    """Send out of a port; what its device does not take is dropped, and nobody told (br_dev_queue_push_xmit).
+
+    What IP's hooks have seen is fragmented where it may be (br_nf_dev_queue_xmit).
+    """
+    size = packet.fragment or packet.size
+    if seen and packet.family == 4 and size > out.mtu and not packet.df:
+        packet = structs.replace(packet, fragment=out.mtu, loose=packet.loose | {"size"})
+    elif size > out.mtu + (0 if seen else VLAN_HEADER):
+        said = f"it is {packet.size} bytes long, and the bridge port {out.ifname} takes {out.mtu}"
+        return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("links", text=out.ifname))
+    return Transmit(stack, packet, out.ifname)
 
 
 def _port_for(walk: Walk, stack: Stack, bridge: Link, packet: Packet, came: str) -> Link | End:
@@ -153,7 +169,7 @@ def _port_for(walk: Walk, stack: Stack, bridge: Link, packet: Packet, came: str)
         if link.master != bridge.ifname or not link.up or link.ifname == came or not settings.flood:
             continue
         for heard in neighbour.hears(walk.world, stack, link, {(stack.name, bridge.ifname)}):
-            if heard is None:
+            if isinstance(heard, neighbour.Beyond):
                 beyond = beyond or link
             elif heard.link.address.lower() == packet.dmac:
                 return link
@@ -186,4 +202,4 @@ def _from_host(walk: Walk, state: Switch, bridge: Link) -> State | End:
         ended = bridge_chains(walk, stack, hook, packet, "", out.ifname)
         if ended is not None:
             return ended
-    return Transmit(stack, packet, out.ifname)
+    return _push(stack, packet, out, seen=False)

@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec import structs
 
+from netinspect.kernel.simulator.bridge import VLAN_HEADER
 from netinspect.kernel.simulator.forks import Way
 from netinspect.kernel.simulator.hooks import Registered
 from netinspect.kernel.simulator.netfilter import run
@@ -23,8 +24,6 @@ from netinspect.model.kernel import BondData, Link, MacvlanData, VlanData
 from netinspect.model.packet import BROADCAST_MAC, Packet, number
 from netinspect.model.walk import End, Stage, Verdict
 
-# What a device takes beyond its MTU (is_skb_forwardable in include/linux/netdevice.h).
-_VLAN_HEADER: Final = 4
 _TUNNELS: Final = frozenset({"vxlan", "geneve", "ipip", "sit", "gre", "gretap", "ip6tnl", "ip6gre", "wireguard"})
 
 
@@ -110,7 +109,7 @@ def _veth(walk: Walk, state: Transmit, link: Link) -> State | End:
     if not far.up:
         said = f"the other end of {link.ifname}, {far.ifname} of {other.name}, is down"
         return End(Verdict.DROPPED, said, stack.name, packet, other.pointer("links"))
-    if (packet.fragment or packet.size) > far.mtu + _VLAN_HEADER:
+    if (packet.fragment or packet.size) > far.mtu + VLAN_HEADER:
         said = f"it is {packet.size} bytes long, and {far.ifname} of {other.name} takes {far.mtu}"
         return End(Verdict.DROPPED, said, stack.name, packet, other.pointer("links"))
     walk.step(stack, Stage.TRANSMIT, f"{link.ifname} → {far.ifname} of {other.name}", packet)

@@ -152,8 +152,8 @@ def _ask(walk: Walk, stack: Stack, dev: str, family: int, address: int, packet: 
     if asked is None:
         return None
     for heard in hears(walk.world, stack, link, set()):
-        if heard is None:
-            beyond = True
+        if isinstance(heard, Beyond):
+            beyond = beyond or not heard.pods or walk.world.may_hide(stack.node, family, address)
         elif _answers(walk, heard.stack, heard.link, asked) and _asked(walk, stack, link, heard, asked):
             mac = heard.link.address.lower()
             walk.step(stack, Stage.NEIGHBOUR, f"{text(address, family)} is {mac} of {heard.stack.name}", packet)
@@ -275,10 +275,16 @@ class Heard(NamedTuple):
     by: str = ""
 
 
+class Beyond(NamedTuple):
+    """What was not read and a broadcast reaches; ``pods`` says that it can be but namespaces of this node."""
+
+    pods: bool = False
+
+
 def hears(
     world: World, stack: Stack, link: Link, seen: set[tuple[str, str]], vlan: int = 0, crossed: tuple[Crossed, ...] = ()
-) -> Iterator[Heard | None]:
-    """Give the links that a broadcast from a link reaches; None for what lies beyond what was read."""
+) -> Iterator[Heard | Beyond]:
+    """Give the links that a broadcast from a link reaches, and what lies beyond what was read."""
     if (stack.name, link.ifname) in seen or not link.up:
         return
     seen.add((stack.name, link.ifname))
@@ -297,25 +303,26 @@ def hears(
         yield from _behind_tunnel(world, link, seen, crossed)
     else:
         for end in _far_ends(world, stack, link):
-            if end is None:
-                yield None
+            if isinstance(end, Beyond):
+                yield end
             else:
                 yield from heard_by(world, *end, seen, vlan, crossed)
 
 
-def _far_ends(world: World, stack: Stack, link: Link) -> Iterator[Port | None]:
+def _far_ends(world: World, stack: Stack, link: Link) -> Iterator[Port | Beyond]:
     peer = world.peer(stack, link)
     if peer is not None:
         yield peer
     elif world.wired(stack, link):
-        if world.uplink(stack, link):
+        wire = world.uplink(stack, link)
+        if wire:
             yield from world.others_on_wire(stack, link)
-        yield None
+        yield Beyond(pods=stack.host and not wire)
 
 
 def _behind_bridge(
     world: World, stack: Stack, bridge: Link, seen: set[tuple[str, str]], came: str, crossed: tuple[Crossed, ...]
-) -> Iterator[Heard | None]:
+) -> Iterator[Heard | Beyond]:
     isolated = came and (stack.links[came].port or BridgePortData()).isolated
     for port in stack.namespace.links:
         if port.master == bridge.ifname and port.up and port.ifname != came:
@@ -326,7 +333,7 @@ def _behind_bridge(
 
 def _behind_vxlan(
     world: World, stack: Stack, link: Link, data: VxlanData, seen: set[tuple[str, str]], crossed: tuple[Crossed, ...]
-) -> Iterator[Heard | None]:
+) -> Iterator[Heard | Beyond]:
     remotes = [e.dst for e in stack.fdb.get((link.ifname, _NOBODY), ()) if e.dst]
     remotes += [r for r in (data.remote, data.remote6) if r]
     for remote in remotes:
@@ -341,7 +348,7 @@ def _behind_vxlan(
 
 def _behind_tunnel(
     world: World, link: Link, seen: set[tuple[str, str]], crossed: tuple[Crossed, ...]
-) -> Iterator[Heard | None]:
+) -> Iterator[Heard | Beyond]:
     """Give who hears what a tunnel between two ends carries: the other end, by its identifier or key."""
     data = link.data
     remote = getattr(data, "remote", "") or getattr(data, "remote6", "")
@@ -359,7 +366,7 @@ def _paired(one: LinkData, other: LinkData) -> bool:
 
 def heard_by(
     world: World, stack: Stack, link: Link, seen: set[tuple[str, str]], vlan: int, crossed: tuple[Crossed, ...]
-) -> Iterator[Heard | None]:
+) -> Iterator[Heard | Beyond]:
     """Give who hears a broadcast that a link received: the bridge and its other ports, or the link and its uppers."""
     if not link.up:
         return
@@ -378,7 +385,7 @@ def heard_by(
         return
     if master is not None and master.kind not in ("bond", "vrf"):
         # What belongs to a switch that is not modelled (Open vSwitch) goes who knows where.
-        yield None
+        yield Beyond()
         return
     yield Heard(stack, link, crossed)
     yield from (Heard(*port, crossed) for port in world.uppers(stack, link) if port[1].up)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
 from netinspect.kernel.simulator.stack import Stack
@@ -16,10 +16,14 @@ _STANDING = frozenset({"macvlan", "macvtap", "ipvlan", "vlan"})
 
 
 class World:
-    """All namespaces that were read, by name."""
+    """All namespaces that were read, by name.
 
-    def __init__(self, stacks: Iterable[Stack]) -> None:
+    ``hidden`` are the addresses that others on a node have, which were not read; None where nobody knows.
+    """
+
+    def __init__(self, stacks: Iterable[Stack], hidden: Mapping[str, frozenset[tuple[int, int]]] | None = None) -> None:
         self.stacks = {stack.name: stack for stack in stacks}
+        self.hidden = hidden
         self._uppers: dict[str, dict[tuple[str, str], tuple[Port, ...]]] = {}
 
     @cached_property
@@ -53,6 +57,11 @@ class World:
                         changed |= (stack.name, link.link_netnsid) not in known
                         known.setdefault((stack.name, link.link_netnsid), found[0][0].name)
         return {place: found[0] for place, found in candidates.items() if len(found) == 1}
+
+    def may_hide(self, node: str, family: int, address: int) -> bool:
+        """Say whether a namespace of a node that was not read may have an address; of link-locals nobody knows."""
+        link_local = family == 6 and address >> 118 == 0xFE80 >> 6
+        return self.hidden is None or link_local or (family, address) in self.hidden.get(node, ())
 
     def host(self, node: str) -> Stack | None:
         """Give a node's own namespace."""
