@@ -12,7 +12,7 @@ from netinspect.kernel.simulator.forks import Maybe, Truth
 from netinspect.model.kernel import IpSet, IpSetEntry
 from netinspect.model.packet import BITS, ICMP, ICMPV6, PORTED, PROTOCOLS, Packet, number
 
-_NUMBERS: Final = {**PROTOCOLS, "icmpv6": ICMPV6}
+_NUMBERS: Final = {**PROTOCOLS, "icmpv6": ICMPV6, "ipv6-icmp": ICMPV6}
 _TYPES: Final = frozenset({
     "bitmap:ip", "bitmap:ip,mac", "bitmap:port", "hash:ip", "hash:ip,mark", "hash:ip,port", "hash:ip,port,ip",
     "hash:ip,port,net", "hash:mac", "hash:ip,mac", "hash:net", "hash:net,net", "hash:net,iface", "hash:net,port",
@@ -147,19 +147,35 @@ def _split(value: str, parts: int) -> list[str]:
 
 def _protoport(word: str) -> tuple[str, int, int]:
     protocol, _, port = word.rpartition(":")
-    if protocol in ("icmp", "icmpv6") or port in _ICMP_NAMES:
-        protocol = protocol or "icmp"
-        return "port", _NUMBERS[protocol], _ICMP_NAMES.get(port, _type_code(port))
     number_ = _NUMBERS[protocol] if protocol and not protocol.isdecimal() else int(protocol or 6)
+    if number_ in _ICMP_TYPES:
+        kind, _, code = _ICMP_TYPES[number_].get(port, port).partition("/")
+        return "port", number_, int(kind) << 8 | int(code or 0)
     return "port", number_, int(port)
 
 
-_ICMP_NAMES: Final = {"echo-request": 8 << 8, "ping": 8 << 8, "echo-reply": 0, "pong": 0}
-
-
-def _type_code(written: str) -> int:
-    kind, _, code = written.partition("/")
-    return (int(kind) << 8 | int(code or 0)) if kind.isdecimal() else -1
+# How ipset writes the types and codes of ICMP (lib/icmp.c, lib/icmpv6.c); those without a name as numbers.
+_ICMP_TYPES: Final = {
+    ICMP: {
+        "echo-reply": "0", "network-unreachable": "3/0", "host-unreachable": "3/1", "protocol-unreachable": "3/2",
+        "port-unreachable": "3/3", "fragmentation-needed": "3/4", "source-route-failed": "3/5",
+        "network-unknown": "3/6", "host-unknown": "3/7", "network-prohibited": "3/9", "host-prohibited": "3/10",
+        "TOS-network-unreachable": "3/11", "TOS-host-unreachable": "3/12", "communication-prohibited": "3/13",
+        "host-precedence-violation": "3/14", "precedence-cutoff": "3/15", "source-quench": "4",
+        "network-redirect": "5/0", "host-redirect": "5/1", "TOS-network-redirect": "5/2", "TOS-host-redirect": "5/3",
+        "echo-request": "8", "router-advertisement": "9", "router-solicitation": "10",
+        "ttl-zero-during-transit": "11/0", "ttl-zero-during-reassembly": "11/1", "ip-header-bad": "12/0",
+        "required-option-missing": "12/1", "timestamp-request": "13", "timestamp-reply": "14",
+        "address-mask-request": "17", "address-mask-reply": "18",
+    },
+    ICMPV6: {
+        "no-route": "1/0", "communication-prohibited": "1/1", "address-unreachable": "1/3", "port-unreachable": "1/4",
+        "packet-too-big": "2", "ttl-zero-during-transit": "3/0", "ttl-zero-during-reassembly": "3/1",
+        "bad-header": "4/0", "unknown-header-type": "4/1", "unknown-option": "4/2", "echo-request": "128",
+        "echo-reply": "129", "router-solicitation": "133", "router-advertisement": "134",
+        "neighbour-solicitation": "135", "neighbour-advertisement": "136", "redirect": "137",
+    },
+}  # fmt: skip
 
 
 def _of_packet(kind: str, packet: Packet, around: Around, *, source: bool) -> object:
