@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 TEST_PACKAGES := bash busybox conntrack containernetworking-plugins curl ethtool fish gcc graphviz ipset iproute2 iptables \
 	ipvsadm kmod libc6-dev nftables openssl procps runc socat tcpdump user-mode-linux zsh
 
-.PHONY: demo test lint lab lab-down test-packages lab-packages completions demo-recording bench fuzz clean
+.PHONY: demo test faults lint lab lab-down test-packages lab-packages completions demo-recording bench fuzz clean
 
 demo: $(VENV)/.runs ## show the map of a recorded cluster
 	$(BIN)/netinspect map --demo
@@ -17,6 +17,9 @@ demo: $(VENV)/.runs ## show the map of a recorded cluster
 test: $(STAMP) ## run every test that this machine can run
 	$(BIN)/python -m pytest
 	@echo "Tests that were skipped say why above. As root on Debian, \`make test-packages\` installs what they need."
+
+faults: $(STAMP) ## break a lab in many ways, and print what the trace says of each (root)
+	$(BIN)/python -m tests.faults
 
 lint: $(STAMP) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

@@ -140,4 +140,5 @@ def sentence(  # noqa: PLR0917 - all that the sentence is about
     if cause is not None:
         way_back = "its answer: " if cause.leg not in ("request", "data", "") else ""
         return f"{head} {_SAID[arrival]}: {way_back}{cause.place}: {cause.reason}"
-    return f"{head} {_SAID[arrival]}"
+    said = _SAID[arrival] if flow.question.reply else _SAID[arrival].partition(",")[0]
+    return f"{head} {said}"

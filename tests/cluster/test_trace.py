@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +24,8 @@ from tests.cluster.test_inside import processes
 from tests.conftest import Netinspect
 from tests.lab import node as lab_node
 from tests.lab.images import NETSHOOT
-from tests.lab.settings import Settings
+from tests.lab.network import NETNS
+from tests.lab.settings import Settings, gateway, is_ipv6
 
 # Connects to all addresses at once, as many times as it is told, and says what came of each.
 TRY = """
@@ -92,8 +94,8 @@ def targets(snapshot: Snapshot) -> Iterator[tuple[str, int]]:
                 yield from ((node, port.node_port) for node in nodes if port.node_port)
 
 
-def real(pid: int, aims: list[tuple[str, int]]) -> list[list[str]]:
-    command = ["nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, "-c", TRY, str(TIMES)]
+def real(namespace: str | Path, aims: list[tuple[str, int]]) -> list[list[str]]:
+    command = ["nsenter", f"--net={namespace}", sys.executable, "-c", TRY, str(TIMES)]
     done = subprocess.run(command, input=json.dumps(aims), capture_output=True, text=True, check=True)
     answers: list[list[str]] = json.loads(done.stdout)
     return answers
@@ -112,7 +114,7 @@ def test_every_pair_meets_what_the_trace_says(lab: Settings, found: Snapshot) ->
     wrong: list[Any] = []
     tracer = Tracer(found)
     for source, pid in sources(lab, found):
-        for (address, port), answers in zip(aims, real(pid, aims), strict=True):
+        for (address, port), answers in zip(aims, real(f"/proc/{pid}/ns/net", aims), strict=True):
             said = tracer.trace(Question(source, address, port=port))
             ways = {w.arrival.value for w in said.ways}
             if said.level is not Level.SIMULATED:
@@ -132,6 +134,26 @@ def test_every_pair_meets_what_the_trace_says(lab: Settings, found: Snapshot) ->
     assert not wrong, "\n".join(map(str, wrong[:20]))
     assert counts["arrives"] > counts.total() / 3
     assert counts["unknown"] + counts["unknown, and more"] <= counts.total() / 100
+
+
+def test_what_comes_from_outside_meets_what_the_trace_says(lab: Settings, found: Snapshot) -> None:
+    """The lab's switch is a client of the node ports, whose answers must find back to it."""
+    ports = {p.node_port for s in found.services for p in s.spec.ports if p.node_port and p.protocol == "TCP"}
+    nodes = [a.address for n in found.nodes for a in n.status.addresses if a.type == "InternalIP"]
+    aims = [(address, port) for address in nodes for port in (*sorted(ports), 30999)]
+    tracer = Tracer(found)
+    answers = real(NETNS / lab.switch, aims)
+    wrong = []
+    for (address, port), met in zip(aims, answers, strict=True):
+        source = next(gateway(r.nodes) for r in lab.ranges if is_ipv6(gateway(r.nodes)) == is_ipv6(address))
+        said = tracer.trace(Question(source, address, port=port))
+        ways = {w.arrival.value for w in said.ways}
+        if said.level is not Level.SIMULATED or not _limited(met) <= ways:
+            wrong.append((address, port, met, sorted(ways), said.sentence))
+    print(len(aims), "node ports from outside", len(wrong), "wrong")
+    assert not wrong, "\n".join(map(str, wrong[:20]))
+    assert any("arrives" in met for met in answers)
+    assert any("arrives" not in met for met in answers)
 
 
 def test_the_command_looks_at_the_nodes_on_the_way(lab: Settings, netinspect: Netinspect) -> None:

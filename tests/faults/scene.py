@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ from tests.lab.cluster import get
 from tests.lab.network import NETNS
 from tests.lab.settings import Settings, is_ipv6
 
+# By then a server listens.
+START = 1.0
 PROGRAMS = next(m for m in binaries.MODULE_TABLE if m.folder == "kubernetes").cached
 CLIENT = Path(__file__).with_name("client.py")
 # So many that a way taken once in three times is all but never missed.
@@ -103,6 +106,7 @@ class Scene:
             shell = named(step.shell, self.facts)
             if step.stays:
                 running.append(subprocess.Popen([*self._enter(step.place), "sh", "-ec", f"exec {shell}"]))
+                time.sleep(START)
             else:
                 self.run(step.place, shell)
         return running

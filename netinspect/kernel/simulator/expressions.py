@@ -162,7 +162,7 @@ _META_READERS: Final[dict[str, Callable[[Traversal], Read]]] = {
     "oif": lambda at: at.oif or None,
     "skuid": lambda at: _owner(at.packet.uid),
     "skgid": lambda at: _owner(at.packet.gid),
-    "length": lambda at: Maybe("it is fragmented") if "size" in at.packet.loose else at.packet.size,
+    "length": lambda at: Maybe("its length is not known") if "size" in at.packet.loose else at.packet.size,
     "priority": lambda at: at.packet.priority,
     "pkttype": _packet_type,
     "ibrname": lambda at: _bridge_of(at, at.physin or at.iif),

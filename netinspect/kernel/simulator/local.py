@@ -134,7 +134,8 @@ def _socket(walk: Walk, at: Traversal, dev: str) -> End:
     # How much a server answers is not known; little always fits.
     reflected = packet.protocol == TCP and stack.sysctl("ipv4/tcp_reflect_tos") == "1"
     back = traversal.turned(packet, size=_SHORT[packet.family], tos=packet.tos & _DSCP if reflected else 0)
-    answer = structs.replace(back, uid=owner(found), gid=_NOBODY_KNOWS)
+    loose = back.loose | {"size"} if packet.protocol == UDP else back.loose
+    answer = structs.replace(back, uid=owner(found), gid=_NOBODY_KNOWS, loose=loose)
     return End(Verdict.DELIVERED, "a socket takes it", stack.name, packet, evidence, socket=found, answer=answer)
 
 

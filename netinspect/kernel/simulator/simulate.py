@@ -141,7 +141,8 @@ def _exchange(made: Walk, start: Send) -> tuple[str, list[Leg]]:
     if arrived.verdict is not Verdict.DELIVERED or arrived.namespace != there.namespace:
         return ("unknown" if arrived.verdict is Verdict.UNKNOWN else "timeout"), legs
     owner = legs[0][1].answer or arrived.packet
-    reply = structs.replace(turned(arrived.packet), flags=ACK | PSH, uid=owner.uid, gid=owner.gid)
+    back = turned(arrived.packet)
+    reply = structs.replace(back, flags=ACK | PSH, uid=owner.uid, gid=owner.gid, loose=back.loose | {"size"})
     legs.append(
         _leg(
             made, Send(_stack(made, arrived), reply, foreign=bool(there.packet.steered) or _may_be_another(made, there))
