@@ -10,6 +10,7 @@ from netinspect.analysis.flow import Flow
 from netinspect.analysis.remedies import remedy
 from netinspect.kernel.simulator.simulate import Attempt
 from netinspect.model import walk
+from netinspect.model.packet import end as address_and_port
 from netinspect.model.packet import text
 from netinspect.model.trace import Arrival, Cause, Level, Proof, Way
 
@@ -47,6 +48,7 @@ def cause(
     place, branch = _stopped(branches, arrival_of(one))
     end = branch.end
     reason, evidence = _reason(end, branch.steps, homes)
+    reason = _astray(branches[0], end, place) or reason
     if arrival is Arrival.UNKNOWN and one.result != "unknown":
         open_ = [a for b in branches for a in b.assumptions if a.probability is None]
         reason = f"it hangs on this: {open_[0].question}" if open_ else reason
@@ -73,6 +75,21 @@ def _stopped(branches: tuple[walk.Branch, ...], arrival: Arrival) -> tuple[int, 
     return len(branches) - 1, branches[-1]
 
 
+def _astray(request: walk.Branch, end: walk.End, place: int) -> str:
+    """Say of an answer that its receiver does not know it because it comes from elsewhere than was asked."""
+    sent = request.steps[0].packet if request.steps else request.end.packet
+    back = end.packet
+    home = request.steps[0].namespace if request.steps else ""
+    unknown = place > 0 and end.namespace == home and end.verdict in (walk.Verdict.REFUSED, walk.Verdict.DROPPED)
+    if not unknown or back.is_error or (back.src, back.sport) == (sent.dst, sent.dport):
+        return ""
+    came, asked = (
+        address_and_port(back.src, back.sport, back.family),
+        address_and_port(sent.dst, sent.dport, sent.family),
+    )
+    return f"the answer comes from {came}, and {asked} was asked: on its way back nothing translated it"
+
+
 def _reason(end: walk.End, steps: tuple[walk.Step, ...], homes: dict[str, str]) -> tuple[str, walk.Pointer | None]:
     """Say why a packet ended, and the evidence; of one that left for nobody by which route it did."""
     if end.verdict is not walk.Verdict.LEFT:
@@ -81,7 +98,7 @@ def _reason(end: walk.End, steps: tuple[walk.Step, ...], homes: dict[str, str]) 
     routes = [s for s in steps if s.stage is walk.Stage.ROUTE and s.namespace == end.namespace]
     evidence = routes[-1].evidence if routes else None
     if address in homes:
-        return f"{end.reason}, though {address} is {homes[address]}'s: it has no route there", evidence
+        return f"no route here leads to {address}, which is {homes[address]}'s, and {end.reason}", evidence
     return f"{end.reason}: nobody in the cluster has {address}", evidence
 
 

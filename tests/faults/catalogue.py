@@ -18,7 +18,10 @@ _FILE = Path(__file__).with_name("faults.yaml")
 
 @dataclass(frozen=True)
 class Flow:
-    """What is sent: from a pod or node, to what a user writes; ``aim`` is the address and port that stands for it."""
+    """What is sent: from a pod or node, to what a user writes; ``aim`` is the address and port that stands for it.
+
+    A ``lookup`` is only asked for by its name.
+    """
 
     source: str
     to: str
@@ -27,6 +30,8 @@ class Flow:
     size: int = 0
     fragment: bool = False
     source_port: int = 0
+    via: str = ""
+    lookup: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.faults.catalogue import FLOWS, Fault, Flow, named
 from tests.faults.scene import Scene
-from tests.lab.settings import Settings
+from tests.lab.settings import Settings, gateway
 
 _COMPLAINTS = {"refused", "unreachable"}
 _FAILS = {"lost", "unreachable", "fails"}
@@ -46,14 +46,23 @@ def measured(results: Iterable[str]) -> str:
     return found.pop() if len(found) == 1 else "mixed"
 
 
+def _sender(scene: Scene, place: str) -> str:
+    """Give a place as a user writes it who sends from there; the lab's switch is outside of the cluster."""
+    if place == "switch":
+        return gateway(scene.lab.ranges[0].nodes)
+    if place in scene.facts:
+        return f"pod/{scene.facts[place]}"
+    return f"node/{scene.lab.node_names[place == 'n2']}"
+
+
 def traced(scene: Scene, flow: Flow) -> Any:
     """Ask the program, as a user does who may exec into the nodes' agents."""
-    source = scene.facts[flow.source] if flow.source in scene.facts else scene.lab.node_names[flow.source == "n2"]
-    source = f"pod/{source}" if "/" in source else f"node/{source}"
+    source = _sender(scene, flow.source)
     names = {**scene.facts, "n1": scene.lab.node_names[0], "n2": scene.lab.node_names[1]}
     command = [sys.executable, "-m", "netinspect", "trace", source, named(flow.to, names), "-o", "json",
                "--access", "exec", "--kubeconfig", str(scene.lab.kubeconfig), "--protocol", flow.protocol.lower(),
                "--size", str(flow.size), *(["--fragment"] if flow.fragment else []),
+               *(["--via", flow.via] if flow.via else []),
                *(["--source-port", str(flow.source_port)] if flow.source_port else [])]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not done.stdout:
@@ -65,8 +74,8 @@ def judge(lab: Settings, fault: Fault) -> Row:
     """Break, measure, trace, heal, and see that it is healed."""
     scene = Scene(lab)
     with scene.broken(fault):
-        if "svc_probe" in fault.flow.aim:
-            scene = Scene(lab)
+        # What was injected may have made what the flow is about.
+        scene = Scene(lab) if {s.place for s in fault.inject} & {"api"} else scene
         real = measured(scene.send(fault.flow, seconds=fault.seconds))
         scene.forget()
         said = traced(scene, fault.flow)

@@ -16,6 +16,7 @@ from tests.faults.catalogue import SECONDS, Fault, Flow, Step, named
 from tests.lab import binaries
 from tests.lab import node as lab_node
 from tests.lab.cluster import get
+from tests.lab.images import NETSHOOT
 from tests.lab.network import NETNS
 from tests.lab.settings import Settings, is_ipv6
 
@@ -41,7 +42,7 @@ class Scene:
     def __init__(self, lab: Settings) -> None:
         self.lab = lab
         self._namespaces: dict[str, list[str]] = {}
-        self.facts: dict[str, str] = {"echo": f"{sys.executable} {CLIENT.with_name('echo.py')}"}
+        self.facts: dict[str, str] = {"netshoot": NETSHOOT, "echo": f"{sys.executable} {CLIENT.with_name('echo.py')}"}
         for number, node in enumerate(lab.node_names[:2], 1):
             pid = lab_node.init(lab, node)
             self._namespaces[f"n{number}"] = ["nsenter", f"--target={pid}", "--mount", "--uts", "--net", "--pid", "--"]
@@ -57,7 +58,13 @@ class Scene:
 
     def _pods(self) -> None:
         pods = [p for p in get(self.lab, "pods", "-A")["items"] if "deletionTimestamp" not in p["metadata"]]
-        names = {"web": ("web1", "web2"), "cart": ("", "cart"), "db": ("", "db"), "syslog": ("", "syslog")}
+        names = {
+            "web": ("web1", "web2"),
+            "cart": ("", "cart"),
+            "db": ("", "db"),
+            "syslog": ("", "syslog"),
+            "odd": ("odd", "odd"),
+        }
         for pod in sorted(pods, key=lambda p: p["metadata"]["name"]):
             app = pod["metadata"].get("labels", {}).get("app", "")
             place = self.lab.node_names.index(pod["spec"].get("nodeName") or self.lab.node_names[0])
@@ -151,6 +158,12 @@ class Scene:
                     # It may have come back by another line.
                     self.run(place, f"{command} || :")
 
+    def _resolves(self, pod: str, name: str) -> bool:
+        namespace, _, short = pod.partition("/")
+        command = [str(PROGRAMS / "kubectl"), "-n", namespace, "exec", short, "--", "getent", "hosts", name]
+        done = subprocess.run(command, capture_output=True, check=False, env=self._environment())
+        return done.returncode == 0
+
     def forget(self) -> None:
         """Let the kernels forget what errors have told them of the ways: it is not in what is read."""
         for place in self._namespaces:
@@ -159,6 +172,8 @@ class Scene:
     def send(self, flow: Flow, *, times: int = TIMES, seconds: float = SECONDS) -> list[str]:
         """Give what real connections or packets meet, each try for itself."""
         address, port = named(flow.aim, self.facts).split()
+        if flow.lookup:
+            return ["arrives" if self._resolves(self.facts[flow.source], address) else "unresolved"]
         aim = [flow.protocol, address, int(port), flow.source_port, flow.size, flow.fragment]
         times = 1 if flow.source_port else times
         command = [*self._enter(flow.source), sys.executable, str(CLIENT), str(times), str(seconds)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from functools import cached_property
 from typing import Final
 
@@ -78,9 +78,14 @@ class Fib:
     """The rules and tables of one namespace."""
 
     def __init__(
-        self, rules: Sequence[PolicyRule], routes: Sequence[Route], nexthops: Sequence[NextHopObject] = ()
+        self,
+        rules: Sequence[PolicyRule],
+        routes: Sequence[Route],
+        nexthops: Sequence[NextHopObject] = (),
+        silent: Set[tuple[str, int]] = frozenset(),
     ) -> None:
         self._rules = rules
+        self._silent = silent
         self._routes = routes
         self._objects = {n.id: n for n in nexthops}
 
@@ -208,13 +213,25 @@ class Fib:
         return Found("none")
 
     def _in_table(self, flow: Flow, table: str, rule: PolicyRule) -> Found | None:
-        """Look into one table; None where it has no route, or says throw, or the rule suppresses what it has."""
+        """Look into one table; None where it has no route, or says throw, or the rule suppresses what it has.
+
+        IPv6 first looks for a way over routers that answer (RT6_LOOKUP_F_REACHABLE).
+        """
+        if flow.family == 6 and self._silent:
+            found = self._within(flow, table, rule, self._silent)
+            if found is not None:
+                return found
+        return self._within(flow, table, rule)
+
+    def _within(
+        self, flow: Flow, table: str, rule: PolicyRule, silent: Set[tuple[str, int]] = frozenset()
+    ) -> Found | None:
         for bits, prefixes in self.tables.get((flow.family, table), {}).items():
             shift = BITS[flow.family] - bits
             entries = prefixes.get(flow.dst >> shift << shift)
             if not entries:
                 continue
-            chosen = _first4(entries, flow) if flow.family == 4 else _first6(entries, flow)
+            chosen = _first4(entries, flow) if flow.family == 4 else _first6(entries, flow, silent)
             if chosen is None:
                 continue
             entry, ways = chosen
@@ -254,7 +271,7 @@ def _first4(entries: Sequence[Entry], flow: Flow) -> tuple[Entry, tuple[Way, ...
     return None
 
 
-def _first6(entries: Sequence[Entry], flow: Flow) -> tuple[Entry, tuple[Way, ...]] | None:
+def _first6(entries: Sequence[Entry], flow: Flow, silent: Set[tuple[str, int]]) -> tuple[Entry, tuple[Way, ...]] | None:
     """Give the best route (find_rr_leaf): of the lowest metric that serves, the one that routers prefer."""
     fit = [e for e in entries if e.source is None or _within(flow.src, e.source, 6)]
     for metric in sorted({e.route.metric for e in fit}):
@@ -263,7 +280,9 @@ def _first6(entries: Sequence[Entry], flow: Flow) -> tuple[Entry, tuple[Way, ...
             if entry.route.metric == metric:
                 if entry.route.type in _REFUSALS or entry.route.type == "throw" or _without_object(entry):
                     serving.append((entry, ()))
-                elif ways := tuple(w for w in entry.ways if not flow.oif or w.dev == flow.oif):
+                elif ways := tuple(
+                    w for w in entry.ways if (not flow.oif or w.dev == flow.oif) and (w.dev, w.gateway) not in silent
+                ):
                     serving.append((entry, ways))
         if serving:
             return max(serving, key=lambda s: _ROUTER_PREFERENCE.get(s[0].route.pref, 0))

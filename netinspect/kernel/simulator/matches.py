@@ -408,7 +408,7 @@ def _range(which: str) -> Callable[[Any, Traversal], Truth]:
 
 def _length(value: Span, at: Traversal) -> Truth:
     if "size" in at.packet.loose:
-        return Maybe("it is fragmented")
+        return Maybe("its length is not known")
     return value.first <= at.packet.size <= min(value.last, 65535)
 
 

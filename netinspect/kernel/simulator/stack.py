@@ -69,7 +69,18 @@ class Stack:
     @cached_property
     def fib(self) -> Fib:
         """Give the routing tables and the rules that choose among them."""
-        return Fib(self.namespace.rules, self.namespace.routes, self.namespace.nexthops)
+        return Fib(self.namespace.rules, self.namespace.routes, self.namespace.nexthops, self._silent)
+
+    @property
+    def _silent(self) -> frozenset[tuple[str, int]]:
+        """Give the IPv6 neighbours that did not answer, over which a host that does not forward sends nothing.
+
+        Source: rt6_check_neigh in net/ipv6/route.c; RFC 4191, section 3.2.
+        """
+        if self.sysctl("ipv6/conf/all/forwarding") != "0":
+            return frozenset()
+        near = self.neighbours.items()
+        return frozenset((dev, address) for (dev, family, address), n in near if family == 6 and "FAILED" in n.state)
 
     @cached_property
     def hooks(self) -> Hooks:
