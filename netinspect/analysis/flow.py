@@ -240,6 +240,18 @@ def _has_host_port(pod: wire.Pod, flow: Flow) -> bool:
     return any((p.host_port, p.protocol) == asked for c in pod.spec.containers for p in c.ports)
 
 
+def places(snapshot: Snapshot, homes: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Say as ``nodes`` does where namespaces are, which are named as ``node/N1`` and ``pod/NS/NAME``."""
+    wanted: dict[str, tuple[str, ...]] = {}
+    pods = {f"pod/{full_name(p.metadata)}": p for p in snapshot.pods}
+    for home in homes:
+        pod = pods.get(home)
+        node = home.removeprefix("node/") if pod is None else pod.spec.node_name
+        mine = () if pod is None else (pod.metadata.uid,)
+        wanted[node] = (*wanted.get(node, ()), *mine)
+    return wanted
+
+
 def _receivers(snapshot: Snapshot, flow: Flow) -> Iterator[Backend]:
     for service, port in services(snapshot, flow):
         found = backends(snapshot, service, port)

@@ -84,6 +84,17 @@ class Tracer:
             gaps=snapshot.gaps,
         )
 
+    def unread(self, question: Question) -> tuple[str, ...]:
+        """Name what was not read and packets of a flow go to, as ``node/N1`` and ``pod/NS/NAME``."""
+        try:
+            flow = find(self._snapshot, question, self._inside)
+        except dns.Unresolved:
+            return ()
+        ends = (b.end for one in self._attempts(flow) for b in one.branches)
+        gone = (text(e.packet.dst, e.packet.family) for e in ends if e.verdict is walk.Verdict.LEFT)
+        homes = (self._homes.get(address, "") for address in gone)
+        return tuple(dict.fromkeys(home for home in homes if home and home not in self._world.stacks))
+
     def _unresolved(self, question: Question, error: dns.Unresolved) -> Trace:
         """Give what becomes of a flow to a name that the sender cannot look up: nothing is sent."""
         source = find(self._snapshot, replace(question, destination="external", port=1, via=None)).source

@@ -64,6 +64,10 @@ class Flow:
     ] = False
 
 
+def _wishes(way: dict[str, tuple[str, ...]]) -> list[inside.Wish]:
+    return [inside.Wish(node, pods) for node, pods in way.items()]
+
+
 def trace(
     source_: Annotated[
         str,
@@ -107,7 +111,7 @@ def trace(
       netinspect trace svc/web
     """  # noqa: D301 - \b is Click's mark for text that is not to be wrapped
     from netinspect.analysis import service_trace
-    from netinspect.analysis.flow import Question, crossed
+    from netinspect.analysis.flow import Question, crossed, places
     from netinspect.analysis.flow import Via as Asked
     from netinspect.analysis.trace import NEEDS, Tracer
     from netinspect.output import BY_NAME
@@ -133,9 +137,17 @@ def trace(
     if inspection.dry_run:
         inside.print_plan(inspection, list(way))
         raise typer.Exit
-    if inspection.access not in {None, AccessLevel.NONE}:
-        wishes = [inside.Wish(node, pods) for node, pods in way.items()]
-        snapshot, _ = inside.with_kernels(snapshot, target, inspection, wishes)
-    found = Tracer(snapshot).trace(question) if destination else service_trace.explain(snapshot, source_, where)
+    seen = snapshot
+    looking = inspection.access not in {None, AccessLevel.NONE}
+    if looking:
+        seen, _ = inside.with_kernels(snapshot, target, inspection, _wishes(way))
+    tracer = Tracer(seen) if destination else None
+    if tracer is not None and looking and (strays := tracer.unread(question)):
+        # It goes where the API's objects did not say: stale rules, another pod's address.
+        more = places(snapshot, strays)
+        way = {node: (*way.get(node, ()), *more.get(node, ())) for node in (*way, *more)}
+        seen, _ = inside.with_kernels(snapshot, target, inspection, _wishes(way))
+        tracer = Tracer(seen)
+    found = tracer.trace(question) if tracer is not None else service_trace.explain(seen, source_, where)
     console.write(BY_NAME[output.output.value].render(found, console.style(no_color=output.no_color)))
     raise typer.Exit(found.outcome.value)

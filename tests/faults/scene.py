@@ -160,7 +160,7 @@ class Scene:
 
     def _resolves(self, pod: str, name: str) -> bool:
         namespace, _, short = pod.partition("/")
-        command = [str(PROGRAMS / "kubectl"), "-n", namespace, "exec", short, "--", "getent", "hosts", name]
+        command = [str(PROGRAMS / "kubectl"), "-n", namespace, "exec", short, "--", "nslookup", name]
         done = subprocess.run(command, capture_output=True, check=False, env=self._environment())
         return done.returncode == 0
 
