@@ -31,9 +31,10 @@ def link(index: int, name: str, *addresses: str, kind: str = "", up: bool = True
 def host(*, eth0: str = "", port: dict[str, Any] | None = None, neighbours: Any = ()) -> Stack:
     """A bridge with the ports of two pods, the second of which nobody has read, and a wire."""
     veth: dict[str, Any] = {"kind": "veth", "link_index": 2}
+    wire: dict[str, Any] = {"kind": eth0, "link_index": 9, "link_netnsid": 9} if eth0 else {}
     links = [
         {"ifindex": 1, "ifname": "lo", "link_type": "loopback", "flags": ["UP", "LOWER_UP"], "mtu": 65536},
-        link(2, "eth0", "192.0.2.1", **({"kind": eth0, "link_index": 9, "link_netnsid": 9} if eth0 else {})),
+        link(2, "eth0", "192.0.2.1", **wire),
         link(3, "cni0", "10.244.0.1", kind="bridge"),
         link(4, "veth4", **{**veth, "link_netnsid": 0, "master": "cni0", "port": _PORT, **(port or {})}),
         link(5, "veth5", **veth, link_netnsid=1, master="cni0", port=_PORT),

@@ -61,8 +61,8 @@ def send(walk: Walk, state: Send) -> State | End:
             if not found.ways:
                 return _no_way_from_here(stack, packet, found, evidence)
             way = _local(found) or choose(walk, found.ways, stack, evidence, packet)
-    said = f"{text(packet.src, packet.family)} → {text(packet.dst, packet.family)} dev {way.dev}"
-    walk.step(stack, Stage.ROUTE, said, packet, evidence)
+    ends = f"{text(packet.src, packet.family)} → {text(packet.dst, packet.family)}"
+    walk.step(stack, Stage.ROUTE, f"{ends} dev {way.dev} mtu {mtu_of(stack, found, way)}", packet, evidence)
     return _may_not_leave(state, packet, found, way) or _output(walk, stack, packet, found, way)
 
 

@@ -129,7 +129,8 @@ def route(walk: Walk, state: Route) -> State | End:
     if found.kind != "unicast":
         return no_way(stack, packet, found, evidence)
     way = choose(walk, found.ways, stack, evidence, packet)
-    walk.step(stack, Stage.ROUTE, f"{text(packet.dst, 4)} {_said(way)}", packet, evidence)
+    said = f"{text(packet.dst, 4)} {_said(way)} mtu {mtu_of(stack, found, way)}"
+    walk.step(stack, Stage.ROUTE, said, packet, evidence)
     return _source_check(walk, state, way.dev) or Forward(stack, packet, state.dev, found, way, state.physin)
 
 
@@ -215,7 +216,8 @@ def _route6(walk: Walk, state: Route) -> State | End:
         said = stack.pointer("sysctl", 0, "net.ipv6.conf.all.forwarding")
         return End(Verdict.DROPPED, "forwarding of IPv6 is off", stack.name, packet, said)
     way = choose(walk, found.ways, stack, evidence, packet)
-    walk.step(stack, Stage.ROUTE, f"{text(packet.dst, 6)} {_said(way)}", packet, evidence)
+    shown = f"{text(packet.dst, 6)} {_said(way)} mtu {mtu_of(stack, found, way)}"
+    walk.step(stack, Stage.ROUTE, shown, packet, evidence)
     return Forward(stack, packet, dev, found, way, state.physin)
 
 
