@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from ipaddress import ip_network
 
 from netinspect.analysis.inside import Inside
 from netinspect.analysis.pods import addresses, full_name
@@ -18,13 +18,29 @@ def world(snapshot: Snapshot, inside: Inside) -> World:
     return World(_stacks(inside), None if snapshot.gap("pods") else _hidden(snapshot, inside))
 
 
-def _hidden(snapshot: Snapshot, inside: Inside) -> dict[str, frozenset[tuple[int, int]]]:
-    """Give the addresses of the pods on each node whose namespaces were not read."""
-    found: dict[str, set[tuple[int, int]]] = defaultdict(set)
-    for pod in snapshot.pods:
-        if not pod.spec.host_network and full_name(pod.metadata) not in inside.places:
-            found[pod.spec.node_name].update(map(number, addresses(pod)))
-    return {node: frozenset(known) for node, known in found.items()}
+def _hidden(snapshot: Snapshot, inside: Inside) -> Callable[[str, int, int], bool]:
+    """Tell of the namespaces that were not read whose addresses they may have.
+
+    The API says which addresses of a node's own range are taken, and whose those of other pods are. Of all others it
+    says nothing: a second network's, a container's that is no pod's.
+    """
+    pods = [p for p in snapshot.pods if not p.spec.host_network]
+    known = {number(a): p.spec.node_name for p in pods for a in addresses(p)}
+    read = {number(a) for p in pods if full_name(p.metadata) in inside.places for a in addresses(p)}
+    ranges = {
+        n.metadata.name: tuple(map(ip_network, n.spec.pod_cidrs or ((n.spec.pod_cidr,) if n.spec.pod_cidr else ())))
+        for n in snapshot.nodes
+    }
+
+    def may_have(node: str, family: int, address: int) -> bool:
+        if (family, address) in known:
+            return known[family, address] == node and (family, address) not in read
+        return not any(
+            r.version == family and int(r.network_address) <= address <= int(r.broadcast_address)
+            for r in ranges.get(node, ())
+        )
+
+    return may_have
 
 
 def _stacks(inside: Inside) -> Iterator[Stack]:

@@ -61,7 +61,8 @@ def ends(world: World, address: str) -> End:
 
 def worlds(first: Stack, second: Stack, *hidden: str) -> World:
     near = Stack(first.name, first.namespace, "n1", host=True)
-    return World([near, second], {"n1": frozenset(map(number, hidden))})
+    known = frozenset(map(number, hidden))
+    return World([near, second], lambda _node, family, address: (family, address) in known)
 
 
 def test_the_pod_that_was_read_takes_what_is_its() -> None:
@@ -79,11 +80,24 @@ def test_nobody_answers_for_what_no_pod_has() -> None:
     assert (end.verdict, end.reason) == (Verdict.UNREACHABLE, "nobody answers for 10.244.0.9 on cni0")
 
 
-def test_a_neighbour_that_did_not_answer_on_the_wire_is_nobody() -> None:
+def test_a_neighbour_on_the_wire_that_did_not_answer_may_answer_now() -> None:
     assert ends(worlds(host(), pod()), "192.0.2.9").verdict is Verdict.LEFT
-    failed = {"dst": "192.0.2.9", "dev": "eth0", "state": ["FAILED"]}
-    end = ends(worlds(host(neighbours=[failed]), pod()), "192.0.2.9")
-    assert (end.verdict, end.evidence.text if end.evidence else "") == (Verdict.UNREACHABLE, "192.0.2.9 FAILED")
+    asked = {"dst": "192.0.2.9", "dev": "eth0", "state": ["INCOMPLETE"]}
+    end = ends(worlds(host(neighbours=[asked]), pod()), "192.0.2.9")
+    assert (end.verdict, end.evidence.text if end.evidence else "") == (Verdict.UNREACHABLE, "192.0.2.9 INCOMPLETE")
+    failed = worlds(host(neighbours=[{**asked, "state": ["FAILED"]}]), pod())
+    packet = Packet(family=4, src=0, dst=number("192.0.2.9")[1], protocol=TCP, sport=40000, dport=80, flags=SYN)
+    found = walk(failed, Send(failed.stacks["n1"], packet))
+    assert {(b.end.verdict, b.probability) for b in found} == {(Verdict.UNREACHABLE, None), (Verdict.LEFT, None)}
+
+
+def test_what_a_bond_reaches_its_members_reach() -> None:
+    links = json.loads(host().namespace.evidence.sections["links"].text)
+    links[1] = {**links[1], "addr_info": [], "master": "bond0"}
+    links.append(link(8, "bond0", "192.0.2.1", kind="bond"))
+    routes = "192.0.2.0/24 dev bond0\n"
+    made = node(sections({"links": json.dumps(links), "routes4": routes, "neighbours": "[]"}))
+    assert ends(worlds(made, pod()), "192.0.2.9").verdict is Verdict.LEFT
 
 
 @pytest.mark.parametrize(

@@ -186,8 +186,8 @@ def _absent(walk: Walk, stack: Stack, bridge: Link, packet: Packet) -> neighbour
     """Say why the link of this node that a frame is for is behind no port."""
     if packet.dmac in walk.mistaken:
         return neighbour.Nobody(*walk.mistaken[packet.dmac])
-    for holder in walk.world.holders(packet.family, packet.dst):
-        if holder[0].node == stack.node and holder[1].address.lower() == packet.dmac:
+    for holder in neighbour.near(walk.world, stack, packet.family, packet.dst):
+        if holder[1].address.lower() == packet.dmac:
             return neighbour.cut_off(walk.world, stack, bridge.ifname, holder)
     return None
 

@@ -339,10 +339,17 @@ def _connmark(options: tuple[Option, ...], at: Traversal) -> Truth:
 
 
 def _has_socket(at: Traversal) -> Truth:
-    """Ask whether a socket sends a packet: the kernel sends ICMP, and resets of IPv4, by sockets that nobody owns."""
+    """Ask whether a socket sends a packet: the kernel sends ICMP, and resets of IPv4, by sockets that nobody owns.
+
+    The packet of a tunnel keeps the socket of the one that it carries (iptunnel_xmit).
+    """
     packet = at.packet
     if packet.uid is not None or at.hook not in (OUTPUT, POSTROUTING):
         return packet.uid is not None
+    while packet.inner is not None and not packet.is_error and not at.iif:
+        packet = packet.inner
+        if at.stack.fib.address_type(packet.family, packet.src) != "local":
+            return False
     if packet.protocol in (ICMP, ICMPV6):
         return not at.iif
     if packet.protocol == TCP and packet.family == 4 and packet.flags & RST and not at.iif:

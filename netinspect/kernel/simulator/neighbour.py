@@ -32,6 +32,8 @@ from netinspect.model.kernel import (
 from netinspect.model.packet import ARP, BROADCAST_MAC, ICMPV6, Packet, number, text
 from netinspect.model.walk import Pointer, Stage
 
+# Hardware, a pair, and what swallows all.
+_PLAIN = frozenset({"", "veth", "dummy"})
 _UNKNOWN = frozenset({"FAILED", "INCOMPLETE", "NONE"})
 _NOBODY = "00:00:00:00:00:00"
 _SOLICITED_NODE = 0xFF02_0000_0000_0000_0000_0001_FF00_0000
@@ -63,7 +65,7 @@ def _nobody(walk: Walk, stack: Stack, dev: str, family: int, address: int) -> No
     said = f"nobody answers for {text(address, family)} on {dev}"
     known = stack.neighbours.get((dev, family, address))
     line, shown = (known.line, f"{known.dst} {' '.join(known.state)}") if known is not None else (0, "")
-    holder = next((p for p in walk.world.holders(family, address) if p[0].node == stack.node), None)
+    holder = next(iter(near(walk.world, stack, family, address)), None)
     absent = cut_off(walk.world, stack, dev, holder) if holder is not None else None
     if absent is not None:
         return Nobody(f"{said}: {absent.reason}", absent.evidence)
@@ -111,9 +113,9 @@ def _resolve(walk: Walk, stack: Stack, dev: str, family: int, address: int, pack
 
 def _note_if_mistaken(walk: Walk, stack: Stack, family: int, address: int, known: Neighbour, evidence: Pointer) -> None:
     """Note that an entry names another hardware address than the one of this node that has the address."""
-    near = [(other, link) for other, link in walk.world.holders(family, address) if other.node == stack.node]
-    if near and all(link.address.lower() != known.lladdr.lower() for _, link in near):
-        other, link = near[0]
+    having = near(walk.world, stack, family, address)
+    if having and all(link.address.lower() != known.lladdr.lower() for _, link in having):
+        other, link = having[0]
         said = (
             f"{known.dst} is {known.lladdr} by this entry, and {link.ifname} of {other.name} has it at {link.address}"
         )
@@ -164,11 +166,35 @@ def _ask(walk: Walk, stack: Stack, dev: str, family: int, address: int, packet: 
 
 
 def _is_missed(walk: Walk, stack: Stack, dev: str, family: int, address: int) -> bool:
-    """Say whether nobody beyond what was read will answer: one of this node has the address, or nobody did of late."""
-    known = stack.neighbours.get((dev, family, address))
-    if known is not None and {"FAILED", "INCOMPLETE"} & set(known.state):
+    """Say whether nobody beyond what was read will answer: one of this node has the address, or nobody does now.
+
+    Who answers does so at once: where a request was in flight when the entry was read, it went unheard. An entry that
+    failed may be old, and the next packet asks anew.
+    """
+    if near(walk.world, stack, family, address):
         return True
-    return any(other.node == stack.node for other, _ in walk.world.holders(family, address))
+    known = stack.neighbours.get((dev, family, address))
+    states = set(known.state) if known is not None else set()
+    if known is None or not {"FAILED", "INCOMPLETE"} & states:
+        return False
+    ways = (Way("nobody answers"), Way("somebody answers now"))
+    asked = f"does {known.dst} on {dev} of {stack.name} answer, which did not of late"
+    evidence = stack.pointer("neighbours", known.line, f"{known.dst} {' '.join(known.state)}")
+    once = ("missed", stack.name, dev, family, address)
+    return "INCOMPLETE" in states or walk.forks.take(asked, ways, evidence, once=once) == 0
+
+
+def near(world: World, stack: Stack, family: int, address: int) -> tuple[Port, ...]:
+    """Give the links that have an address and are joined to this node's own namespace: its own, and its pods'."""
+
+    def joined(port: Port) -> bool:
+        other, link = port
+        if other.node != stack.node:
+            return False
+        peer = world.peer(other, link)
+        return other.host or (peer is not None and peer[0].host)
+
+    return tuple(port for port in world.holders(family, address) if joined(port))
 
 
 def _asked(walk: Walk, stack: Stack, link: Link, heard: Heard, question: Question) -> bool:
@@ -302,11 +328,24 @@ def hears(
     elif isinstance(link.data, GeneveData) or link.kind == "gretap":
         yield from _behind_tunnel(world, link, seen, crossed)
     else:
-        for end in _far_ends(world, stack, link):
-            if isinstance(end, Beyond):
-                yield end
-            else:
-                yield from heard_by(world, *end, seen, vlan, crossed)
+        yield from _over_device(world, stack, link, seen, vlan, crossed)
+
+
+def _over_device(
+    world: World, stack: Stack, link: Link, seen: set[tuple[str, str]], vlan: int, crossed: tuple[Crossed, ...]
+) -> Iterator[Heard | Beyond]:
+    """Give who hears what goes straight out of a device, or of the members of a bond."""
+    if link.kind == "bond":
+        for member in stack.namespace.links:
+            if member.master == link.ifname:
+                yield from hears(world, stack, member, seen, vlan, crossed)
+    elif link.kind not in _PLAIN:
+        yield Beyond()
+    for end in _far_ends(world, stack, link):
+        if isinstance(end, Beyond):
+            yield end
+        else:
+            yield from heard_by(world, *end, seen, vlan, crossed)
 
 
 def _far_ends(world: World, stack: Stack, link: Link) -> Iterator[Port | Beyond]:

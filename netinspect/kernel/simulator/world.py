@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 
 from netinspect.kernel.simulator.stack import Stack
@@ -18,10 +18,10 @@ _STANDING = frozenset({"macvlan", "macvtap", "ipvlan", "vlan"})
 class World:
     """All namespaces that were read, by name.
 
-    ``hidden`` are the addresses that others on a node have, which were not read; None where nobody knows.
+    ``hidden`` says whether a namespace of a node that was not read may have an address, by its family and number.
     """
 
-    def __init__(self, stacks: Iterable[Stack], hidden: Mapping[str, frozenset[tuple[int, int]]] | None = None) -> None:
+    def __init__(self, stacks: Iterable[Stack], hidden: Callable[[str, int, int], bool] | None = None) -> None:
         self.stacks = {stack.name: stack for stack in stacks}
         self.hidden = hidden
         self._uppers: dict[str, dict[tuple[str, str], tuple[Port, ...]]] = {}
@@ -61,7 +61,7 @@ class World:
     def may_hide(self, node: str, family: int, address: int) -> bool:
         """Say whether a namespace of a node that was not read may have an address; of link-locals nobody knows."""
         link_local = family == 6 and address >> 118 == 0xFE80 >> 6
-        return self.hidden is None or link_local or (family, address) in self.hidden.get(node, ())
+        return self.hidden is None or link_local or self.hidden(node, family, address)
 
     def host(self, node: str) -> Stack | None:
         """Give a node's own namespace."""
