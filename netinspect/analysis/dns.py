@@ -42,26 +42,35 @@ def of_namespace(namespace: str) -> Resolver:
 
 
 def of_pod(pod: wire.Pod) -> Resolver:
-    """Give the resolver that the kubelet writes for a pod, by its policy (pkg/kubelet/network/dns/dns.go)."""
+    """Give the resolver that the kubelet writes for a pod, by its policy (pkg/kubelet/network/dns/dns.go).
+
+    ``UsageError`` where the pod writes it itself.
+    """
     policy = pod.spec.dns_policy or "ClusterFirst"
-    if policy in ("Default", "None") or (policy == "ClusterFirst" and pod.spec.host_network):
+    if policy == "None":
+        name = f"{pod.metadata.namespace}/{pod.metadata.name}"
+        hint = "--access exec or pod reads it; or give the address"
+        raise UsageError(f"pod {name} has a resolv.conf of its own (dnsPolicy None)", hint=hint)
+    if policy == "Default" or (policy == "ClusterFirst" and pod.spec.host_network):
         return Resolver((), 1, "")
     return of_namespace(pod.metadata.namespace)
 
 
-def parse(text: str) -> Resolver:
-    """Read a pod's resolv.conf."""
+def parse(text: str, clusters: frozenset[str] = frozenset()) -> Resolver:
+    """Read a pod's resolv.conf; ``clusters`` are the addresses of Services, the cluster's name servers among them."""
     search: tuple[str, ...] = ()
-    ndots = 1
+    ndots, asks_cluster = 1, False
     for line in text.splitlines():
         keyword, *words = line.split() or [""]
-        if keyword in ("search", "domain"):
+        if keyword == "nameserver":
+            asks_cluster = asks_cluster or bool(clusters & set(words))
+        elif keyword in ("search", "domain"):
             search = tuple(w.rstrip(".") for w in words)
         elif keyword == "options":
             told = [w.partition(":")[2] for w in words if w.startswith("ndots:")]
             ndots = int(told[-1]) if told and told[-1].isdecimal() else ndots
     domain = next((s.removeprefix("svc.") for s in search if s.startswith("svc.")), "")
-    return Resolver(search, ndots, domain)
+    return Resolver(search, ndots, domain or (DOMAIN if asks_cluster else ""))
 
 
 def service_of(snapshot: Snapshot, full: str, domain: str) -> tuple[wire.Service, str] | None:

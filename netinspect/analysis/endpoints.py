@@ -22,15 +22,25 @@ class Backend:
     port: int = 0
 
 
-def backends(snapshot: Snapshot, service: wire.Service, port: wire.ServicePort) -> tuple[Backend, ...]:
-    """Give the endpoints of a Service's port, as its EndpointSlices have them."""
+def backends(
+    snapshot: Snapshot, service: wire.Service, port: wire.ServicePort | None, family: int = 0
+) -> tuple[Backend, ...]:
+    """Give the endpoints of a Service's port, or of all of them, as its EndpointSlices have them.
+
+    ``family`` is 4 or 6 where only those of one are asked for.
+    """
+    wanted = {4: ("IPv4",), 6: ("IPv6",)}.get(family, ("IPv4", "IPv6", "FQDN", ""))
 
     def found() -> Iterator[Backend]:
         for piece in snapshot.endpoint_slices:
             meta = piece.metadata
             if (meta.namespace, meta.labels.get(SERVICE_NAME)) != (service.metadata.namespace, service.metadata.name):
                 continue
-            answers = [p.port for p in piece.ports or () if (p.name, p.protocol) == (port.name, port.protocol)]
+            if piece.address_type not in wanted:
+                continue
+            named = None if port is None else (port.name, port.protocol)
+            answers = [p.port for p in piece.ports or () if named in (None, (p.name, p.protocol))]
+            answers = answers or ([0] if port is None else [])
             for endpoint in piece.endpoints or ():
                 pod = pod_behind(endpoint, meta.namespace)
                 ready, serving = readiness_of(endpoint.conditions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TypeVar
@@ -65,7 +65,7 @@ _SERVICES = ("svc", "service", "services")
 _NODES = ("node", "nodes", "no")
 
 
-def resolve(snapshot: Snapshot, written: str, namespace: str, asker: dns.Resolver | None = None) -> End:
+def resolve(snapshot: Snapshot, written: str, namespace: str, asker: Callable[[], dns.Resolver] | None = None) -> End:
     """Find what was written; ``UsageError`` where there is no such thing.
 
     ``namespace`` is where pods and Services are that were named without one; empty means any. ``asker`` looks names
@@ -74,8 +74,8 @@ def resolve(snapshot: Snapshot, written: str, namespace: str, asker: dns.Resolve
     text, port = split_port(written)
     if text == "external":
         return End(written, Kind.EXTERNAL, addresses=OUTSIDE, port=port)
-    if parse_address(text) is not None:
-        return _address(snapshot, written, text, port)
+    if (address := parse_address(text)) is not None:
+        return _address(snapshot, written, str(address), port)
     kind, slash, rest = text.partition("/")
     kind = kind.lower()
     if slash and kind in _NODES:
@@ -87,7 +87,7 @@ def resolve(snapshot: Snapshot, written: str, namespace: str, asker: dns.Resolve
     elif slash and kind in _PODS:
         found = _pod(snapshot, written, rest, namespace)
     elif "." in text and not slash and not _matching(snapshot.pods, text, namespace):
-        found = _name(snapshot, written, text, asker or dns.of_namespace(namespace or "default"))
+        found = _name(snapshot, written, text, asker() if asker else dns.of_namespace(namespace or "default"))
     else:
         found = _pod(snapshot, written, text, namespace)
     return replace(found, port=port or found.port)
@@ -215,10 +215,10 @@ def _address(snapshot: Snapshot, written: str, address: str, port: int) -> End:
 def _name(snapshot: Snapshot, written: str, name: str, asker: dns.Resolver) -> End:
     """Give what a name leads to: a Service, or of a headless one the pod with that host name."""
     found = dns.look_up(snapshot, asker, name) if asker.domain else None
-    if not asker.domain:
+    if not asker.domain and dns.look_up(snapshot, dns.of_namespace("default"), name) is not None:
         hint = "its dnsPolicy should be ClusterFirst, or ClusterFirstWithHostNet of a pod on the host network"
-        raise dns.Unresolved(f"{name} is not looked up in the cluster's DNS: the sender's resolver has no search "
-                             "domain of it", hint=hint)  # fmt: skip
+        said = f"{name} is not looked up in the cluster's DNS, which the sender's resolver does not ask"
+        raise dns.Unresolved(said, hint=hint)
     if found is None:
         hint = "give its address: other servers would be asked, which netinspect does not do"
         raise UsageError(f"{name} is no name of this cluster's DNS", hint=hint)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_network
 
 from netinspect.analysis.endpoints import Backend, backends, usable
 from netinspect.analysis.ends import Kind
 from netinspect.analysis.flow import Flow, services
 from netinspect.analysis.pods import full_name
+from netinspect.analysis.ranges import parse_address
 from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot
 from netinspect.model.trace import Arrival
@@ -42,7 +44,7 @@ def expect(snapshot: Snapshot, flow: Flow) -> Expected:
         if end.pod is not None and end.pod.status.phase != "Running":
             return Expected(Arrival.LOST, f"pod {end.name} is {end.pod.status.phase or 'not running'}")
     found: tuple[Backend, ...] = ()
-    if destination.kind is Kind.SERVICE or any(services(snapshot, flow)):
+    if (destination.kind is Kind.SERVICE and not _is_headless(destination.service)) or any(services(snapshot, flow)):
         led = _through(snapshot, flow)
         if isinstance(led, Expected):
             return led
@@ -57,6 +59,8 @@ def expect(snapshot: Snapshot, flow: Flow) -> Expected:
         arrival, reason = Arrival.UNKNOWN, f"{', '.join(policies)} decides, and policies are not evaluated yet"
     elif snapshot.gap("network_policies"):
         arrival, reason = Arrival.UNKNOWN, "NetworkPolicies could not be read"
+    elif flow.goes_out and (unseen := [k for k in ("pods", "services", "nodes") if snapshot.gap(k)]):
+        arrival, reason = Arrival.UNKNOWN, f"whose address it is cannot be told: {', '.join(unseen)} could not be read"
     elif flow.goes_out:
         arrival, reason = Arrival.LEAVES, "the address is of nobody in the cluster"
     return Expected(arrival, reason, found)
@@ -74,9 +78,13 @@ def _through(snapshot: Snapshot, flow: Flow) -> tuple[Backend, ...] | Expected:
     name = full_name(service.metadata)
     if not snapshot.whole("endpoint_slices", service.metadata.namespace):
         return Expected(Arrival.UNKNOWN, "EndpointSlices could not be read")
-    found = backends(snapshot, service, port)
+    found = backends(snapshot, service, port, flow.family)
     if not usable(found):
         return Expected(Arrival.REFUSED, f"svc/{name} has no endpoint that is ready")
+    if flow.comes_in and _leaves_out(service, flow):
+        return Expected(
+            Arrival.LOST, f"svc/{name} takes no traffic from {flow.source_address} (loadBalancerSourceRanges)"
+        )
     node = _kept_on(service, flow)
     near = usable(tuple(b for b in found if b.node == node)) if node else usable(found)
     return near or Expected(Arrival.LOST, f"svc/{name} keeps traffic on {node}, which has no endpoint that is ready")
@@ -87,14 +95,30 @@ def _kept_on(service: wire.Service, flow: Flow) -> str:
 
     What comes from a node itself, or from its pods, counts as internal there (KEP-2086, and kube-proxy's comments).
     """
-    node, source = flow.destination.node, flow.source.node
-    outward = not _is_cluster_ip(service, flow.address)
-    if not outward:
+    source = flow.source.node
+    if _is_headless(service):
+        return ""
+    if _is_cluster_ip(service, flow.address):
         return source if service.spec.internal_traffic_policy == "Local" else ""
+    node = flow.entry
     if service.spec.external_traffic_policy != "Local":
         return ""
     return node if node and node != source else ""
 
 
 def _is_cluster_ip(service: wire.Service, address: str) -> bool:
-    return address in (*service.spec.cluster_ips, service.spec.cluster_ip) or service.spec.cluster_ip == "None"
+    return address in (*service.spec.cluster_ips, service.spec.cluster_ip)
+
+
+def _is_headless(service: wire.Service | None) -> bool:
+    return service is not None and service.spec.cluster_ip == "None"
+
+
+def _leaves_out(service: wire.Service, flow: Flow) -> bool:
+    """Say whether a balancer's ranges leave the sender out (spec.loadBalancerSourceRanges)."""
+    ranges = service.spec.load_balancer_source_ranges
+    balanced = any(b.ip == flow.address for b in service.status.load_balancer.ingress)
+    sender = parse_address(flow.source_address)
+    if not ranges or not balanced or sender is None:
+        return False
+    return not any(sender in ip_network(r, strict=False) for r in ranges)

@@ -19,8 +19,9 @@ from netinspect.model.snapshot import Snapshot
 PROTOCOLS = {"TCP": TCP, "UDP": UDP, "SCTP": SCTP, "ICMP": ICMP}
 # Stands for the port that the kernel would draw.
 _PORT = 40_000
+_NOBODY_KNOWS = -1
 _LEAST = {TCP: 40, UDP: 28, SCTP: 48, ICMP: 28}
-# To how many nodes a load balancer is taken to send: one that is sound sends to all alike.
+# Of how many nodes it is asked what comes of a load balancer's traffic: the rules are meant to be the same on all.
 _DOORS = 4
 
 
@@ -55,7 +56,8 @@ class Question:
 class Flow:
     """The question with its ends found, the addresses chosen, and the port.
 
-    ``doors`` are the nodes at which it may come in where it comes from outside; ``user`` is who sends it.
+    ``doors`` are the nodes at which it may come in where it comes from outside; ``user`` is who sends it, -1 where
+    nobody knows; ``entry`` is the node whose address is asked for.
     """
 
     question: Question
@@ -66,6 +68,7 @@ class Flow:
     port: int
     doors: tuple[str, ...] = ()
     user: int = 0
+    entry: str = ""
 
     @property
     def source_address(self) -> str:
@@ -93,7 +96,7 @@ def find(snapshot: Snapshot, question: Question, inside: Inside | None = None) -
     if source.kind is Kind.SERVICE:
         raise UsageError(f"{question.source} sends nothing", hint="name a pod behind it, or deploy/NAME")
     home = source.pod.metadata.namespace if source.pod is not None else question.namespace
-    destination = resolve(snapshot, question.destination, home, _resolver(source, inside))
+    destination = resolve(snapshot, question.destination, home, lambda: _resolver(snapshot, source, inside))
     if question.via is not None:
         destination, port = _through(snapshot, source, destination, question)
     else:
@@ -101,21 +104,25 @@ def find(snapshot: Snapshot, question: Question, inside: Inside | None = None) -
     if not port and question.protocol != "ICMP":
         raise UsageError(f"which port of {question.destination}?", hint="add --port, or write it as NAME:PORT")
     family, address = _family(source, destination)
-    flow = Flow(question, source, destination, family, address, port, user=_user(source, question.container))
+    entry = next((n.metadata.name for n in snapshot.nodes if address in {a.address for a in n.status.addresses}), "")
+    user = _user(source, question.container)
+    flow = Flow(question, source, destination, family, address, port, user=user, entry=entry)
     return replace(flow, doors=_doors(snapshot, flow)) if flow.comes_in else flow
 
 
-def _resolver(source: End, inside: Inside | None) -> dns.Resolver | None:
+def _resolver(snapshot: Snapshot, source: End, inside: Inside | None) -> dns.Resolver:
     """Give how the source looks names up: as its own resolv.conf says, else as the kubelet writes it."""
     if source.pod is None:
-        return None
+        return dns.of_namespace("default")
     namespace = inside.pods.get(source.name) if inside is not None and not source.pod.spec.host_network else None
     written = namespace.text("resolv.conf") if namespace is not None else ""
-    return dns.parse(written) if written.strip() else dns.of_pod(source.pod)
+    if not written.strip():
+        return dns.of_pod(source.pod)
+    return dns.parse(written, frozenset(ip for s in snapshot.services for ip in s.spec.cluster_ips))
 
 
 def _user(source: End, container: str) -> int:
-    """Give the user who sends: whom the container or its pod says; who the image says is not known, and taken as root.
+    """Give the user who sends: whom the container or its pod says; -1 where its image does, which is not known.
 
     ``UsageError`` where the source has no such container.
     """
@@ -127,7 +134,7 @@ def _user(source: End, container: str) -> int:
     for context in (chosen.security_context if chosen is not None else None, source.pod.spec.security_context):
         if context is not None and context.run_as_user is not None:
             return context.run_as_user
-    return 0
+    return _NOBODY_KNOWS
 
 
 def _through(snapshot: Snapshot, source: End, end: End, question: Question) -> tuple[End, int]:
@@ -160,8 +167,7 @@ def _headless(snapshot: Snapshot, end: End, protocol: str) -> End:
     if end.service.spec.type == "ExternalName":
         hint = f"it stands for {end.service.spec.external_name}: give that name's address"
         raise UsageError(f"svc/{end.name} has no address", hint=hint)
-    port = port_of(end.service, end.port, protocol)
-    found = usable(backends(snapshot, end.service, port)) if port is not None else ()
+    found = usable(backends(snapshot, end.service, port_of(end.service, end.port, protocol)))
     if not found:
         raise UsageError(f"svc/{end.name} is headless, and no pod behind it is ready", hint="name a pod")
     # No proxy stands in between: the port is the one that is asked for.
@@ -188,9 +194,10 @@ def _doors(snapshot: Snapshot, flow: Flow) -> tuple[str, ...]:
 
     ``UsageError`` where only the network outside could know.
     """
-    for node in snapshot.nodes:
-        if any(a.address == flow.address for a in node.status.addresses):
-            return (node.metadata.name,)
+    if flow.question.all_backends:
+        raise UsageError("--all-backends goes from inside the cluster", hint="name a pod or node to send from")
+    if flow.entry:
+        return (flow.entry,)
     service = flow.destination.service
     outward = service is not None and (
         flow.address in service.spec.external_ips
@@ -254,7 +261,7 @@ def places(snapshot: Snapshot, homes: Iterable[str]) -> dict[str, tuple[str, ...
 
 def _receivers(snapshot: Snapshot, flow: Flow) -> Iterator[Backend]:
     for service, port in services(snapshot, flow):
-        found = backends(snapshot, service, port)
+        found = backends(snapshot, service, port, flow.family)
         yield from found if flow.question.all_backends else usable(found)
 
 
@@ -282,5 +289,5 @@ def packet(flow: Flow) -> Packet:
         sport=0 if icmp else question.source_port or _PORT, dport=0 if icmp else flow.port,
         loose=frozenset() if icmp or question.source_port else frozenset({"sport"}),
         type=(8 if family == 4 else 128) if icmp else 0, ident=1 if icmp else 0, size=least + question.size,
-        df=question.dont_fragment, uid=flow.user, gid=0,
+        df=question.dont_fragment, uid=flow.user, gid=0 if flow.source.pod is None else _NOBODY_KNOWS,
     )  # fmt: skip

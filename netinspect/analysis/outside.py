@@ -9,7 +9,7 @@ from netinspect.kernel.namespace import Namespace
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.world import World
 from netinspect.model.evidence import NamespaceEvidence, Section
-from netinspect.model.packet import BITS, number, text
+from netinspect.model.packet import BITS, number
 
 NAME: Final = "outside"
 _RULES: Final = "0: from all lookup local\n32766: from all lookup main\n32767: from all lookup default\n"
@@ -20,27 +20,30 @@ _EMPTY: Final = (
 
 
 def host(made: World, source: str, address: str, node: str) -> Stack | None:
-    """Give the host at ``source`` that sends to ``address`` by way of a node; None where the node was not read."""
+    """Give the host at ``source`` that sends to ``address`` by way of a node; None where the node was not read.
+
+    None too where no device of it is known to lead out.
+    """
     family = number(source)[0]
-    door = made.stacks.get(f"node/{node}")
+    stack = made.stacks.get(f"node/{node}")
+    if stack is None:
+        return None
+    listed = (a.local for link in stack.namespace.links for a in link.addresses if a.scope == "global")
+    own = sorted((a for a in listed if number(a)[0] == family), key=lambda a: a != address)
+    doors = ((a, door) for a in own if (door := made.door(stack, *number(a))) is not None)
+    via, door = next(doors, ("", None))
     if door is None:
         return None
-    wires = [link for link in door.namespace.links if made.uplink(door, link)]
-    own = [a for link in wires for a in link.addresses if number(a.local)[0] == family and a.scope == "global"]
-    if not own:
-        return None
-    shown, bits = text(number(address)[1], family), BITS[family]
+    bits = BITS[family]
     link = {
         "ifindex": 2, "ifname": "eth0", "flags": ["UP", "LOWER_UP"], "mtu": 1500, "address": "02:00:5e:00:53:01",
         "addr_info": [{"family": "inet" if family == 4 else "inet6", "local": source, "prefixlen": bits,
                        "scope": "global"}],
     }  # fmt: skip
-    routes = f"{shown} via {own[0].local} dev eth0 onlink\nlocal {source} dev eth0 table local\n"
-    if shown == own[0].local:
-        routes = routes.replace(f" via {own[0].local}", "")
+    way = f"{address} dev eth0" if via == address else f"{address} via {via} dev eth0 onlink"
+    routes = f"{way}\nlocal {source} dev eth0 table local\n"
     # Who sends from outside resolves the node's address over whatever is between; its neighbour entry stands for that.
-    mac = next(link.address for link in wires if own[0] in link.addresses)
-    known = [{"dst": own[0].local, "dev": "eth0", "lladdr": mac, "state": ["PERMANENT"]}]
+    known = [{"dst": via, "dev": "eth0", "lladdr": door[1].address, "state": ["PERMANENT"]}]
     sections = dict.fromkeys(_EMPTY, "") | {
         "links": json.dumps([link]), "rules4": _RULES, "rules6": _RULES, "neighbours": json.dumps(known),
         "routes4" if family == 4 else "routes6": routes,

@@ -55,7 +55,7 @@ def explain(snapshot: Snapshot, written: str, namespace: str) -> ServiceTrace:
         taken_at=snapshot.taken_at,
         server_version=snapshot.server_version,
         service=entry,
-        level=Level.SIMULATED if traces else Level.INFERRED,
+        level=_level(traces),
         sentence=_sentence(entry, traces),
         traces=traces,
         gaps=snapshot.gaps,
@@ -74,10 +74,17 @@ def _traces(snapshot: Snapshot, end: End, service: wire.Service) -> Iterator[Tra
                 yield tracer.trace(Question(f"node/{node}", aim, protocol=port.protocol))
 
 
+def _level(traces: tuple[Trace, ...]) -> Level:
+    whole = traces and all(t.level is Level.SIMULATED for t in traces)
+    return Level.SIMULATED if whole else Level.INFERRED
+
+
 def _sentence(entry: ServiceEntry, traces: tuple[Trace, ...]) -> str:
     name = f"svc/{entry.namespace}/{entry.name}"
     if entry.type == "ExternalName":
         return f"{name} stands for {entry.external_name}, to which nothing of the cluster leads"
+    if any(p.endpoints is None for p in entry.ports):
+        return f"{name} leads to nobody knows whom: its EndpointSlices could not be read"
     counts = [len({e.pod or e.address for e in p.endpoints or () if e.ready}) for p in entry.ports]
     ready = max(counts, default=0)
     head = f"{name} ({'headless' if entry.headless else entry.type}) leads to {ready} ready endpoint" + "s" * (
@@ -88,4 +95,11 @@ def _sentence(entry: ServiceEntry, traces: tuple[Trace, ...]) -> str:
         return f"{head}, but {bad[0].sentence}"
     if entry.mismatches:
         return f"{head}: {entry.mismatches[0].message}"
-    return f"{head}; from {len({t.source.node for t in traces})} nodes all ports answer" if traces else head
+    if not traces:
+        return head
+    nodes = len({t.source.node for t in traces})
+    tried = {(t.protocol, t.destination.port) for t in traces}
+    said = "all ports answer" if len(tried) == len(entry.ports) else f"{len(tried)} of {len(entry.ports)} ports answer"
+    return f"{head}; from {nodes} node{'s' * (nodes != 1)} {said}" + " as far as was read" * (
+        _level(traces) is not Level.SIMULATED
+    )

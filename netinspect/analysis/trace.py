@@ -16,6 +16,7 @@ from netinspect.analysis.flow import Flow, Question, find, packet, services
 from netinspect.analysis.inside import match
 from netinspect.analysis.kernels import world
 from netinspect.analysis.pods import addresses, full_name
+from netinspect.errors import UsageError
 from netinspect.kernel.simulator import simulate
 from netinspect.kernel.simulator.simulate import Attempt, attempt
 from netinspect.kernel.simulator.states import Send
@@ -59,7 +60,7 @@ class Tracer:
             return self._unresolved(question, error)
         expected = expect(snapshot, flow)
         attempts = tuple(self._attempts(flow))
-        ways = _folded(self._way(one, expected) for one in attempts)
+        ways = _folded(self._way(one, flow, expected) for one in attempts)
         level, arrival = _together(ways, expected)
         said = (
             verdict.cause(attempts, arrival, flow, expected, self._homes)
@@ -118,19 +119,25 @@ class Tracer:
             for door in flow.doors:
                 stack = outside.host(self._world, flow.source_address, flow.address, door)
                 if stack is None:
+                    if self._world.stacks:
+                        yield _through(_unseen_door(flow, door), door, len(flow.doors))
                     continue
                 around = World([*self._world.stacks.values(), stack], self._world.hidden)
                 for one in _sent(around, stack.name, flow):
-                    yield _through(_answered(one, flow), door, len(flow.doors))
+                    yield _through(_by_a_proxy(_answered(one, flow)), door, len(flow.doors))
         elif flow.source.place in self._world.stacks:
-            yield from _sent(self._world, flow.source.place, flow)
+            for one in _sent(self._world, flow.source.place, flow):
+                yield _by_a_proxy(one)
 
-    def _way(self, one: Attempt, expected: Expected) -> Way:
+    def _way(self, one: Attempt, flow: Flow, expected: Expected) -> Way:
         branches = one.branches
         last = branches[-1]
-        unread = one.result == "left" and self._unread(one)
+        homes = self._unread(one) if one.result == "left" else ()
+        unread = bool(homes)
+        meant = unread and all(home in self._meant(flow, expected) for home in homes)
+        arrival = expected.arrival if meant else Arrival.UNKNOWN
         return Way(
-            arrival=expected.arrival if unread else verdict.arrival_of(one),
+            arrival=arrival if unread else verdict.arrival_of(one),
             level=Level.INFERRED if unread else Level.SIMULATED,
             probability=last.probability,
             backend=_backend(one.request.end),
@@ -140,23 +147,37 @@ class Tracer:
             ),
         )
 
-    def _unread(self, one: Attempt) -> bool:
-        """Say whether a packet left for a node or pod of the cluster that was not read."""
-        ends = (b.end.packet for b in one.branches if b.end.verdict is walk.Verdict.LEFT)
-        homes = (self._homes.get(text(p.dst, p.family)) for p in ends)
-        return any(home and home not in self._world.stacks for home in homes)
+    def _unread(self, one: Attempt) -> tuple[str, ...]:
+        """Name the nodes or pods of the cluster to which a packet left, and that were not read."""
+        ends = [b.end for b in one.branches if b.end.verdict is walk.Verdict.LEFT]
+        if any(e.namespace == outside.NAME for e in ends):
+            return (outside.NAME,)
+        homes = (self._homes.get(text(e.packet.dst, e.packet.family), "") for e in ends)
+        return tuple(home for home in homes if home and home not in self._world.stacks)
+
+    def _meant(self, flow: Flow, expected: Expected) -> frozenset[str]:
+        """Name who may take the flow by the API's objects, and who waits for the answer."""
+        ends = {f"pod/{b.pod}" for b in expected.backends} | {f"node/{b.node}" for b in expected.backends}
+        tunnels = {f"node/{e.node}" for e in (flow.source, flow.destination) if e.node}
+        return frozenset({*ends, *tunnels, flow.source.place, flow.destination.place, outside.NAME})
 
     def _backends(self, flow: Flow) -> Iterator[BackendTrace]:
         """Follow the flow to each endpoint by its own address."""
         for service, port in services(self._snapshot, flow):
-            found = backends(self._snapshot, service, port)
+            found = backends(self._snapshot, service, port, flow.family)
             used = usable(found)
             for one in found:
                 yield self._straight_to(one, flow.question, used=one in used)
 
     def _straight_to(self, one: Backend, question: Question, *, used: bool) -> BackendTrace:
-        aim = f"[{one.address}]:{one.port}" if ":" in one.address else f"{one.address}:{one.port}"
-        found = self.trace(replace(question, destination=aim, port=0, via=None, all_backends=False))
+        aim = replace(question, destination=one.address, port=one.port or question.port, via=None, all_backends=False)
+        try:
+            found = self.trace(aim)
+        except UsageError as error:
+            return BackendTrace(
+                address=one.address, port=one.port, pod=one.pod, node=one.node, ready=one.ready, serving=one.serving,
+                used=used, level=Level.UNKNOWN, arrival=Arrival.UNKNOWN, sentence=str(error),
+            )  # fmt: skip
         return BackendTrace(
             address=one.address, port=one.port, pod=one.pod, node=one.node, ready=one.ready, serving=one.serving,
             used=used, level=found.level, arrival=found.arrival, sentence=found.sentence, cause=found.cause,
@@ -173,7 +194,10 @@ def _sent(made: World, place: str, flow: Flow) -> Iterator[Attempt]:
     if flow.question.reply:
         yield from attempt(made, start)
     else:
-        yield from (Attempt(_ONE_WAY[b.end.verdict], b) for b in simulate.walk(made, start))
+        for branch in simulate.walk(made, start):
+            answer = branch.end.answer
+            rejected = branch.end.verdict is walk.Verdict.REJECTED and answer is not None
+            yield Attempt(simulate.meaning(answer) if rejected and answer else _ONE_WAY[branch.end.verdict], branch)
 
 
 def _answered(one: Attempt, flow: Flow) -> Attempt:
@@ -182,22 +206,45 @@ def _answered(one: Attempt, flow: Flow) -> Attempt:
     if one.result != "left" or end is None or end.verdict is not walk.Verdict.LEFT:
         return one
     gone = end.packet
-    right = (text(gone.dst, gone.family), text(gone.src, gone.family)) == (flow.source_address, flow.address)
-    right = right and (not gone.sport or gone.sport == flow.port)
-    return structs.replace(one, result="ok" if right else "timeout")
+    if text(gone.dst, gone.family) != flow.source_address:
+        return one
+    said = simulate.meaning(gone)
+    if said == "ok" and (text(gone.src, gone.family), gone.sport or flow.port) != (flow.address, flow.port):
+        said = "timeout"
+    return structs.replace(one, result=said)
+
+
+def _by_a_proxy(one: Attempt) -> Attempt:
+    """Say of what a proxy takes that nobody knows where it goes on: one to which rules of a pod itself lead."""
+    end = one.request.end
+    led = any(s.stage is walk.Stage.NAT and s.namespace == end.namespace for s in one.request.steps)
+    if end.verdict is not walk.Verdict.DELIVERED or not led or not end.namespace.startswith("pod/"):
+        return one
+    taken = structs.replace(
+        end, verdict=walk.Verdict.UNKNOWN, answer=None, settles="the proxy's own configuration, or a probe",
+        reason=f"a proxy on port {end.packet.dport} takes it, and sends on what it likes",
+    )  # fmt: skip
+    return Attempt("unknown", structs.replace(one.request, end=taken))
 
 
 def _through(one: Attempt, door: str, count: int) -> Attempt:
-    """Give an attempt as one of those by which a balancer outside may send it, to all nodes alike."""
+    """Give an attempt as one of those by which the network outside may send it, in a way that only it knows."""
     if count == 1:
         return one
-    asked = walk.Assumption("to which node does the network outside send it", door, 1 / count)
+    asked = walk.Assumption("to which node does the network outside send it", door, None)
 
     def of(branch: walk.Branch) -> walk.Branch:
-        chance = None if branch.probability is None else branch.probability / count
-        return structs.replace(branch, probability=chance, assumptions=(asked, *branch.assumptions))
+        return structs.replace(branch, probability=None, assumptions=(asked, *branch.assumptions))
 
     return Attempt(one.result, of(one.request), one.answer and of(one.answer), tuple(map(of, one.data)))
+
+
+def _unseen_door(flow: Flow, door: str) -> Attempt:
+    """Give what is known where it comes in at a node that was not read."""
+    first = packet(flow)
+    said = f"it comes in at {door}, which was not read"
+    end = walk.End(walk.Verdict.LEFT, said, outside.NAME, first, settles="reading the node")
+    return Attempt("left", walk.Branch((), end))
 
 
 def _together(ways: tuple[Way, ...], expected: Expected) -> tuple[Level, Arrival]:

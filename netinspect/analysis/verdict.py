@@ -36,8 +36,8 @@ def proof_of(pointer: walk.Pointer | None) -> Proof | None:
 def cause(
     attempts: tuple[Attempt, ...], arrival: Arrival, flow: Flow, expected: Expected, homes: dict[str, str]
 ) -> Cause | None:
-    """Name what stops the likeliest way that does not arrive; of an unknown flow what nobody can tell."""
-    if arrival is Arrival.ARRIVES or (arrival is Arrival.LEAVES and flow.goes_out):
+    """Name what stops the first way that does not arrive; of an unknown flow what nobody can tell."""
+    if arrival is Arrival.ARRIVES or (arrival is Arrival.LEAVES and _is_meant_to(attempts, flow, expected)):
         return None
     failing = [a for a in attempts if a.result != "ok"]
     wanted = "unknown" if arrival is Arrival.UNKNOWN else ""
@@ -52,13 +52,20 @@ def cause(
     if arrival is Arrival.UNKNOWN and one.result != "unknown":
         open_ = [a for b in branches for a in b.assumptions if a.probability is None]
         reason = f"it hangs on this: {open_[0].question}" if open_ else reason
-    if expected.arrival in _FORESEEN:
+    if expected.arrival in _FORESEEN and place == 0 and end.namespace.startswith("node/"):
         # The kernel does what the API's objects make it do.
         reason = f"{reason}: {expected.reason}"
     return Cause(
         place=end.namespace, reason=reason, leg=LEGS[place] if place < len(LEGS) else "data",
         proof=proof_of(evidence), remedy=remedy(end, evidence),
     )  # fmt: skip
+
+
+def _is_meant_to(attempts: tuple[Attempt, ...], flow: Flow, expected: Expected) -> bool:
+    """Say whether what leaves should: its destination is outside, or the endpoints of its Service are."""
+    known = {b.address for b in expected.backends}
+    gone = {text(one.request.end.packet.dst, flow.family) for one in attempts if one.result == "left"}
+    return flow.goes_out or gone <= known
 
 
 def _stopped(branches: tuple[walk.Branch, ...], arrival: Arrival) -> tuple[int, walk.Branch]:
@@ -81,6 +88,8 @@ def _astray(request: walk.Branch, end: walk.End, place: int) -> str:
     back = end.packet
     home = request.steps[0].namespace if request.steps else ""
     unknown = place > 0 and end.namespace == home and end.verdict in (walk.Verdict.REFUSED, walk.Verdict.DROPPED)
+    # A rule that drops it does so before it could be known.
+    unknown = unknown and (end.evidence is None or end.evidence.section == "sockets")
     if not unknown or back.is_error or (back.src, back.sport) == (sent.dst, sent.dport):
         return ""
     came, asked = (
@@ -107,7 +116,8 @@ def notes(flow: Flow, expected: Expected, ways: tuple[Way, ...], level: Level) -
     simulated = level is Level.SIMULATED
     if expected.backends and simulated and ways and flow.destination.kind is Kind.SERVICE:
         meant = {b.address for b in expected.backends}
-        used = {w.backend.rpartition(" ")[2].rpartition(":")[0].strip("[]") for w in ways if w.backend} - {""}
+        takers = (w.backend.partition(" ") for w in ways if w.backend and not w.backend.startswith(flow.source.place))
+        used = {at.rpartition(":")[0].strip("[]") for _, _, at in takers} - {""}
         for address in sorted(used - meant):
             name = f"svc/{flow.destination.name}"
             yield f"the node sends to {address}, which is no endpoint of {name}: its rules are stale"
@@ -118,6 +128,8 @@ def notes(flow: Flow, expected: Expected, ways: tuple[Way, ...], level: Level) -
     meant_for = flow.destination.place
     if flow.destination.pod is not None and taken - {meant_for}:
         yield f"by the API {meant_for} takes it; by the kernels {', '.join(sorted(taken - {meant_for}))} does"
+    if len(flow.doors) > 1:
+        yield f"the network outside chooses the node; these were asked: {', '.join(flow.doors)}"
     inferred = [w for w in ways if w.level is Level.INFERRED]
     for end in dict.fromkeys((leg.place, leg.reason) for w in inferred for leg in w.legs if leg.verdict == _LEFT):
         yield f"simulated up to {end[0]}: {end[1]}; from there on it is inferred"
@@ -147,6 +159,10 @@ def sentence(  # noqa: PLR0917 - all that the sentence is about
     name, _ = split_port(flow.destination.written)
     name = f"[{name}]" if ":" in name and port else name
     head = f"{flow.question.protocol} from {flow.source.written} to {name}{port}"
+    if level is Level.INFERRED and len({w.arrival for w in ways}) > 1:
+        return f"{head} {_SAID[arrival]}: its ways differ, and not all of them were read"
+    if level is Level.INFERRED and arrival is Arrival.UNKNOWN and expected.arrival is not Arrival.UNKNOWN:
+        return f"{head} {_SAID[arrival]}: it goes where it should not, to what was not read"
     if level is Level.INFERRED:
         should = "should arrive" if arrival is Arrival.ARRIVES else _SAID[arrival]
         return f"{head} {should}: {expected.reason}"

@@ -179,4 +179,6 @@ class ServiceTrace(Document, frozen=True, tag_field="kind", tag="ServiceTrace", 
         found = {t.outcome for t in self.traces}
         if self.service.mismatches or Outcome.FAULTY in found:
             return Outcome.FAULTY
+        if any(port.endpoints is None for port in self.service.ports):
+            return Outcome.UNSETTLED
         return Outcome.UNSETTLED if Outcome.UNSETTLED in found else Outcome.SOUND

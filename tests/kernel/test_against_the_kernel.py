@@ -16,7 +16,8 @@ from tests.kernel.oracle.campaign import KEPT, Campaign
 from tests.kernel.oracle.compare import judge
 from tests.kernel.oracle.scene import load
 
-FIXED, FRESH = 50, 12
+# Most are fixed: that a change lands should not hang on luck, and `make fuzz` is what searches.
+FIXED, FRESH = 54, 5
 LEAST = 2000
 USER_MODE = 6
 UML = Path(__file__).parent / "oracle" / "uml" / "run.sh"

@@ -19,7 +19,7 @@ from netinspect.kernel.simulator.states import Arrive, Receive, State, Switch, T
 from netinspect.kernel.simulator.traversal import EGRESS, INGRESS, Traversal
 from netinspect.kernel.simulator.tunnels import encapsulate
 from netinspect.kernel.simulator.walk import Walk
-from netinspect.kernel.simulator.world import Port, World
+from netinspect.kernel.simulator.world import Port
 from netinspect.model.kernel import BondData, Link, MacvlanData, VlanData
 from netinspect.model.packet import BROADCAST_MAC, Packet, number
 from netinspect.model.walk import End, Stage, Verdict
@@ -187,22 +187,17 @@ def _program(_walk: Walk, state: Transmit, link: Link) -> End:
     return End(Verdict.UNKNOWN, said, state.stack.name, state.packet, settles="the program's own state, or a probe")
 
 
-def _door(world: World, stack: Stack, packet: Packet) -> Port | None:
-    """Give the link at the wire by which a node is reached at an address: that which has it, or lies below it."""
-    holder = stack.addresses[packet.family, packet.dst][0]
-    wired = [k for k in stack.namespace.links if world.uplink(stack, k) and k.up]
-    known = {holder.ifname, holder.link} - {""}
-    near = [k for k in wired if known & {k.ifname, k.master}] or (wired if len(wired) == 1 else [])
-    return (stack, near[0]) if near else None
-
-
 def _wire(walk: Walk, state: Transmit, link: Link) -> State | End:
     """Over the wire: to the node that has the MAC, or to the one that has the address where a network is between."""
     stack, packet = state.stack, state.packet
     # A switch that was not read has no address of ours; without a MAC the answer came from nobody whom we know.
     there = [p for p in walk.world.by_mac(packet.dmac) if p[1] is not link] if packet.dmac else []
     if not there and packet.dmac:
-        doors = (_door(walk.world, s, packet) for s in walk.world.owners(packet.family, packet.dst) if s is not stack)
+        doors = (
+            walk.world.door(s, packet.family, packet.dst)
+            for s in walk.world.owners(packet.family, packet.dst)
+            if s is not stack
+        )
         there = [door for door in doors if door is not None][:1]
     if len(there) > 1:
         there = [p for p in there if p[0].node != stack.node] or there

@@ -249,6 +249,10 @@ def forward(walk: Walk, state: Forward) -> State | End:
     """Pass a packet on to somebody else (ip_forward, ip6_forward)."""
     stack, packet = state.stack, state.packet
     four = packet.family == 4
+    if packet.steered:
+        # What a socket has is not passed on (skb->sk).
+        said = "TPROXY gave it to a socket here, and its route leads on: a policy rule for its mark is missing"
+        return End(Verdict.DROPPED, said, stack.name, packet, pointer(stack, state.found, packet.family))
     if not four and (packet.src >> 118 == 0xFE80 >> 6 or packet.src == 0):
         answer = unreachable(packet, 2) if packet.src else None
         return End(Verdict.DROPPED, "its source does not go beyond its link", stack.name, packet, answer=answer)

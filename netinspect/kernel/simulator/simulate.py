@@ -16,7 +16,7 @@ from netinspect.kernel.simulator.tracking import ends
 from netinspect.kernel.simulator.traversal import turned
 from netinspect.kernel.simulator.walk import Blind, Walk
 from netinspect.kernel.simulator.world import World
-from netinspect.model.packet import ACK, ICMP, ICMPV6, PSH, RST, TCP, Packet, text
+from netinspect.model.packet import ACK, ICMP, ICMPV6, PSH, RST, TCP, UDP, Packet, text
 from netinspect.model.walk import Branch, End, Stage, Step, Verdict
 
 # More than any packet does before its TTL ends.
@@ -180,6 +180,11 @@ def _back(made: Walk, there: End) -> Send:
     if answer is None:
         raise AssertionError("only what answers goes back")
     foreign = there.verdict is Verdict.REJECTED or bool(there.packet.steered) or _may_be_another(made, there)
+    if there.packet.steered and there.socket is not None and answer.protocol == UDP:
+        ways = (Way("by its own"), Way("by the one that was asked"))
+        asked = "by which port does the proxy answer that TPROXY gave it to"
+        if not made.forks.take(asked, ways, there.evidence, once=("steered", there.namespace, there.packet.dport)):
+            answer = structs.replace(answer, sport=there.socket.port)
     complaint = answer.is_error and answer.family == 4 and there.stage is Stage.INPUT
     return Send(_stack(made, there), answer, foreign=foreign and not complaint, complaint=complaint)
 
@@ -230,7 +235,11 @@ def _result(start: Send, back: End) -> str:
         return "left"
     if back.verdict is not Verdict.DELIVERED or back.namespace != start.stack.name or back.socket is not None:
         return "timeout"
-    packet = back.packet
+    return meaning(back.packet)
+
+
+def meaning(packet: Packet) -> str:
+    """Say what an answer means to who gets it: ``ok``, ``refused`` or ``unreachable``."""
     if packet.protocol == TCP and packet.flags & RST:
         return "refused"
     if packet.is_error:

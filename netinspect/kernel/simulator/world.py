@@ -132,6 +132,14 @@ class World:
         own = {number(a.local) for a in link.addresses if a.scope == "global"}
         return link.kind != _END or any(sum(s is stack for s, _ in self.holders(*one)) == 1 for one in own)
 
+    def door(self, stack: Stack, family: int, address: int) -> Port | None:
+        """Give the link at the wire by which a node is reached at an address: that which has it, or lies below it."""
+        holder = stack.addresses[family, address][0]
+        wired = [k for k in stack.namespace.links if self.uplink(stack, k) and k.up]
+        known = {holder.ifname, holder.link} - {""}
+        near = [k for k in wired if known & {k.ifname, k.master}] or (wired if len(wired) == 1 else [])
+        return (stack, near[0]) if near else None
+
     @cached_property
     def _wires(self) -> tuple[Port, ...]:
         return tuple((s, k) for s in self.stacks.values() for k in s.namespace.links if self.uplink(s, k))
