@@ -20,8 +20,8 @@ from tests.lab.images import NETSHOOT
 from tests.lab.network import NETNS
 from tests.lab.settings import Settings, is_ipv6
 
-# By then a server listens.
-START = 1.0
+# By then a server listens, in seconds.
+START = 20.0
 PROGRAMS = next(m for m in binaries.MODULE_TABLE if m.folder == "kubernetes").cached
 CLIENT = Path(__file__).with_name("client.py")
 # So many that a way taken once in three times is all but never missed.
@@ -112,11 +112,19 @@ class Scene:
         for step in steps:
             shell = named(step.shell, self.facts)
             if step.stays:
-                running.append(subprocess.Popen([*self._enter(step.place), "sh", "-ec", f"exec {shell}"]))
-                time.sleep(START)
+                running.append(self._server(step.place, shell))
             else:
                 self.run(step.place, shell)
         return running
+
+    def _server(self, place: str, shell: str) -> subprocess.Popen[bytes]:
+        """Start what listens, and wait until it does."""
+        before = self.run(place, "ss -Hlntu")
+        started = subprocess.Popen([*self._enter(place), "sh", "-ec", f"exec {shell}"])
+        until = time.monotonic() + START
+        while self.run(place, "ss -Hlntu") == before and time.monotonic() < until:
+            time.sleep(0.05)
+        return started
 
     @contextmanager
     def broken(self, fault: Fault) -> Iterator[None]:
