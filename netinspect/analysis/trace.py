@@ -268,8 +268,8 @@ def _place(end: End, address: str, port: int) -> Place:
 
 
 def _backend(end: walk.End) -> str:
-    """Name who took the packet; nothing where nobody did."""
-    if end.verdict is not walk.Verdict.DELIVERED:
+    """Name who took the packet, or refused it; nothing where it came to nobody."""
+    if end.verdict not in (walk.Verdict.DELIVERED, walk.Verdict.REFUSED):
         return ""
     packet_ = end.packet
     address = text(packet_.dst, packet_.family)

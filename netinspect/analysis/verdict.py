@@ -20,6 +20,10 @@ _ARRIVALS = {
 }  # fmt: skip
 _FORESEEN = frozenset({Arrival.LOST, Arrival.REFUSED})
 _LEFT = walk.Verdict.LEFT.value
+_SEE_ANSWERS = (
+    "let the answer pass the node that translated the request: net.bridge.bridge-nf-call-iptables = 1 where client and "
+    "server share a bridge, or masquerading there"
+)
 LEGS = ("request", "answer", "data", "data's answer")
 
 
@@ -48,7 +52,12 @@ def cause(
     place, branch = _stopped(branches, arrival_of(one))
     end = branch.end
     reason, evidence = _reason(end, branch.steps, homes)
-    reason = _astray(branches[0], end, place) or reason
+    stale = _stale(branches[0], flow, expected)
+    if stale is not None and arrival is not Arrival.UNKNOWN:
+        return stale
+    advice = remedy(end, evidence)
+    if astray := _astray(branches[0], end, place):
+        reason, advice = astray, _SEE_ANSWERS
     if arrival is Arrival.UNKNOWN and one.result != "unknown":
         open_ = [a for b in branches for a in b.assumptions if a.probability is None]
         reason = f"it hangs on this: {open_[0].question}" if open_ else reason
@@ -57,7 +66,7 @@ def cause(
         reason = f"{reason}: {expected.reason}"
     return Cause(
         place=end.namespace, reason=reason, leg=LEGS[place] if place < len(LEGS) else "data",
-        proof=proof_of(evidence), remedy=remedy(end, evidence),
+        proof=proof_of(evidence), remedy=advice,
     )  # fmt: skip
 
 
@@ -80,6 +89,23 @@ def _stopped(branches: tuple[walk.Branch, ...], arrival: Arrival) -> tuple[int, 
         if not good and not goes_on:
             return place, branch
     return len(branches) - 1, branches[-1]
+
+
+def _stale(request: walk.Branch, flow: Flow, expected: Expected) -> Cause | None:
+    """Name rules that send what goes to a Service to none of its endpoints: there the kernel leaves the API's way."""
+    if flow.destination.kind is not Kind.SERVICE and not expected.backends:
+        return None
+    meant = {b.address for b in expected.backends} | {flow.address}
+    sent = request.end.packet
+    address = text(sent.dst, sent.family)
+    steps = [s for s in request.steps if s.stage is walk.Stage.NAT and s.text.startswith("destination")]
+    if not steps or sent.inner is not None or address in meant or not steps[-1].namespace.startswith("node/"):
+        return None
+    place, proof = steps[-1].namespace, proof_of(steps[-1].evidence)
+    name = f"svc/{flow.destination.name}" if flow.destination.kind is Kind.SERVICE else "the Service"
+    reason = f"its rules send to {address}, which is no endpoint of {name}: they are stale"
+    advice = f"see whether kube-proxy, or what is in its place, runs on {place} and reaches the API server"
+    return Cause(place=place, reason=reason, leg=LEGS[0], proof=proof, remedy=advice)
 
 
 def _astray(request: walk.Branch, end: walk.End, place: int) -> str:

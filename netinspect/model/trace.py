@@ -90,9 +90,9 @@ class Fork(Document, frozen=True, kw_only=True):
 
 
 class Way(Document, frozen=True, kw_only=True):
-    """One way that the flow may take. ``backend`` is who takes it; ``probability`` is null where it is not known.
+    """One way that the flow may take. ``backend`` is who takes or refuses it.
 
-    Its ``level`` is inferred where it goes on to what was not read.
+    Its ``probability`` is null where it is not known, and its ``level`` inferred where it goes on to what was not read.
     """
 
     arrival: Arrival

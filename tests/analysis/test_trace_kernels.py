@@ -109,6 +109,17 @@ def test_what_strays_to_what_was_not_read_does_not_count_as_meant() -> None:
     assert explain(cluster(host, pod()), "svc/edge", "shop").outcome is Outcome.UNSETTLED
 
 
+def test_rules_that_send_to_no_endpoint_are_the_cause() -> None:
+    other = "OUTPUT -d 10.96.0.20/32 -p tcp -j DNAT --to-destination 10.243.0.7:81"
+    text = _RULES.replace(":PRE", ":OUTPUT ACCEPT [0:0]\n:PRE").format(f"-A {other}\n")
+    slices = [build.endpoint_slice("edge", build.endpoint("10.243.1.9", "other"))]
+    found = asked(node(**{"iptables-nft": text}), "node/n1", "svc/edge", endpoint_slices=slices)
+    assert found.arrival is Arrival.REFUSED
+    assert found.cause is not None
+    assert (found.cause.place, found.cause.proof is not None) == ("node/n1", True)
+    assert "no endpoint of svc/shop/edge: they are stale" in found.cause.reason
+
+
 def test_a_service_of_what_is_outside_should_lead_there() -> None:
     outside = "OUTPUT -d 10.96.0.20/32 -p tcp -j DNAT --to-destination 198.51.100.9:443"
     text = _RULES.replace(":PRE", ":OUTPUT ACCEPT [0:0]\n:PRE").format(f"-A {outside}\n")
