@@ -16,6 +16,7 @@ _BY_SECTION = {
     "ipvs": "see why the Service has no usable endpoint, and whether kube-proxy on {place} runs",
     "wireguard-allowed-ips": "add the address to the allowed IPs of the peer; the CNI's agent on {place} writes them",
 }
+_MTU = "give pods an MTU that every way takes ({mtu} here; tunnels take 20 to 80 bytes), or this device a larger one"
 _RULES = (
     "find who wrote the rule, and let it pass what should: `iptables-save -c` on {place} shows it and counts packets"
 )
@@ -27,6 +28,8 @@ def remedy(end: End, evidence: Pointer | None) -> str:
         return ""
     if end.verdict is Verdict.UNKNOWN:
         return f"what would settle it: {end.settles}" if end.settles else ""
+    if end.answer is not None and end.answer.mtu:
+        return _MTU.format(mtu=end.answer.mtu)
     section = evidence.section if evidence is not None else ""
     place = evidence.namespace if evidence is not None else end.namespace
     if section == "sysctl":
