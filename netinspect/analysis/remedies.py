@@ -24,9 +24,7 @@ _RULES = (
 
 def remedy(end: End, evidence: Pointer | None) -> str:
     """Give what to do about how a packet ended; ``evidence`` is for that, and may be the route by which it left."""
-    if end.verdict is Verdict.DELIVERED:
-        return ""
-    if end.verdict is Verdict.UNKNOWN:
+    if end.verdict in (Verdict.DELIVERED, Verdict.UNKNOWN):
         return f"what would settle it: {end.settles}" if end.settles else ""
     if end.answer is not None and end.answer.mtu:
         return _MTU.format(mtu=end.answer.mtu)
@@ -39,6 +37,6 @@ def remedy(end: End, evidence: Pointer | None) -> str:
         return "let the server listen there, on the address of the pod and not on 127.0.0.1 alone, or ask another port"
     if "tables-" in section:
         return _RULES.format(place=place)
-    if end.stage is Stage.NEIGHBOUR:
+    if end.stage is Stage.NEIGHBOUR and section != "fdb":
         section = "neighbours"
     return _BY_SECTION.get(section, "").format(place=place)

@@ -20,6 +20,10 @@ _ARRIVALS = {
 }  # fmt: skip
 _FORESEEN = frozenset({Arrival.LOST, Arrival.REFUSED})
 _LEFT = walk.Verdict.LEFT.value
+_MISSING_ROUTE = (
+    "add the route that is missing (the default route, which is shown, is not to blame): the CNI's agent on {place} "
+    "writes one for each other node, and takes it away with its device; `ip route` and `ip -d link` show both"
+)
 _SEE_ANSWERS = (
     "let the answer pass the node that translated the request: net.bridge.bridge-nf-call-iptables = 1 where client and "
     "server share a bridge, or masquerading there"
@@ -55,7 +59,9 @@ def cause(
     stale = _stale(branches[0], flow, expected)
     if stale is not None and arrival is not Arrival.UNKNOWN:
         return stale
-    advice = remedy(end, evidence)
+    if strange := _tunnelled_to_nobody(branch, homes):
+        reason, evidence = strange
+    advice = _MISSING_ROUTE.format(place=end.namespace) if _lacks_route(end, evidence, homes) else remedy(end, evidence)
     if astray := _astray(branches[0], end, place):
         reason, advice = astray, _SEE_ANSWERS
     if arrival is Arrival.UNKNOWN and one.result != "unknown":
@@ -133,8 +139,30 @@ def _reason(end: walk.End, steps: tuple[walk.Step, ...], homes: dict[str, str]) 
     routes = [s for s in steps if s.stage is walk.Stage.ROUTE and s.namespace == end.namespace]
     evidence = routes[-1].evidence if routes else None
     if address in homes:
-        return f"no route here leads to {address}, which is {homes[address]}'s, and {end.reason}", evidence
+        whose = f"{address}, which is {homes[address]}'s"
+        if _is_default(evidence):
+            return f"it has no route to {whose}: its default route takes it out of the cluster", evidence
+        return f"its route to {whose}, does not lead there: {end.reason}", evidence
     return f"{end.reason}: nobody in the cluster has {address}", evidence
+
+
+def _lacks_route(end: walk.End, evidence: walk.Pointer | None, homes: dict[str, str]) -> bool:
+    known = text(end.packet.dst, end.packet.family) in homes
+    return end.verdict is walk.Verdict.LEFT and known and _is_default(evidence)
+
+
+def _is_default(evidence: walk.Pointer | None) -> bool:
+    return evidence is not None and evidence.text.startswith(("0.0.0.0/0 ", "::/0 "))
+
+
+def _tunnelled_to_nobody(branch: walk.Branch, homes: dict[str, str]) -> tuple[str, walk.Pointer | None] | None:
+    """Say of a tunnel's packet that finds nobody to whom the tunnel's own entry sends it, where that is no node."""
+    sent = branch.end.packet
+    address = text(sent.dst, sent.family)
+    steps = [s for s in branch.steps if s.stage is walk.Stage.ENCAPSULATE]
+    if sent.inner is None or sent.is_error or address in homes or not steps:
+        return None
+    return f"{branch.end.reason}, and {address}, to which the tunnel's entry sends it, is no node's", steps[-1].evidence
 
 
 def notes(flow: Flow, expected: Expected, ways: tuple[Way, ...], level: Level) -> Iterable[str]:

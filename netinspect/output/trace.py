@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from netinspect.model.topology import ServiceEntry
-from netinspect.model.trace import Arrival, BackendTrace, Leg, Outcome, Proof, ServiceTrace, Trace, Way
+from netinspect.model.trace import Arrival, BackendTrace, Leg, Level, Outcome, Place, Proof, ServiceTrace, Trace, Way
 from netinspect.output import words
 from netinspect.output.base import Style, safe
 from netinspect.output.columns import columns, section
 from netinspect.output.graph import Arrow, Box, Graph
 
 _GOOD = (Arrival.ARRIVES, Arrival.LEAVES)
+_LEVELS = {
+    Level.INFERRED: "inferred: no kernel was read all the way",
+    Level.SIMULATED: "simulated: what the kernels that were read do with it; nothing was sent",
+    Level.UNKNOWN: "unknown",
+}
 # What happens on every way and explains nothing unless it goes wrong; -o wide shows it.
 _DETAILS = frozenset({"prerouting", "input", "forward", "output", "postrouting", "neighbour", "conntrack"})
 
@@ -19,7 +24,8 @@ _DETAILS = frozenset({"prerouting", "input", "forward", "output", "postrouting",
 def trace(found: Trace, style: Style, *, wide: bool) -> Iterator[str]:
     """Give the verdict, the cause, and the ways."""
     yield _coloured(safe(found.sentence), found.arrival, style) + "\n"
-    yield f"{found.level.value}; by the API's objects alone: {found.expected.value}\n"
+    yield f"{safe(_end(found.source))} → {safe(_end(found.destination))}\n"
+    yield f"{_LEVELS[found.level]}; the API's objects alone say: {found.expected.value}\n"
     if found.cause is not None:
         yield "\n"
         yield f"cause   {safe(found.cause.place)}: {safe(found.cause.reason)}\n"
@@ -39,7 +45,7 @@ def trace(found: Trace, style: Style, *, wide: bool) -> Iterator[str]:
         yield "\n"
         yield section(safe(_title(way, len(found.ways))), style)
         if not wide and way.arrival in shown:
-            # The first way that ends so shows how; -o wide shows all.
+            yield "  it ends as the one above; -o wide shows how\n"
             continue
         shown.add(way.arrival)
         for leg in way.legs if wide else way.legs[:2]:
@@ -53,6 +59,12 @@ def trace(found: Trace, style: Style, *, wide: bool) -> Iterator[str]:
         yield f"! {safe(note)}\n"
     for gap in found.gaps if found.arrival is Arrival.UNKNOWN or wide else ():
         yield f"? {safe(gap.resource)}: {safe(gap.message)}" + (f" ({safe(gap.hint)})" if gap.hint else "") + "\n"
+
+
+def _end(place: Place) -> str:
+    address = f"{place.address}:{place.port}" if place.port and ":" not in place.address else place.address
+    return " ".join(filter(None, (address or place.written, f"({place.name})" if place.name else "",
+                                  f"on {place.node}" if place.node and place.node != place.name else "")))  # fmt: skip
 
 
 def _state(ready: bool, serving: bool) -> str:

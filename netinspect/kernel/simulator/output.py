@@ -207,6 +207,11 @@ def leave(walk: Walk, state: Leave) -> State | End:
         return ended
     packet = at.packet
     mtu = mtu_of(stack, state.found, way)
+    if (packet.fragment or packet.size) > mtu and packet.df:
+        # Its sender asked the first route, and it left by another (ip_fragment, ip6_fragment).
+        said = f"it is {packet.size} bytes long, {way.dev} takes {mtu}, and it may not be fragmented"
+        return End(Verdict.UNREACHABLE, said, stack.name, packet, pointer(stack, state.found, packet.family),
+                   stage=Stage.ROUTE)  # fmt: skip
     if (packet.fragment or packet.size) > mtu:
         packet = structs.replace(packet, fragment=mtu, loose=packet.loose | {"size"})
         walk.step(stack, Stage.TRANSMIT, f"fragmented to {mtu} bytes", packet)
