@@ -62,12 +62,8 @@ class Tracer:
         attempts = tuple(self._attempts(flow))
         ways = _folded(self._way(one, flow, expected) for one in attempts)
         level, arrival = _together(ways, expected)
-        said = (
-            verdict.cause(attempts, arrival, flow, expected, self._homes)
-            if any(w.level is level for w in ways)
-            else None
-        )
-        cause = said if level is Level.SIMULATED else None
+        simulated = level is Level.SIMULATED
+        cause = verdict.cause(attempts, arrival, flow, expected, self._homes) if simulated else None
         return Trace(
             taken_at=snapshot.taken_at,
             server_version=snapshot.server_version,

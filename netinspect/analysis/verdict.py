@@ -45,7 +45,7 @@ def cause(
     attempts: tuple[Attempt, ...], arrival: Arrival, flow: Flow, expected: Expected, homes: dict[str, str]
 ) -> Cause | None:
     """Name what stops the first way that does not arrive; of an unknown flow what nobody can tell."""
-    if arrival is Arrival.ARRIVES or (arrival is Arrival.LEAVES and _is_meant_to(attempts, flow, expected)):
+    if arrival is Arrival.ARRIVES or (arrival is Arrival.LEAVES and _is_meant_to(attempts, flow, expected, homes)):
         return None
     failing = [a for a in attempts if a.result != "ok"]
     wanted = "unknown" if arrival is Arrival.UNKNOWN else ""
@@ -76,11 +76,14 @@ def cause(
     )  # fmt: skip
 
 
-def _is_meant_to(attempts: tuple[Attempt, ...], flow: Flow, expected: Expected) -> bool:
-    """Say whether what leaves should: its destination is outside, or the endpoints of its Service are."""
-    known = {b.address for b in expected.backends}
-    gone = {text(one.request.end.packet.dst, flow.family) for one in attempts if one.result == "left"}
-    return flow.goes_out or gone <= known
+def _is_meant_to(attempts: tuple[Attempt, ...], flow: Flow, expected: Expected, homes: dict[str, str]) -> bool:
+    """Say whether what leaves should: the request does, and its destination or its Service's endpoint is outside."""
+    outside = {b.address for b in expected.backends} - set(homes)
+    ends = [one.request.end for one in attempts if one.result == "left"]
+    return all(
+        e.verdict is walk.Verdict.LEFT and (flow.goes_out or text(e.packet.dst, e.packet.family) in outside)
+        for e in ends
+    )
 
 
 def _stopped(branches: tuple[walk.Branch, ...], arrival: Arrival) -> tuple[int, walk.Branch]:
@@ -109,7 +112,7 @@ def _stale(request: walk.Branch, flow: Flow, expected: Expected) -> Cause | None
         return None
     place, proof = steps[-1].namespace, proof_of(steps[-1].evidence)
     name = f"svc/{flow.destination.name}" if flow.destination.kind is Kind.SERVICE else "the Service"
-    reason = f"its rules send to {address}, which is no endpoint of {name}: they are stale"
+    reason = f"its rules send to {address}, which is no ready endpoint of {name}: they are stale"
     advice = f"see whether kube-proxy, or what is in its place, runs on {place} and reaches the API server"
     return Cause(place=place, reason=reason, leg=LEGS[0], proof=proof, remedy=advice)
 
@@ -170,11 +173,11 @@ def notes(flow: Flow, expected: Expected, ways: tuple[Way, ...], level: Level) -
     simulated = level is Level.SIMULATED
     if expected.backends and simulated and ways and flow.destination.kind is Kind.SERVICE:
         meant = {b.address for b in expected.backends}
-        takers = (w.backend.partition(" ") for w in ways if w.backend and not w.backend.startswith(flow.source.place))
-        used = {at.rpartition(":")[0].strip("[]") for _, _, at in takers} - {""}
+        takers = (w.backend.partition(" ") for w in ways if w.backend)
+        used = {at.rpartition(":")[0].strip("[]") for place, _, at in takers if place != flow.source.place} - {""}
         for address in sorted(used - meant):
             name = f"svc/{flow.destination.name}"
-            yield f"the node sends to {address}, which is no endpoint of {name}: its rules are stale"
+            yield f"the node sends to {address}, which is no ready endpoint of {name}: its rules are stale"
         missing = sorted(meant - used)
         if missing and all(w.arrival is Arrival.ARRIVES for w in ways):
             yield f"the node does not send to {', '.join(missing)}, though the API has it as an endpoint"

@@ -117,7 +117,7 @@ def test_rules_that_send_to_no_endpoint_are_the_cause() -> None:
     assert found.arrival is Arrival.REFUSED
     assert found.cause is not None
     assert (found.cause.place, found.cause.proof is not None) == ("node/n1", True)
-    assert "no endpoint of svc/shop/edge: they are stale" in found.cause.reason
+    assert "no ready endpoint of svc/shop/edge: they are stale" in found.cause.reason
 
 
 def test_a_service_of_what_is_outside_should_lead_there() -> None:
@@ -126,6 +126,25 @@ def test_a_service_of_what_is_outside_should_lead_there() -> None:
     slices = [build.endpoint_slice("edge", build.endpoint("198.51.100.9"))]
     found = asked(node(**{"iptables-nft": text}), "node/n1", "svc/edge", endpoint_slices=slices)
     assert (found.arrival, found.cause, found.outcome) == (Arrival.LEAVES, None, Outcome.SOUND)
+
+
+def test_a_service_whose_pod_has_no_route_there_or_back_is_not_meant_to_leave() -> None:
+    text = _RULES.replace(":PRE", ":OUTPUT ACCEPT [0:0]\n:PRE").format(
+        f"-A OUTPUT -d 10.96.0.20/32 -p tcp -j DNAT --to-destination {WEB}:8080\n"
+    )
+    own = "local 10.243.0.1 dev cni0 table local\nlocal 192.0.2.1 dev eth0 table local\n"
+    default = f"default via 192.0.2.254 dev eth0\n{own}"
+    there = asked(node(**{"iptables-nft": text, "routes4": default + "192.0.2.0/24 dev eth0\n"}), "node/n1", "svc/edge")
+    assert (there.arrival, there.outcome) == (Arrival.LEAVES, Outcome.FAULTY)
+    assert there.cause is not None
+    assert f"no route to {WEB}, which is pod/shop/web's" in there.cause.reason
+    links = json.loads(pod().sections["links"].text)
+    links.append(link(11, "net1", "198.51.100.7/24"))
+    astray = f"default via 198.51.100.1 dev net1\nlocal {WEB} dev eth0 table local\n198.51.100.0/24 dev net1\n"
+    inside = pod(links=json.dumps(links), routes4=astray)
+    back = asked(node(**{"iptables-nft": text}), "node/n1", "svc/edge", inside)
+    assert back.arrival is not Arrival.ARRIVES
+    assert back.outcome is Outcome.FAULTY
 
 
 def test_nobody_knows_where_a_proxy_sends_on_to() -> None:
