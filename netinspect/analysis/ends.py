@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TypeVar
@@ -125,6 +125,11 @@ def _one(objects: Sequence[T], what: str, name: str, namespace: str) -> T:
     return found[0]
 
 
+def sound(found: Iterable[str]) -> tuple[str, ...]:
+    """Give what are addresses: what the cluster says is not to be trusted to be one, and "None" is none."""
+    return tuple(a for a in found if parse_address(a) is not None)
+
+
 def container_of(pod: wire.Pod, name: str) -> wire.Container | None:
     """Give a container of a pod by name, or its first; ``UsageError`` where there is none of that name."""
     spec = pod.spec
@@ -146,7 +151,7 @@ def of_pod(written: str, pod: wire.Pod) -> End:
     if not pod.spec.node_name:
         raise UsageError(f"pod {name} is on no node yet, so it has no address")
     ports = [p.container_port for c in pod.spec.containers for p in c.ports if p.protocol == "TCP"]
-    return End(written, Kind.POD, name, addresses(pod), pod.spec.node_name, ports[0] if ports else 0, pod)
+    return End(written, Kind.POD, name, sound(addresses(pod)), pod.spec.node_name, ports[0] if ports else 0, pod)
 
 
 def _pod(snapshot: Snapshot, written: str, name: str, namespace: str) -> End:
@@ -173,7 +178,7 @@ def of_service(written: str, service: wire.Service) -> End:
     spec = service.spec
     ips = spec.cluster_ips or ((spec.cluster_ip,) if spec.cluster_ip else ())
     port = spec.ports[0].port if spec.ports else 0
-    found = tuple(ip for ip in ips if ip != "None")
+    found = sound(ips)
     return End(written, Kind.SERVICE, full_name(service.metadata), found, port=port, service=service)
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_network
 
 from netinspect.analysis.endpoints import Backend, backends, usable
 from netinspect.analysis.ends import Kind
 from netinspect.analysis.flow import Flow, services
 from netinspect.analysis.pods import full_name
-from netinspect.analysis.ranges import parse_address
+from netinspect.analysis.ranges import parse_address, parse_network
 from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot
 from netinspect.model.trace import Arrival
@@ -121,4 +120,4 @@ def _leaves_out(service: wire.Service, flow: Flow) -> bool:
     sender = parse_address(flow.source_address)
     if not ranges or not balanced or sender is None:
         return False
-    return not any(sender in ip_network(r, strict=False) for r in ranges)
+    return not any(sender in network for network in map(parse_network, ranges) if network is not None)

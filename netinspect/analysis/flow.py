@@ -8,7 +8,7 @@ from enum import Enum
 
 from netinspect.analysis import dns
 from netinspect.analysis.endpoints import Backend, backends, port_of, usable
-from netinspect.analysis.ends import End, Kind, container_of, resolve
+from netinspect.analysis.ends import End, Kind, container_of, resolve, sound
 from netinspect.analysis.inside import Inside
 from netinspect.analysis.pods import full_name
 from netinspect.errors import UsageError
@@ -95,6 +95,8 @@ def find(snapshot: Snapshot, question: Question, inside: Inside | None = None) -
     source = resolve(snapshot, question.source, question.namespace)
     if source.kind is Kind.SERVICE:
         raise UsageError(f"{question.source} sends nothing", hint="name a pod behind it, or deploy/NAME")
+    if not source.addresses:
+        raise UsageError(f"{question.source} has no address to send from")
     home = source.pod.metadata.namespace if source.pod is not None else question.namespace
     destination = resolve(snapshot, question.destination, home, lambda: _resolver(snapshot, source, inside))
     if question.via is not None:
@@ -154,7 +156,8 @@ def _through(snapshot: Snapshot, source: End, end: End, question: Question) -> t
     elif question.via is Via.EXTERNAL_IP:
         found = spec.external_ips
     else:
-        found = tuple(ip for ip in spec.cluster_ips or (spec.cluster_ip,) if ip not in ("", "None"))
+        found = spec.cluster_ips or (spec.cluster_ip,)
+    found = sound(found)
     if not found:
         raise UsageError(f"svc/{end.name} has no address of that kind", hint=f"it is of type {spec.type}")
     return replace(end, addresses=found), number_
@@ -171,7 +174,7 @@ def _headless(snapshot: Snapshot, end: End, protocol: str) -> End:
     if not found:
         raise UsageError(f"svc/{end.name} is headless, and no pod behind it is ready", hint="name a pod")
     # No proxy stands in between: the port is the one that is asked for.
-    return replace(end, addresses=tuple(dict.fromkeys(b.address for b in found)))
+    return replace(end, addresses=tuple(dict.fromkeys(sound(b.address for b in found))))
 
 
 def _family(source: End, destination: End) -> tuple[int, str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from ipaddress import ip_network
 
 from netinspect.analysis.inside import Inside
 from netinspect.analysis.pods import addresses, full_name
+from netinspect.analysis.ranges import node_ranges, parse_address
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.world import World
-from netinspect.model.packet import number
+from netinspect.model.packet import number, text
 from netinspect.model.snapshot import Snapshot
 
 
@@ -25,16 +25,13 @@ def _hidden(snapshot: Snapshot, inside: Inside) -> Callable[[str, int, int], boo
     says nothing: a second network's, a container's that is no pod's.
     """
     pods = [p for p in snapshot.pods if not p.spec.host_network]
-    known = {number(a): p.spec.node_name for p in pods for a in addresses(p)}
-    read = {number(a) for p in pods if full_name(p.metadata) in inside.places for a in addresses(p)}
-    ranges = {
-        n.metadata.name: tuple(map(ip_network, n.spec.pod_cidrs or ((n.spec.pod_cidr,) if n.spec.pod_cidr else ())))
-        for n in snapshot.nodes
-    }
+    known = {number(a): p.spec.node_name for p in pods for a in addresses(p) if parse_address(a) is not None}
+    read = {a for p in pods if full_name(p.metadata) in inside.places for a in addresses(p)}
+    ranges = node_ranges(snapshot)
 
     def may_have(node: str, family: int, address: int) -> bool:
         if (family, address) in known:
-            return known[family, address] == node and (family, address) not in read
+            return known[family, address] == node and text(address, family) not in read
         return not any(
             r.version == family and int(r.network_address) <= address <= int(r.broadcast_address)
             for r in ranges.get(node, ())

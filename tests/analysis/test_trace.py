@@ -266,3 +266,16 @@ def test_a_service_is_explained_by_itself() -> None:
     assert explain(cluster(), "svc/none", "shop").outcome is Outcome.FAULTY
     with pytest.raises(UsageError, match="where to"):
         explain(cluster(), "db-0", "shop")
+
+
+def test_what_is_no_address_is_not_taken_for_one() -> None:
+    odd = cluster(
+        pods=[pod("web", "nonsense", "10.244.1.5"), pod("worse", "x"), DB],
+        nodes=[node("n1", "no-address", "172.30.0.11", cidrs=("garbage",)), node("n2", "172.30.0.12")],
+        services=[service("db", "10.96.0.10", "y", selector={"app": "db"}, ports=[{"port": 5432, "protocol": "TCP"}])],
+    )
+    assert asked("web", "svc/db", odd).arrival is Arrival.ARRIVES
+    assert asked("external", "node/n1:80", odd).destination.address == "172.30.0.11"
+    for source, destination in (("worse", "db-0:80"), ("db-0", "worse:80")):
+        with pytest.raises(UsageError, match="has no address"):
+            asked(source, destination, odd)
