@@ -163,6 +163,11 @@ def test_a_rule_on_a_user_that_nobody_knows_is_not_decided() -> None:
     assert asked(host, "web", "node/n1:22", inside, pods=known).arrival is Arrival.ARRIVES
 
 
+def test_a_policy_rule_for_users_is_not_decided_either() -> None:
+    inside = pod(rules4="0: from all lookup local\n9: from all uidrange 0-0 prohibit\n32766: from all lookup main\n")
+    assert asked(node(), "web", "node/n1:22", inside).arrival is Arrival.UNKNOWN
+
+
 def test_a_drop_of_the_answer_is_the_cause_and_not_that_it_was_not_translated() -> None:
     text = (
         "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp --sport 8080 -j DROP\nCOMMIT\n"

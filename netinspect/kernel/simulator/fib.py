@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence, Set
 from functools import cached_property
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from netinspect.model.kernel import NextHopObject, PolicyRule, Route
 from netinspect.model.packet import BITS, PROTOCOLS, number
@@ -190,6 +190,12 @@ class Fib:
         while position < len(rules):
             rule = rules[position]
             position += 1
+            if (
+                rule.uidrange is not None
+                and flow.uid < 0
+                and _selects(rule, structs.replace(flow, uid=rule.uidrange[0]))
+            ):
+                return Found("unknown", rule=rule, unsure="a policy rule for users, and who sends is not known")
             if not _selects(rule, flow):
                 continue
             if rule.unmodelled or rule.suppress_ifgroup:
