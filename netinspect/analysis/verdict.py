@@ -78,7 +78,7 @@ def cause(
 
 def _is_meant_to(attempts: tuple[Attempt, ...], flow: Flow, expected: Expected, homes: dict[str, str]) -> bool:
     """Say whether what leaves should: the request does, and its destination or its Service's endpoint is outside."""
-    outside = {b.address for b in expected.backends} - set(homes)
+    outside = {b.address for b in expected.backends if not b.pod} - set(homes)
     ends = [one.request.end for one in attempts if one.result == "left"]
     return all(
         e.verdict is walk.Verdict.LEFT and (flow.goes_out or text(e.packet.dst, e.packet.family) in outside)

@@ -126,6 +126,9 @@ def test_a_service_of_what_is_outside_should_lead_there() -> None:
     slices = [build.endpoint_slice("edge", build.endpoint("198.51.100.9"))]
     found = asked(node(**{"iptables-nft": text}), "node/n1", "svc/edge", endpoint_slices=slices)
     assert (found.arrival, found.cause, found.outcome) == (Arrival.LEAVES, None, Outcome.SOUND)
+    gone = [build.endpoint_slice("edge", build.endpoint("198.51.100.9", "of-a-pod-that-is-gone"))]
+    found = asked(node(**{"iptables-nft": text}), "node/n1", "svc/edge", endpoint_slices=gone)
+    assert (found.arrival, found.outcome) == (Arrival.LEAVES, Outcome.FAULTY)
 
 
 def test_a_service_whose_pod_has_no_route_there_or_back_is_not_meant_to_leave() -> None:
