@@ -28,7 +28,9 @@ def link(index: int, name: str, *addresses: str, kind: str = "", up: bool = True
             "address": _MAC.format(index), "addr_info": found, **details, **more}  # fmt: skip
 
 
-def host(*, eth0: str = "", port: dict[str, Any] | None = None, neighbours: Any = ()) -> Stack:
+def host(
+    *, eth0: str = "", port: dict[str, Any] | None = None, neighbours: Any = (), more: dict[str, str] | None = None
+) -> Stack:
     """A bridge with the ports of two pods, the second of which nobody has read, and a wire."""
     veth: dict[str, Any] = {"kind": "veth", "link_index": 2}
     wire: dict[str, Any] = {"kind": eth0, "link_index": 9, "link_netnsid": 9} if eth0 else {}
@@ -41,13 +43,13 @@ def host(*, eth0: str = "", port: dict[str, Any] | None = None, neighbours: Any 
     ]
     routes = "192.0.2.0/24 dev eth0\n10.244.0.0/24 dev cni0\nlocal 10.244.0.1 dev cni0 table local\n"
     changed = {"links": json.dumps(links), "routes4": routes, "neighbours": json.dumps(list(neighbours))}
-    return node(sections(changed))
+    return node(sections({**changed, **(more or {})}))
 
 
 def pod(*, up: bool = True) -> Stack:
     links = [link(2, "eth0", "10.244.0.4", kind="veth", up=up, link_index=4, link_netnsid=0)]
     links[0]["address"] = "02:00:00:00:00:14"
-    routes = "10.244.0.0/24 dev eth0\nlocal 10.244.0.4 dev eth0 table local\n"
+    routes = "default via 10.244.0.1 dev eth0\n10.244.0.0/24 dev eth0\nlocal 10.244.0.4 dev eth0 table local\n"
     sockets = "tcp LISTEN 0 128 0.0.0.0:80 0.0.0.0:*\n"
     texts = {"links": json.dumps(links), "routes4": routes, "neighbours": "[]", "sysctl": "", "sockets": sockets}
     return Stack("pod/shop/web", Namespace(NamespaceEvidence("web", sections(texts))), "n1")
@@ -126,3 +128,18 @@ def test_a_veth_is_a_wire_only_where_it_has_an_address_of_its_own(eth0: str, wir
     near = world.stacks["n1"]
     assert world.uplink(near, near.links["eth0"]) is wire
     assert not world.uplink(near, near.links["veth5"])
+
+
+def test_a_bridge_has_learned_where_the_sender_is_from_its_own_frame() -> None:
+    hairpin = {**_PORT, "info_slave_data": {"state": "forwarding", "flood": True, "hairpin": True}}
+    service = (
+        "*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n"
+        "-A PREROUTING -d 10.96.0.9 -j DNAT --to-destination 10.244.0.4\n"
+        "-A POSTROUTING -s 10.244.0.4 -d 10.244.0.4 -j MASQUERADE\nCOMMIT\n"
+    )
+    sysctl = "/proc/sys/net/bridge/bridge-nf-call-iptables:1\n/proc/sys/net/ipv4/conf/cni0/forwarding:1\n"
+    near = host(port={"port": hairpin}, more={"iptables-nft": service, "sysctl": sysctl})
+    world = worlds(near, pod())
+    packet = Packet(family=4, src=0, dst=number("10.96.0.9")[1], protocol=TCP, sport=40000, dport=80, flags=SYN)
+    (branch,) = walk(world, Send(world.stacks["pod/shop/web"], packet))
+    assert (branch.end.verdict, branch.end.namespace) == (Verdict.DELIVERED, "pod/shop/web")

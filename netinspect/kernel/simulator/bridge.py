@@ -157,6 +157,9 @@ def _push(stack: Stack, packet: Packet, out: Link, *, seen: bool) -> State | End
 def _port_for(walk: Walk, stack: Stack, bridge: Link, packet: Packet, came: str) -> Link | End:
     """Give the port behind which a MAC is: as learned, or the one by which flooding finds it."""
     walk.needs(stack, "fdb")
+    if came and packet.dmac and packet.dmac == packet.smac.lower():
+        # It goes back to its sender, whose port the bridge has just learned from it.
+        return stack.links[came]
     for entry in stack.fdb.get((bridge.ifname, packet.dmac), ()):
         link = stack.links.get(entry.dev)
         if link is not None and link.master == bridge.ifname and link.up:
