@@ -18,6 +18,7 @@ from tests.lab.settings import Settings
 EXACT = 0.95
 MANY = 60
 ROWS: list[Row] = []
+FLANNEL, BRIDGE = FAULTY
 
 
 def one_lab(place: int, fault: Fault) -> Settings:
@@ -26,15 +27,14 @@ def one_lab(place: int, fault: Fault) -> Settings:
     return fitting[place % len(fitting)]
 
 
-CASES = sorted(
-    ((one_lab(place, fault), fault) for place, fault in enumerate(FAULTS)), key=lambda case: FAULTY.index(case[0])
-)
+def for_lab(lab: Settings) -> pytest.MarkDecorator:
+    """Parametrize a test with the faults that are put into a lab."""
+    mine = [fault for place, fault in enumerate(FAULTS) if one_lab(place, fault) == lab]
+    return pytest.mark.parametrize("fault", mine, ids=[fault.name for fault in mine])
 
 
-@pytest.fixture(scope="module")
-def lab(request: pytest.FixtureRequest) -> Iterator[Settings]:
-    """One lab after the other, with an agent on each node."""
-    settings: Settings = request.param
+def running(settings: Settings) -> Iterator[Settings]:
+    """Give a lab with an agent on each node, for as long as its faults last."""
     try:
         cluster.check_machine()
     except LabError as error:
@@ -48,16 +48,33 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Settings]:
             cluster.down(settings.name, lambda _: None)
 
 
-@pytest.mark.parametrize(
-    ("lab", "fault"), CASES, indirect=["lab"], ids=[f"{lab.name}-{fault.name}" for lab, fault in CASES]
-)
-def test_a_fault_is_named(lab: Settings, fault: Fault) -> None:
+def is_named(lab: Settings, fault: Fault) -> None:
     row = judge(lab, fault)
     if row.judged.startswith("wrong"):
         # A busy machine and the neighbours' timers may make one try another than the rest: what is wrong is so twice.
         row = judge(lab, fault)
     ROWS.append(row)
     assert not row.judged.startswith("wrong"), row
+
+
+class TestWithFlannel:
+    @pytest.fixture(scope="class")
+    def lab(self) -> Iterator[Settings]:
+        yield from running(FLANNEL)
+
+    @for_lab(FLANNEL)
+    def test_a_fault_is_named(self, lab: Settings, fault: Fault) -> None:
+        is_named(lab, fault)
+
+
+class TestWithABridge:
+    @pytest.fixture(scope="class")
+    def lab(self) -> Iterator[Settings]:
+        yield from running(BRIDGE)
+
+    @for_lab(BRIDGE)
+    def test_a_fault_is_named(self, lab: Settings, fault: Fault) -> None:
+        is_named(lab, fault)
 
 
 def test_nearly_all_are_named_exactly() -> None:
