@@ -57,24 +57,28 @@ def is_named(lab: Settings, fault: Fault) -> None:
     assert not row.judged.startswith("wrong"), row
 
 
+@pytest.fixture(scope="class")
+def flannel_lab() -> Iterator[Settings]:
+    yield from running(FLANNEL)
+
+
+@pytest.fixture(scope="class")
+def bridge_lab() -> Iterator[Settings]:
+    yield from running(BRIDGE)
+
+
 class TestWithFlannel:
-    @pytest.fixture(scope="class")
-    def lab(self) -> Iterator[Settings]:
-        yield from running(FLANNEL)
+    """A class, so that its lab is taken down before the next is made."""
 
     @for_lab(FLANNEL)
-    def test_a_fault_is_named(self, lab: Settings, fault: Fault) -> None:
-        is_named(lab, fault)
+    def test_a_fault_is_named(self, flannel_lab: Settings, fault: Fault) -> None:
+        is_named(flannel_lab, fault)
 
 
 class TestWithABridge:
-    @pytest.fixture(scope="class")
-    def lab(self) -> Iterator[Settings]:
-        yield from running(BRIDGE)
-
     @for_lab(BRIDGE)
-    def test_a_fault_is_named(self, lab: Settings, fault: Fault) -> None:
-        is_named(lab, fault)
+    def test_a_fault_is_named(self, bridge_lab: Settings, fault: Fault) -> None:
+        is_named(bridge_lab, fault)
 
 
 def test_nearly_all_are_named_exactly() -> None:
