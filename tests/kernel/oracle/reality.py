@@ -24,6 +24,8 @@ _LISTEN = 512
 _ESTABLISHED = 1
 # What each load begins with: that it is ours, how often its probe was sent before, and its number.
 _HEADER, _MAGIC = struct.Struct("!IHH"), 0x6E657469
+# struct icmphdr and icmp6hdr: type, code, checksum, identifier, sequence number.
+_ECHO = struct.Struct("!BBHHH")
 _RESULTS = {
     errno.ECONNREFUSED: "refused",
     errno.ECONNRESET: "reset",
@@ -189,10 +191,10 @@ class Session:
         self.outcomes[number].sent_from = made.getsockname()[:2]
         ident = self.ident(number)
         kind = 128 if six else 8
-        header = struct.pack("!BBHHH", kind, 0, 0, ident, 1)
+        header = _ECHO.pack(kind, 0, 0, ident, 1)
         load = b"." * probe.size
         sum_ = 0 if six else checksum(header + load)
-        made.send(struct.pack("!BBHHH", kind, 0, sum_, ident, 1) + load)
+        made.send(_ECHO.pack(kind, 0, sum_, ident, 1) + load)
         self._select.register(made, selectors.EVENT_READ, ("echo", number))
 
     def _failed(self, number: int, code: int) -> None:
@@ -283,17 +285,30 @@ class Session:
         try:
             load = made.recv(65536)
         except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
+            if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK) or not self._is_told(made, number):
                 return
             self._failed(number, error.errno or 0)
             self._select.unregister(made)
             return
         six = made.family == socket.AF_INET6
         body = load if six else load[(load[0] & 15) * 4 :]
-        kind, _, _, ident = struct.unpack("!BBHH", body[:6])
+        kind, _, _, ident, _ = _ECHO.unpack(body[: _ECHO.size])
         if ident == self.ident(number) and kind == (129 if six else 0):
             self.outcomes[number].result = "ok"
             self._select.unregister(made)
+
+    def _is_told(self, made: socket.socket, number: int) -> bool:
+        """Say whether an error is about this probe: a raw socket hears of every echo between its addresses.
+
+        The kernel does not look at their identifiers (raw_v4_match), but ping(8) does.
+        """
+        told: list[int] = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                # What the sending host itself complains of names no packet (ip_local_error).
+                about = made.recv(_ECHO.size, socket.MSG_ERRQUEUE)
+                told.append(_ECHO.unpack(about)[3] if len(about) == _ECHO.size else self.ident(number))
+        return not told or self.ident(number) in told
 
 
 def _from(dst: str) -> list[tuple[int, int, bytes]]:
