@@ -123,11 +123,12 @@ class Session:
     def _send_all(self, numbers: list[int]) -> None:
         for number in numbers:
             self.asked[number] += 1
-            if number in self._clients:
-                earlier = self._clients.pop(number)
-                with contextlib.suppress(KeyError, ValueError):
-                    self._select.unregister(earlier)
-                earlier.close()
+        # All give up, asked again or not: a SYN sent anew would meet what others have made known (neigh_update).
+        for earlier in self._clients.values():
+            with contextlib.suppress(KeyError, ValueError):
+                self._select.unregister(earlier)
+            earlier.close()
+        self._clients.clear()
         for number in numbers:
             probe = self.probes[number]
             self.outcomes[number] = Outcome()
