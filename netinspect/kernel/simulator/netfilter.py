@@ -17,9 +17,11 @@ from netinspect.model.walk import End, Stage, Verdict
 if TYPE_CHECKING:
     from netinspect.kernel.simulator.stack import Stack
     from netinspect.kernel.simulator.walk import Walk
+    from netinspect.model.kernel import Connection
 
 Part = Callable[[Traversal], End | None]
 _CONFIRM: Final = 1 << 31
+_WHICH: Final = "which connection is a tunnel's packet of, whose port was not read"
 _BASES: Final = {PREROUTING: "PREROUTING", INPUT: "INPUT", FORWARD: "FORWARD", OUTPUT: "OUTPUT",
                  POSTROUTING: "POSTROUTING"}  # fmt: skip
 _SECTIONS: Final = {
@@ -81,7 +83,43 @@ def _routed_by(packet: Packet) -> tuple[int, ...]:
 
 
 def _track(at: Traversal) -> End | None:
+    known = at.packet.connection
     at.packet = tracking.track(at.walk.tracking, at.stack, at.packet, at.zones)
+    entry = at.entry
+    if entry is None or known is not None or entry.confirmed:
+        return None
+    entry.standing, translated = tracking.alike(at.stack, at.packet, entry)
+    ways = (Way("it begins one"), *(Way(f"it is of that of line {c.line}, which is translated") for c in translated))
+    if chosen := at.walk.forks.take(_WHICH, ways, once=(at.stack.name, entry.original)):
+        _join(at, entry, translated[chosen - 1])
+    return None
+
+
+def _join(at: Traversal, entry: tracking.Entry, standing: Connection) -> None:
+    at.walk.tracking.join(at.stack, entry, standing)
+    at.change(state=tracking.ESTABLISHED if entry.replied else tracking.NEW)
+
+
+def _ask(at: Traversal, called: Called, entry: tracking.Entry, *, source: bool) -> End | None:
+    """Let the nat chains choose a mapping; fork where a connection may stand already, of which they are not asked."""
+    before, rerouted, steps = at.packet, at.rerouted, len(at.walk.steps)
+    ended: End | None = None
+    for registered in _in_order(at, called, called.translating):
+        ended = run(registered, at)
+        if ended is not None or (entry.source_done if source else entry.destination_done):
+            break
+    else:
+        nat.setup(at, entry, nat.Range(), source=source)
+    standing = entry.standing
+    if standing is None or (ended is None and at.packet == before and entry.back == entry.original.inverse):
+        return ended
+    entry.standing = None
+    ways = (Way("it begins one"), Way("it is of one that stands, which is not translated"))
+    if not at.walk.forks.take(_WHICH, ways, tracking.evidence(at.stack, standing)):
+        return ended
+    at.packet, at.rerouted = before, rerouted
+    del at.walk.steps[steps:]
+    _join(at, entry, standing)
     return None
 
 
@@ -92,17 +130,12 @@ def _translate(at: Traversal, called: Called, *, source: bool) -> End | None:
         return None
     fresh = at.packet.state == tracking.NEW or (at.packet.state == tracking.RELATED and not at.packet.is_error)
     if fresh and not entry.confirmed and not (entry.source_done if source else entry.destination_done):
-        for registered in _in_order(at, called, called.translating):
-            ended = run(registered, at)
-            if ended is not None:
-                return ended
-            if entry.source_done if source else entry.destination_done:
-                break
-        else:
-            nat.setup(at, entry, nat.Range(), source=source)
+        ended = _ask(at, called, entry, source=source)
+        if ended is not None:
+            return ended
     before = at.packet
     at.packet = nat.translate(before, entry, source=source)
-    if at.packet is not before and not fresh:
+    if at.packet != before and (not fresh or entry.evidence is not None):
         said = nat.becomes(tracking.ends(before), tracking.ends(at.packet), source=source)
         at.step(Stage.NAT, f"{said}, as its connection has it", entry.evidence)
     if at.hook == OUTPUT and at.packet.dst != before.dst:

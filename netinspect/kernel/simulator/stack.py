@@ -10,7 +10,7 @@ from netinspect.kernel.namespace import Missing, Namespace
 from netinspect.kernel.simulator.fib import Fib
 from netinspect.kernel.simulator.hooks import Hooks
 from netinspect.kernel.simulator.ipsets import Sets
-from netinspect.kernel.simulator.tracking import Ends, by_tuple
+from netinspect.kernel.simulator.tracking import Ends, by_aim, by_tuple
 from netinspect.model.kernel import Connection, FdbEntry, Link, LinkAddress, Neighbour, Socket, VirtualService
 from netinspect.model.packet import PROTOCOLS, number
 from netinspect.model.walk import Pointer
@@ -124,6 +124,11 @@ class Stack:
     def connections(self) -> dict[Ends, tuple[Connection, bool]]:
         """Give the tracked connections by both of their tuples, and whether it is the reply's."""
         return by_tuple(self.namespace.connections)
+
+    @cached_property
+    def carrying(self) -> dict[Ends, list[Connection]]:
+        """Give the tracked connections of UDP, in which tunnels carry, by all but the sender's port."""
+        return by_aim(self.namespace.connections)
 
     @cached_property
     def virtual_services(self) -> dict[object, VirtualService]:

@@ -75,7 +75,10 @@ def ends(packet: Packet) -> Ends:
 
 @dataclass
 class Entry:
-    """A tracked connection (struct nf_conn). ``back`` is the reply's tuple, in which translations show."""
+    """A tracked connection (struct nf_conn). ``back`` is the reply's tuple, in which translations show.
+
+    ``standing`` is one that was collected, is not translated, and may be the same (see ``alike``).
+    """
 
     number: int
     original: Ends
@@ -88,6 +91,7 @@ class Entry:
     assured: bool = False
     confirmed: bool = False
     evidence: Pointer | None = None
+    standing: Connection | None = None
 
     @property
     def source_translated(self) -> bool:
@@ -128,14 +132,21 @@ class Tracking:
         if zones[reply] != _zone(connection, reply=reply) or (connection.state in _CLOSED and not reply):
             return None
         entry = self.open(_read(connection, connection.original), zones)
-        entry.back = _read(connection, connection.reply)
+        self.join(stack, entry, connection)
+        return entry, reply
+
+    def join(self, stack: Stack, entry: Entry, connection: Connection) -> None:
+        """Let what was begun be a connection that was collected; a drawn port that it keeps stays as it is here."""
+        back = _read(connection, connection.reply)
+        kept = back.dport == _read(connection, connection.original).sport
+        entry.back = structs.replace(back, dport=entry.original.sport) if kept else back
         entry.mark = connection.mark
         entry.replied = "UNREPLIED" not in connection.status
         entry.assured = "ASSURED" in connection.status
         entry.source_done = entry.destination_done = True
-        entry.evidence = stack.pointer("conntrack" if one.family == 4 else "conntrack6", connection.line)
+        entry.evidence = evidence(stack, connection)
+        entry.standing = None
         self.confirm(stack, entry)
-        return entry, reply
 
     def open(self, original: Ends, zones: tuple[int, int]) -> Entry:
         """Begin a connection; it is found again once it is confirmed."""
@@ -199,6 +210,39 @@ def _may_begin(stack: Stack, packet: Packet) -> bool:
     if packet.protocol == ICMPV6:
         return packet.type in REPLIES6
     return True
+
+
+def evidence(stack: Stack, connection: Connection) -> Pointer:
+    """Point at a connection that was collected."""
+    return stack.pointer("conntrack" if ":" not in connection.original.src else "conntrack6", connection.line)
+
+
+def alike(stack: Stack, packet: Packet, entry: Entry) -> tuple[Connection | None, list[Connection]]:
+    """Give the connections that a tunnel's packet may belong to: one without translation, and of each translation one.
+
+    Its port is a hash of the flow that it carries, the same in both directions and by whatever rules it was sent
+    (udp_flow_src_port), so that a connection may stand since an earlier packet that the rules did other things to.
+    """
+    if packet.inner is None or packet.is_error or "sport" not in packet.loose:
+        return None, []
+    found: dict[Ends | None, Connection] = {}
+    for connection in stack.carrying.get(structs.replace(entry.original, sport=0), ()):
+        if _zone(connection, reply=False) == entry.zones[0]:
+            was, back = _read(connection, connection.original), _read(connection, connection.reply)
+            # Ports differ anyway: what counts is whether the translation kept them.
+            kind = structs.replace(back, dport=int(back.dport == was.sport))
+            found.setdefault(None if back == was.inverse else kind, connection)
+    return found.pop(None, None), list(found.values())
+
+
+def by_aim(connections: Iterable[Connection]) -> dict[Ends, list[Connection]]:
+    """Give the collected connections of UDP by what they were begun with, but for the sender's port."""
+    found: dict[Ends, list[Connection]] = {}
+    for connection in connections:
+        if connection.protocol == "udp":
+            aim = structs.replace(_read(connection, connection.original), sport=0)
+            found.setdefault(aim, []).append(connection)
+    return found
 
 
 def by_tuple(connections: Iterable[Connection]) -> dict[Ends, tuple[Connection, bool]]:
