@@ -55,7 +55,7 @@ INGRESSES = Resource("ingresses", "ingresses", ("networking.k8s.io/v1",), wire.I
 GATEWAYS = Resource("gateways", "gateways", _GATEWAY, wire.Gateway, optional=True)
 HTTP_ROUTES = Resource("http_routes", "httproutes", _GATEWAY, wire.Named, optional=True)
 NETWORK_POLICIES = Resource("network_policies", "networkpolicies", ("networking.k8s.io/v1",), wire.NetworkPolicy)
-DAEMON_SETS = Resource("daemon_sets", "daemonsets", ("apps/v1",), wire.Named)
+DAEMON_SETS = Resource("daemon_sets", "daemonsets", ("apps/v1",), wire.DaemonSet)
 CUSTOM_RESOURCE_DEFINITIONS = Resource(
     "custom_resource_definitions",
     "customresourcedefinitions",
@@ -80,6 +80,37 @@ CONFIG_MAPS = Resource(
     fixed_namespace="kube-system",
     objects=("kubeadm-config", "kube-proxy"),
 )
+# The settings of CNIs by the names that their own manifests and charts give them, in whatever namespace they are.
+CNI_SETTINGS = Resource(
+    "cni_settings",
+    "configmaps",
+    ("v1",),
+    wire.ConfigMap,
+    optional=True,
+    objects=(
+        "amazon-vpc-cni", "antrea-config", "calico-config", "canal-config", "cilium-config", "kube-flannel-cfg",
+        "kube-router-cfg", "multus-cni-config", "ovnkube-config",
+    ),
+)  # fmt: skip
+_CALICO = ("crd.projectcalico.org/v1", "projectcalico.org/v3")
+IP_POOLS = Resource("ip_pools", "ippools", _CALICO, wire.IPPool, namespaced=False, optional=True)
+BLOCK_AFFINITIES = Resource(
+    "block_affinities", "blockaffinities", _CALICO, wire.BlockAffinity, namespaced=False, optional=True
+)
+IPAM_BLOCKS = Resource("ipam_blocks", "ipamblocks", _CALICO, wire.IPAMBlock, namespaced=False, optional=True)
+FELIX_CONFIGURATIONS = Resource(
+    "felix_configurations", "felixconfigurations", _CALICO, wire.FelixConfiguration, namespaced=False, optional=True
+)
+CILIUM_NODES = Resource(
+    "cilium_nodes", "ciliumnodes", ("cilium.io/v2",), wire.CiliumNode, namespaced=False, optional=True
+)
+NETWORK_ATTACHMENTS = Resource(
+    "network_attachments",
+    "network-attachment-definitions",
+    ("k8s.cni.cncf.io/v1",),
+    wire.NetworkAttachment,
+    optional=True,
+)
 
 RESOURCES = (
     NODES,
@@ -97,6 +128,13 @@ RESOURCES = (
     CUSTOM_RESOURCE_DEFINITIONS,
     CONTROL_PLANE,
     CONFIG_MAPS,
+    CNI_SETTINGS,
+    IP_POOLS,
+    BLOCK_AFFINITIES,
+    IPAM_BLOCKS,
+    FELIX_CONFIGURATIONS,
+    CILIUM_NODES,
+    NETWORK_ATTACHMENTS,
 )
 # Kinds without which a network, or an owner, is not known; the others only make the evidence better.
 DECISIVE = (NODES, PODS, SERVICES, ENDPOINT_SLICES, INGRESSES, GATEWAYS)

@@ -60,10 +60,17 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     gateways: tuple[wire.Gateway, ...] = ()
     http_routes: tuple[wire.Named, ...] = ()
     network_policies: tuple[wire.NetworkPolicy, ...] = ()
-    daemon_sets: tuple[wire.Named, ...] = ()
+    daemon_sets: tuple[wire.DaemonSet, ...] = ()
     custom_resource_definitions: tuple[wire.Named, ...] = ()
     control_plane: tuple[wire.ControlPlanePod, ...] = ()
     config_maps: tuple[wire.ConfigMap, ...] = ()
+    cni_settings: tuple[wire.ConfigMap, ...] = ()
+    ip_pools: tuple[wire.IPPool, ...] = ()
+    block_affinities: tuple[wire.BlockAffinity, ...] = ()
+    ipam_blocks: tuple[wire.IPAMBlock, ...] = ()
+    felix_configurations: tuple[wire.FelixConfiguration, ...] = ()
+    cilium_nodes: tuple[wire.CiliumNode, ...] = ()
+    network_attachments: tuple[wire.NetworkAttachment, ...] = ()
     kernels: tuple[NodeEvidence, ...] = ()
 
     def gap(self, resource: str) -> Gap | None:

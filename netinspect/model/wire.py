@@ -14,7 +14,10 @@ from msgspec import Meta, Struct, field
 Term = Annotated[str, Meta(extra={"redact": "keep"})]
 Flags = Annotated[tuple[str, ...], Meta(extra={"redact": "flags"})]
 Text = Annotated[str, Meta(extra={"redact": "text"})]
+Image = Annotated[str, Meta(extra={"redact": "image"})]
 Labels = dict[str, str]
+# Only those that a CNI's driver reads stay when a recording is redacted.
+Annotations = Annotated[dict[str, str], Meta(extra={"redact": "known"})]
 
 
 class Wire(Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
@@ -54,11 +57,26 @@ class Namespace(Wire, frozen=True):
     metadata: Metadata
 
 
+class Taint(Wire, frozen=True):
+    """What keeps pods away from a node."""
+
+    key: Term = ""
+    effect: Term = ""
+
+
+class NodeMetadata(Metadata, frozen=True):
+    """What a node carries besides: what the agents of its CNI noted on it."""
+
+    annotations: Annotations = field(default_factory=dict)
+
+
 class NodeSpec(Wire, frozen=True):
-    """What was given to a node: its pod ranges (one a family)."""
+    """What was given to a node: its pod ranges (one a family), its taints, and who made it."""
 
     pod_cidr: str = field(default="", name="podCIDR")
     pod_cidrs: tuple[str, ...] = field(default=(), name="podCIDRs")
+    taints: tuple[Taint, ...] = ()
+    provider_id: str = field(default="", name="providerID")
 
 
 class NodeAddress(Wire, frozen=True):
@@ -87,7 +105,7 @@ class NodeStatus(Wire, frozen=True):
 class Node(Wire, frozen=True):
     """A machine of the cluster."""
 
-    metadata: Metadata
+    metadata: NodeMetadata
     spec: NodeSpec = NodeSpec()
     status: NodeStatus = NodeStatus()
 
@@ -187,10 +205,23 @@ class PodStatus(Wire, frozen=True):
     ephemeral_container_statuses: tuple[ContainerStatus, ...] = ()
 
 
+class PodAnnotations(Wire, frozen=True):
+    """What Multus says of a pod's networks (its docs/how-to-use.md): those asked for, and what each became."""
+
+    networks: Text = field(default="", name="k8s.v1.cni.cncf.io/networks")
+    network_status: Text = field(default="", name="k8s.v1.cni.cncf.io/network-status")
+
+
+class PodMetadata(Metadata, frozen=True):
+    """What a pod carries besides."""
+
+    annotations: PodAnnotations = PodAnnotations()
+
+
 class Pod(Wire, frozen=True):
     """A pod."""
 
-    metadata: Metadata
+    metadata: PodMetadata
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
 
@@ -520,6 +551,219 @@ class ConfigMap(Wire, frozen=True):
 
     metadata: Metadata
     data: dict[str, Text] = field(default_factory=dict)
+
+
+class EnvironmentVariable(Wire, frozen=True):
+    """A variable of a container; ``value`` is empty where it comes from elsewhere."""
+
+    name: str = ""
+    value: str = ""
+
+
+class KeyReference(Wire, frozen=True):
+    """An object that a volume shows."""
+
+    name: str = ""
+
+
+class HostPath(Wire, frozen=True):
+    """A folder of the node."""
+
+    path: str = ""
+
+
+class Volume(Wire, frozen=True):
+    """A volume of a pod, as far as it shows a folder of the node or a ConfigMap."""
+
+    host_path: HostPath | None = None
+    config_map: KeyReference | None = None
+
+
+class AgentContainer(Wire, frozen=True):
+    """A container of a DaemonSet, by what tells which program it is and how that is set up."""
+
+    name: str = ""
+    image: Image = ""
+    command: Flags | None = ()
+    args: Flags | None = ()
+    env: Annotated[tuple[EnvironmentVariable, ...] | None, Meta(extra={"redact": "known"})] = ()
+
+
+class AgentSpec(Wire, frozen=True):
+    """The pods of a DaemonSet."""
+
+    containers: tuple[AgentContainer, ...] = ()
+    init_containers: tuple[AgentContainer, ...] | None = ()
+    host_network: bool = False
+    volumes: tuple[Volume, ...] | None = ()
+
+
+class AgentTemplate(Wire, frozen=True):
+    """What a DaemonSet makes its pods from."""
+
+    metadata: Metadata = Metadata()
+    spec: AgentSpec = AgentSpec()
+
+
+class DaemonSetSpec(Wire, frozen=True):
+    """What a DaemonSet asks for."""
+
+    template: AgentTemplate = AgentTemplate()
+
+
+class DaemonSetStatus(Wire, frozen=True):
+    """On how many nodes a DaemonSet should run a pod, and on how many that is ready."""
+
+    desired_number_scheduled: int = 0
+    number_ready: int = 0
+
+
+class DaemonSet(Wire, frozen=True):
+    """A pod on every node: so the agents of CNIs run."""
+
+    metadata: Metadata
+    spec: DaemonSetSpec = DaemonSetSpec()
+    status: DaemonSetStatus = DaemonSetStatus()
+
+
+class IPPoolSpec(Wire, frozen=True):
+    """What a pool of Calico's IPAM hands out, and how packets travel between its blocks."""
+
+    cidr: str = ""
+    block_size: int = 0
+    ipip_mode: Term = ""
+    vxlan_mode: Term = ""
+    nat_outgoing: bool = False
+    disabled: bool = False
+    node_selector: str = ""
+
+
+class IPPool(Wire, frozen=True):
+    """A pool of Calico (api/pkg/apis/projectcalico/v3/ippool.go)."""
+
+    metadata: Metadata
+    spec: IPPoolSpec = IPPoolSpec()
+
+
+class BlockAffinitySpec(Wire, frozen=True):
+    """Which node a block is meant for; ``deleted`` is text in v1."""
+
+    cidr: str = ""
+    node: str = ""
+    state: Term = ""
+    deleted: bool | Term = ""
+
+
+class BlockAffinity(Wire, frozen=True):
+    """A node's claim to a block of a pool (Calico design/ipam)."""
+
+    metadata: Metadata
+    spec: BlockAffinitySpec = BlockAffinitySpec()
+
+
+class AllocationOwner(Wire, frozen=True, rename=None):
+    """Who holds an address: a pod, or by its ``type`` a node's tunnel."""
+
+    namespace: str = ""
+    pod: str = ""
+    node: str = ""
+    type: Term = ""
+
+
+class Allocation(Wire, frozen=True, rename=None):
+    """What was noted when addresses of a block were handed out."""
+
+    handle_id: str | None = ""
+    secondary: AllocationOwner | None = None
+
+
+class IPAMBlockSpec(Wire, frozen=True):
+    """The addresses of a block in order: for each the index of its attributes, or null."""
+
+    cidr: str = ""
+    affinity: str | None = ""
+    allocations: tuple[int | None, ...] = ()
+    attributes: tuple[Allocation, ...] = ()
+    deleted: bool | Term = False
+
+
+class IPAMBlock(Wire, frozen=True):
+    """A block of addresses and who holds them (Calico design/ipam)."""
+
+    metadata: Metadata
+    spec: IPAMBlockSpec = IPAMBlockSpec()
+
+
+class FelixConfigurationSpec(Wire, frozen=True):
+    """The settings of Felix that choose its data plane (felix/docs/config-params.json)."""
+
+    bpf_enabled: bool | None = None
+    wireguard_enabled: bool | None = None
+    nftables_mode: Term = ""
+    interface_prefix: str = ""
+    vxlan_vni: int | None = field(default=None, name="vxlanVNI")
+    vxlan_port: int | None = None
+
+
+class FelixConfiguration(Wire, frozen=True):
+    """Settings of Felix, of all nodes (``default``) or of one (``node.NAME``)."""
+
+    metadata: Metadata
+    spec: FelixConfigurationSpec = FelixConfigurationSpec()
+
+
+class CiliumAddress(Wire, frozen=True):
+    """An address of a Cilium node: InternalIP, CiliumInternalIP and others."""
+
+    ip: str = ""
+    type: Term = ""
+
+
+class CiliumPoolAllocation(Wire, frozen=True):
+    """What a node has of a pool."""
+
+    pool: str = ""
+    cidrs: tuple[str, ...] | None = ()
+
+
+class CiliumPools(Wire, frozen=True):
+    """What a node has of the pools of multi-pool IPAM."""
+
+    allocated: tuple[CiliumPoolAllocation, ...] | None = ()
+
+
+class CiliumNodeIPAM(Wire, frozen=True):
+    """The ranges out of which a node's pods get their addresses."""
+
+    pod_cidrs: tuple[str, ...] | None = field(default=(), name="podCIDRs")
+    pools: CiliumPools = CiliumPools()
+
+
+class CiliumNodeSpec(Wire, frozen=True):
+    """What Cilium knows of a node."""
+
+    addresses: tuple[CiliumAddress, ...] | None = ()
+    ipam: CiliumNodeIPAM = CiliumNodeIPAM()
+
+
+class CiliumNode(Wire, frozen=True):
+    """A node as Cilium sees it (pkg/k8s/apis/cilium.io/v2)."""
+
+    metadata: Metadata
+    spec: CiliumNodeSpec = CiliumNodeSpec()
+
+
+class NetworkAttachmentSpec(Wire, frozen=True):
+    """A CNI configuration, as JSON."""
+
+    config: Text = ""
+
+
+class NetworkAttachment(Wire, frozen=True):
+    """A secondary network (NetworkAttachmentDefinition of the Network Plumbing Working Group)."""
+
+    metadata: Metadata
+    spec: NetworkAttachmentSpec = NetworkAttachmentSpec()
 
 
 class CommandContainer(Wire, frozen=True):
