@@ -1,0 +1,32 @@
+"""CNIs: one module each, listed here.
+
+To add one, write a module that satisfies ``base.Driver`` and name it in ``DRIVERS``; docs/add-a-cni.md shows how.
+"""
+
+from typing import Final
+
+from netinspect.cni import (
+    antrea,
+    aws,
+    azure,
+    calico,
+    canal,
+    cilium,
+    flannel,
+    gke,
+    kindnet,
+    kopeio,
+    kube_ovn,
+    kube_router,
+    multus,
+    ovn_kubernetes,
+    reference,
+    weave,
+)
+from netinspect.cni.base import Driver
+
+DRIVERS: Final[tuple[Driver, ...]] = (
+    antrea, aws, azure, calico, canal, cilium, flannel, gke, kindnet, kopeio, kube_ovn, kube_router, multus,
+    ovn_kubernetes, reference, weave,
+)  # fmt: skip
+BY_NAME: Final = {driver.NAME: driver for driver in DRIVERS}

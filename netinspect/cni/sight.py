@@ -1,0 +1,178 @@
+"""What a driver is shown of a cluster: the objects of the API, and of each node that was read what its kernel holds."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from netinspect.model import wire
+from netinspect.model.kernel import FdbEntry, Link, Neighbour, Route, WireguardPeer
+from netinspect.model.snapshot import Snapshot
+
+# A registry's mirrors put these words and the owner's name before what they mirror: mirrored-calico-node.
+_MIRRORED = re.compile(r"^(?:mirrored|hardened)-")
+_VERSION = re.compile(r"v?\d+\.\d+(?:\.\d+)?(?:[-.+][0-9A-Za-z.+-]+)?$")
+
+
+@dataclass(frozen=True)
+class Conflist:
+    """A file of the CNI configuration folder; of several the container runtime takes the first by name.
+
+    ``plugins`` are the configurations in their order, those of a delegate after the one that calls it.
+    """
+
+    path: str
+    name: str
+    plugins: tuple[Mapping[str, Any], ...]
+    index: int
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Give the plug-ins' names."""
+        return tuple(str(p.get("type", "")) for p in self.plugins)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A node's own network namespace; None where that part was not read.
+
+    ``chains`` maps ``table/chain`` of iptables to its rules in order, and ``nft:TABLE/CHAIN`` of nftables to none.
+    ``lines`` are where these stand in what was read.
+    """
+
+    links: Mapping[str, Link] | None = None
+    routes: tuple[Route, ...] | None = None
+    neighbours: tuple[Neighbour, ...] | None = None
+    fdb: tuple[FdbEntry, ...] | None = None
+    chains: Mapping[str, tuple[tuple[int, str], ...]] | None = None
+    sysctls: Mapping[str, str] | None = None
+    wireguard: tuple[WireguardPeer, ...] | None = None
+    conflists: tuple[Conflist, ...] | None = None
+    subnet_env: str | None = None
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node as the API has it, its live pods, and its kernel where it was read."""
+
+    name: str
+    object: wire.Node
+    pods: tuple[wire.Pod, ...] = ()
+    kernel: Kernel | None = None
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """Give what agents noted on it."""
+        return self.object.metadata.annotations
+
+    def address(self, family: int) -> str:
+        """Give its InternalIP of a family (4 or 6); nothing where it has none."""
+        found = (a.address for a in self.object.status.addresses if a.type == "InternalIP")
+        return next((a for a in found if (":" in a) == (family == 6)), "")
+
+    def pod_cidr(self, family: int) -> str:
+        """Give the range of a family that the control plane handed it; nothing where it has none."""
+        spec = self.object.spec
+        return next((c for c in spec.pod_cidrs or (spec.pod_cidr,) if c and (":" in c) == (family == 6)), "")
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A DaemonSet, by what tells which program it runs."""
+
+    object: wire.DaemonSet
+
+    @property
+    def name(self) -> str:
+        """Write ``namespace/name``."""
+        return f"{self.object.metadata.namespace}/{self.object.metadata.name}"
+
+    @property
+    def spec(self) -> wire.AgentSpec:
+        """Give what its pods are made from."""
+        return self.object.spec.template.spec
+
+    @cached_property
+    def images(self) -> tuple[tuple[frozenset[str], str], ...]:
+        """Give for each container, those of the start last, the names that its image goes by, and its version."""
+        return tuple(
+            (image_names(c.image), image_version(c.image))
+            for c in (*self.spec.containers, *(self.spec.init_containers or ()))
+        )
+
+    @cached_property
+    def programs(self) -> frozenset[str]:
+        """Give the names of the programs that its containers start."""
+        return frozenset(c.command[0].rpartition("/")[2] for c in self.spec.containers if c.command)
+
+    @cached_property
+    def variables(self) -> Mapping[str, str]:
+        """Give the environment of its containers, by name."""
+        return {v.name: v.value for c in self.spec.containers for v in c.env or ()}
+
+    def argument(self, flag: str) -> str:
+        """Give what ``--flag=value`` gives; nothing where it is not there."""
+        words = (w for c in self.spec.containers for w in (*(c.command or ()), *(c.args or ())))
+        return next((w.partition("=")[2] or "true" for w in words if w.partition("=")[0] == f"--{flag}"), "")
+
+
+def image_names(image: str) -> frozenset[str]:
+    """Give the names by which an image may be known wherever it is mirrored: its last part, and that with its owner's.
+
+    ``quay.io/calico/node:v3.28`` is ``node`` and ``calico-node``, ``rancher/mirrored-calico-node`` the latter too.
+    """
+    path = image.partition("@")[0]
+    folder, _, last = path.rpartition("/")
+    last = _MIRRORED.sub("", last.partition(":")[0])
+    owner = folder.rpartition("/")[2]
+    return frozenset({last, f"{owner}-{last}"} if owner else {last})
+
+
+def image_version(image: str) -> str:
+    """Give the version that an image's tag tells; nothing where the tag is none."""
+    tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
+    return tag if _VERSION.match(tag) else ""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Everything that a driver may look at."""
+
+    snapshot: Snapshot
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+
+    @cached_property
+    def agents(self) -> tuple[Agent, ...]:
+        """Give the DaemonSets on the host network: every agent of a CNI is one."""
+        return tuple(Agent(d) for d in self.snapshot.daemon_sets if d.spec.template.spec.host_network)
+
+    def pairs(self, members: Iterable[Node]) -> Iterator[tuple[Node, Node]]:
+        """Give each of these nodes that was read with each other of them: of the rest nothing could be compared."""
+        known = tuple(members)
+        return ((n, peer) for n in known if n.kernel is not None for peer in known if peer.name != n.name)
+
+    @cached_property
+    def read(self) -> tuple[tuple[Node, Kernel], ...]:
+        """Give the nodes whose kernel was read."""
+        return tuple((n, n.kernel) for n in self.nodes.values() if n.kernel is not None)
+
+    def settings(self, name: str) -> Mapping[str, str]:
+        """Give what a CNI's ConfigMap holds; nothing where there is none of that name."""
+        return next((c.data for c in self.snapshot.cni_settings if c.metadata.name == name), {})
+
+    def setting(self, name: str, key: str) -> Mapping[str, Any]:
+        """Give an entry of a ConfigMap that is a JSON object; empty where it is none."""
+        try:
+            found = json.loads(self.settings(name).get(key, "{}"))
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def families(self) -> tuple[int, ...]:
+        """Give the families (4, 6) in which the nodes have ranges for pods; IPv4 where no node has any."""
+        found = tuple(f for f in (4, 6) if any(n.pod_cidr(f) for n in self.nodes.values()))
+        return found or (4,)
