@@ -58,7 +58,7 @@ def node_ranges_used(snapshot: Snapshot, ranges: dict[str, tuple[Network, ...]])
     return inside >= outside if inside + outside else None
 
 
-def cluster_network(snapshot: Snapshot, selected: Selected) -> ClusterNetwork:
+def cluster_network(snapshot: Snapshot, selected: Selected, cni: str = "") -> ClusterNetwork:
     """Lay out the pod network."""
     claims = holders(snapshot)
     parsed = {text: address for text in claims if (address := parse_address(text)) is not None}
@@ -67,6 +67,7 @@ def cluster_network(snapshot: Snapshot, selected: Selected) -> ClusterNetwork:
     used = node_ranges_used(snapshot, ranges)
     judged = ranges if used else {}
     return ClusterNetwork(
+        cni=cni,
         ranges=pod_ranges(snapshot, held),
         node_ranges_used=used,
         nodes=None if snapshot.unseen("nodes") else _node_networks(snapshot, ranges, held, selected),

@@ -21,6 +21,8 @@ import msgspec
 from msgspec import Struct
 
 from netinspect.analysis.ranges import flag_values, setting
+from netinspect.cni import DRIVERS
+from netinspect.cni.sight import image_names, image_version
 from netinspect.model.decode import decode_page
 from netinspect.model.evidence import PodReference, Reading
 from netinspect.model.resources import Resource
@@ -38,6 +40,22 @@ _COMMON = frozenset({
     "topology.kubernetes.io/zone", "topology.kubernetes.io/region", "node-role.kubernetes.io/control-plane",
     "endpointslice.kubernetes.io/managed-by",
 })  # fmt: skip
+# What tells a CNI and its mode, and is nobody's own: names of images, notes on nodes, settings and what they may be.
+_IMAGES = frozenset().union(*(d.SIGNATURE.images for d in DRIVERS)) | {"kube-proxy"}
+_NOTES = frozenset(
+    f"{owner}/{note}"
+    for owner, notes in (
+        ("flannel.alpha.coreos.com", ("backend-type", "backend-data", "backend-v6-data", "public-ip", "public-ipv6")),
+        ("projectcalico.org", ("IPv4Address", "IPv6Address", "IPv4VXLANTunnelAddr", "IPv6VXLANTunnelAddr")),
+        ("k8s.ovn.org", ("node-subnets",)),
+    )
+    for note in notes
+)
+_VARIABLES = tuple(v for d in DRIVERS for v in d.SIGNATURE.variables)
+_CHOICES = frozenset({
+    "true", "false", "Always", "Never", "CrossSubnet", "none", "bird", "vxlan", "Enabled", "Disabled", "ACCEPT",
+})  # fmt: skip
+_PUBLIC_KEY = re.compile(r"[A-Za-z0-9+/]{43}=")
 _FLAGS = ("--service-cluster-ip-range", "--cluster-cidr")
 _SETTINGS = ("podSubnet", "serviceSubnet", "clusterCIDR")
 # Sections of kernel state in which nothing stands but what is replaced below.
@@ -261,11 +279,15 @@ class Redactor:
                 found[field.encode_name] = self._value(content, field.type)
         return found
 
-    def _value(self, value: Any, kind: Any) -> Any:
+    def _value(self, value: Any, kind: Any) -> Any:  # noqa: PLR0911 - one for each way
         """Redact by the declared type: a struct field by field, a plain string as a name."""
         how = _how(kind)
         if how == "keep" or value is None or isinstance(value, (bool, int)):
             return value
+        if how == "image":
+            return self._image(value)
+        if how == "known":
+            return self._known(value)
         if how == "flags":
             return [f"{flag}={self._ranges(found)}" for flag in _FLAGS for found in flag_values(value, flag)]
         if isinstance(value, Struct):
@@ -277,6 +299,19 @@ class Redactor:
             inner = next((a for a in _arguments(kind) if a is not Ellipsis), str)
             return [self._value(v, inner) for v in value]
         return self.name(str(value))
+
+    def _image(self, image: Any) -> str:
+        """Keep of an image which CNI's it is, and its version."""
+        known = sorted(image_names(image) & _IMAGES)
+        version = image_version(image)
+        return (known[0] + f":{version}" * bool(version)) if known else self.name(image)
+
+    def _known(self, found: Any) -> Any:
+        """Keep of notes and variables those by which a CNI's mode is known, with the addresses in them replaced."""
+        if isinstance(found, dict):
+            return {k: self._words(_PUBLIC_KEY.sub("redacted", v)) for k, v in found.items() if k in _NOTES}
+        own = (v for v in found if v.name.startswith(_VARIABLES))
+        return [{"name": v.name, "value": v.value if v.value in _CHOICES else self._ranges(v.value)} for v in own]
 
     def _settings(self, text: str) -> str:
         """Keep of a configuration which ranges the cluster has, and nothing else."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from netinspect.analysis import cni
 from netinspect.analysis.containers import container_network
 from netinspect.analysis.host import host_network
 from netinspect.analysis.inside import gaps, match, unseen
@@ -28,7 +29,7 @@ class View(str, Enum):
 
 _NEEDS: dict[View, tuple[Resource, ...]] = {
     View.HOST: (resources.NODES, resources.PODS),
-    View.CLUSTER: (resources.NODES, resources.PODS, *resources.RANGE_EVIDENCE),
+    View.CLUSTER: (resources.NODES, resources.PODS, *resources.RANGE_EVIDENCE, *cni.HEADLINE_NEEDS),
     View.SERVICE: (
         resources.SERVICES,
         resources.ENDPOINT_SLICES,
@@ -62,7 +63,7 @@ def build(snapshot: Snapshot, views: frozenset[View], scope: Scope) -> Topology:
     selected = select(snapshot, scope)
     inside = match(snapshot)
     host = host_network(snapshot, selected, inside) if View.HOST in views else None
-    cluster = cluster_network(snapshot, selected) if View.CLUSTER in views else None
+    cluster = cluster_network(snapshot, selected, cni.headline(snapshot)) if View.CLUSTER in views else None
     service = service_network(snapshot, selected) if View.SERVICE in views else None
     relevant = {r.name for r in needs(views, scope)}
     return Topology(

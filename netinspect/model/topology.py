@@ -206,10 +206,12 @@ class ClusterNetwork(Document, frozen=True, kw_only=True):
     """The pods, every one reaching every other without address translation.
 
     ``node_ranges_used`` says whether pods take their addresses out of their nodes' pod CIDRs, as some CNIs do and
-    others do not; null where no pod tells.
+    others do not; null where no pod tells. ``cni`` names who carries their packets, and how; empty where that is not
+    known.
     """
 
     node_ranges_used: bool | None
+    cni: str = ""
     ranges: tuple[Range, ...] = ()
     nodes: tuple[NodePodNetwork, ...] | None = ()
     pods: tuple[PodEntry, ...] | None = ()

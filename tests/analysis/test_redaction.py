@@ -66,6 +66,49 @@ def test_flags_and_configuration_keep_their_ranges_alone() -> None:
     assert SECRET not in line
 
 
+def test_of_a_cnis_agent_what_it_is_remains() -> None:
+    variables = [
+        ("CALICO_IPV4POOL_VXLAN", "Always"),
+        ("CALICO_IPV4POOL_CIDR", "10.77.0.0/16"),
+        ("FELIX_X", SECRET),
+        (SECRET, SECRET),
+    ]
+    spec = {
+        "hostNetwork": True,
+        "volumes": [{"hostPath": {"path": f"/srv/{SECRET}"}}],
+        "containers": [
+            {
+                "name": SECRET,
+                "image": f"{SECRET}.example/calico/node:v3.28.5",
+                "command": [SECRET],
+                "env": [{"name": n, "value": v} for n, v in variables],
+            },
+            {"name": "side", "image": f"{SECRET}.example/{SECRET}:1"},
+        ],
+    }
+    agent = {"metadata": {"name": SECRET, "namespace": SECRET}, "spec": {"template": {"spec": spec}}}
+    found = redacted("daemon_sets", agent)[0]
+    assert SECRET not in json.dumps(found)
+    container = found["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"] == "calico-node:v3.28.5"
+    assert {"name": "CALICO_IPV4POOL_VXLAN", "value": "Always"} in container["env"]
+    assert "10.77.0.0" not in json.dumps(found)
+    one = node("n", "10.77.66.55")
+    data = '{"VNI":1,"VtepMAC":"0a:58:0a:01:02:03","PublicKey":"' + "A" * 43 + '="}'
+    one["metadata"]["annotations"] = {
+        "flannel.alpha.coreos.com/backend-type": "vxlan",
+        "flannel.alpha.coreos.com/backend-data": data,
+        "flannel.alpha.coreos.com/public-ip": "10.77.66.55",
+        "acme.example/x": SECRET,
+    }
+    redacted_node = redacted("nodes", one)[0]
+    notes = redacted_node["metadata"]["annotations"]
+    assert notes["flannel.alpha.coreos.com/backend-type"] == "vxlan"
+    assert notes["flannel.alpha.coreos.com/public-ip"] == redacted_node["status"]["addresses"][0]["address"]
+    for told in (SECRET, "10.77.66.55", "0a:58:0a:01:02:03", "A" * 43):
+        assert told not in json.dumps(redacted_node)
+
+
 def test_two_recordings_do_not_share_pseudonyms_of_addresses() -> None:
     found = {redacted("nodes", node("n", "10.77.66.55"), by=Redactor())[0]["status"]["addresses"][0]["address"]
              for _ in range(8)}  # fmt: skip
