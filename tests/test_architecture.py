@@ -7,10 +7,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from netinspect import output
+from docs.generate import PAGES
+from netinspect import cni, output
 from netinspect.cli.options import OutputFormat
 from netinspect.model.resources import RESOURCES
 from netinspect.model.snapshot import Snapshot
@@ -18,7 +20,7 @@ from netinspect.output.base import Format
 from tests.conftest import ROOT, Netinspect
 
 SOURCES = sorted(
-    p for folder in ("netinspect", "tests", "benchmarks", "completions") for p in (ROOT / folder).rglob("*.py")
+    p for folder in ("netinspect", "tests", "benchmarks", "completions", "docs") for p in (ROOT / folder).rglob("*.py")
 )
 
 
@@ -29,9 +31,17 @@ def test_layers() -> None:
 
 
 def test_every_format_is_listed_and_offered() -> None:
-    helpers = {"base", "columns", "graph", "kernel", "trace", "words"}
+    helpers = {"base", "cni", "columns", "graph", "kernel", "trace", "words"}
     modules = {m.name for m in pkgutil.iter_modules(output.__path__)} - helpers
     assert modules == {f.NAME for f in output.FORMATS} == {f.value for f in OutputFormat}
+
+
+def test_every_cni_is_listed_and_has_its_page() -> None:
+    helpers = {"base", "expectation", "ranges", "recognition", "sight"}
+    modules = {m.name for m in pkgutil.iter_modules(cni.__path__)} - helpers
+    assert modules == {(d.__name__ if isinstance(d, ModuleType) else "").rpartition(".")[2] for d in cni.DRIVERS}
+    for name, page in PAGES.items():
+        assert (ROOT / "docs" / name).read_text() == page(), f"{name} is old: make docs"
 
 
 @pytest.mark.parametrize("format_", output.FORMATS, ids=lambda f: f.NAME)
@@ -60,7 +70,7 @@ except SystemExit:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("command", ["map", "whois", "node", "pod", "snapshot", "rbac", "cleanup", "schema"])
+@pytest.mark.parametrize("command", ["map", "whois", "cni", "node", "pod", "snapshot", "rbac", "cleanup", "schema"])
 def test_every_command_has_help_with_examples(command: str, netinspect: Netinspect) -> None:
     for flag in ("-h", "--help"):
         result = netinspect(command, flag)

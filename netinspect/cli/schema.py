@@ -18,6 +18,7 @@ class DocumentName(str, Enum):
     NODE = "node"
     POD = "pod"
     TRACE = "trace"
+    CNI = "cni"
     SERVICE_TRACE = "service-trace"
 
 
@@ -30,6 +31,7 @@ def schema(
     """
     import msgspec
 
+    from netinspect.model.cni import CniReport
     from netinspect.model.inspection import NamespaceView
     from netinspect.model.topology import Ownership, Topology
     from netinspect.model.trace import ServiceTrace, Trace
@@ -40,6 +42,7 @@ def schema(
         DocumentName.NODE: NamespaceView,
         DocumentName.POD: NamespaceView,
         DocumentName.TRACE: Trace,
+        DocumentName.CNI: CniReport,
         DocumentName.SERVICE_TRACE: ServiceTrace,
     }
     described = {

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 
 import msgspec
 
+from netinspect.model.cni import CniReport
 from netinspect.model.inspection import NamespaceView
 from netinspect.model.topology import Document, Ownership, Topology
 from netinspect.model.trace import ServiceTrace, Trace
 from netinspect.output.base import Style
 
 NAME = "json"
-RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView, Trace, ServiceTrace})
+RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport})
 
 _PIECE = 1 << 20
 # JSON escapes the first 32 control characters; a terminal obeys more than these.

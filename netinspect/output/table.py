@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from netinspect.model.cni import CniReport
 from netinspect.model.inspection import NamespaceView
 from netinspect.model.topology import (
     ClusterNetwork,
@@ -20,12 +21,12 @@ from netinspect.model.topology import (
     Topology,
 )
 from netinspect.model.trace import ServiceTrace, Trace
-from netinspect.output import kernel, trace, words
+from netinspect.output import cni, kernel, trace, words
 from netinspect.output.base import Style, safe
 from netinspect.output.columns import columns, section
 
 NAME = "table"
-RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView, Trace, ServiceTrace})
+RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport})
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ def tables(document: Document, style: Style, *, wide: bool) -> Iterator[str]:
         yield from trace.trace(document, style, wide=wide)
     elif isinstance(document, ServiceTrace):
         yield from trace.service(document, style, wide=wide)
+    elif isinstance(document, CniReport):
+        yield from cni.report(document, style, wide=wide)
     elif isinstance(document, Topology):
         shown = _Shown(style, wide=wide, namespaced=len(document.scope.namespaces) != 1)
         parts = (
@@ -149,6 +152,8 @@ def _cluster(network: ClusterNetwork, shown: _Shown) -> Iterator[str]:
         [(n.node, n.cidr, words.usage(n.used, n.capacity)) for n in network.nodes or ()],
         style,
     )
+    if network.cni:
+        yield f"CNI: {safe(network.cni)}\n"
     if network.node_ranges_used is False:
         yield "the pods take their addresses from elsewhere: the CNI has an address plan of its own\n"
     yield "\n"

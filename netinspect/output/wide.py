@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from netinspect.model.cni import CniReport
 from netinspect.model.inspection import NamespaceView
 from netinspect.model.topology import Document, Ownership, Topology
 from netinspect.model.trace import ServiceTrace, Trace
@@ -11,7 +12,7 @@ from netinspect.output.base import Style
 from netinspect.output.table import tables
 
 NAME = "wide"
-RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView, Trace, ServiceTrace})
+RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport})
 
 
 def render(document: Document, style: Style) -> Iterator[str]:

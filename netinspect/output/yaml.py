@@ -7,13 +7,14 @@ from collections.abc import Iterator
 import msgspec
 import yaml
 
+from netinspect.model.cni import CniReport
 from netinspect.model.inspection import NamespaceView
 from netinspect.model.topology import Document, Ownership, Topology
 from netinspect.model.trace import ServiceTrace, Trace
 from netinspect.output.base import Style
 
 NAME = "yaml"
-RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView, Trace, ServiceTrace})
+RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport})
 
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 

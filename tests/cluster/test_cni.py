@@ -1,0 +1,208 @@
+"""What is said of the CNI of a real cluster: nothing is amiss where it is healthy, and the cause where it is broken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.conftest import Netinspect
+from tests.faults.labs import agents
+from tests.lab import process
+from tests.lab.cluster import get, kubectl
+from tests.lab.settings import Cni, Settings
+
+
+@pytest.fixture(scope="module")
+def ready(lab: Settings) -> Settings:
+    agents(lab)
+    return lab
+
+
+def told(lab: Settings, netinspect: Netinspect, *more: str) -> Any:
+    return netinspect("cni", "--kubeconfig", lab.kubeconfig, "--access", "exec", "-o", "json", *more).json
+
+
+def kinds(found: Any) -> set[tuple[str, str]]:
+    """Give what is wrong, without what the lab's workloads do on purpose: a policy that nobody enforces."""
+    return {(f["kind"], f["place"]) for f in found.get("findings", ()) if f["kind"] != "policies-not-enforced"}
+
+
+def test_a_healthy_cluster(ready: Settings, netinspect: Netinspect) -> None:
+    found = told(ready, netinspect)
+    assert kinds(found) == set()
+    assert found.get("unseen", 0) == found.get("broken", 0) == 0
+    flannel = ready.cni is Cni.FLANNEL
+    assert found["headline"] == ("Flannel (vxlan)" if flannel else "reference plug-ins (bridge)")
+    assert (found["services"], found.get("policy", "")) == ("kube-proxy", "")
+    pairs = ready.nodes * (ready.nodes - 1) * len(ready.ranges)
+    assert found["compared"] >= pairs * (3 if flannel else 1)
+    said = " ".join(f["says"] for f in found["facts"])
+    assert f"kube-proxy in {ready.proxy.value} mode" in said
+    assert f"1500 of eth0 - {50 if flannel else 0} = {1450 if flannel else 1500} bytes" in said
+
+
+def test_the_map_names_it(ready: Settings, netinspect: Netinspect) -> None:
+    flannel = ready.cni is Cni.FLANNEL
+    shown = netinspect("map", "--kubeconfig", ready.kubeconfig, "--network", "cluster", "-A")
+    assert ("CNI: Flannel (vxlan)" in shown.out) == flannel
+
+
+def test_without_the_nodes(ready: Settings, netinspect: Netinspect) -> None:
+    """By the API alone Flannel is known, and what it wants is not compared; the bridge plugin leaves no trace there."""
+    run = netinspect("cni", "--kubeconfig", ready.kubeconfig)
+    if ready.cni is Cni.FLANNEL:
+        assert "expectations were not compared: --access exec" in run.out
+        assert run.code == 1
+    else:
+        assert (run.code, "--access exec or pod looks into the nodes" in run.out) == (3, True)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is done in the namespace of n1 or with kubectl, its undoing, and what must be named."""
+
+    name: str
+    broken: str
+    healed: str
+    kind: str
+    place: str = "node/n1"
+    cni: Cni | None = None
+    says: str = ""
+
+
+_KEEP = "ip route save {peer_cidr} >/run/kept; "
+_KNOWN = "ip neigh replace {peer_vtep} lladdr {peer_mac} dev flannel.1 nud permanent"
+_BEHIND = "bridge fdb append {peer_mac} dev flannel.1 dst {peer} self permanent"
+_FORGET = "bridge fdb del {peer_mac} dev flannel.1 self; "
+_REMEMBER = (
+    """awk '{{print "neigh replace", $1, "lladdr", $3, "dev flannel.1 nud permanent"}}' /run/kept | ip -batch -"""
+)
+FAULTS = (
+    Fault("route to a peer missing", _KEEP + "ip route del {peer_cidr}",
+          "ip route restore </run/kept", "route", says="it has no route to"),
+    Fault("route to a peer elsewhere", _KEEP + "ip route replace {peer_cidr} via 172.30.0.1",
+          "ip route del {peer_cidr}; ip route restore </run/kept", "route", says="leads via 172.30.0.1"),
+    Fault("blackhole for a peer", _KEEP + "ip route replace blackhole {peer_cidr}",
+          "ip route del {peer_cidr}; ip route restore </run/kept", "route", says="is blackhole"),
+    Fault("ip_forward off", "sysctl -qw net.ipv4.ip_forward=0", "sysctl -qw net.ipv4.ip_forward=1", "setting",
+          says="net.ipv4.ip_forward is 0"),
+    Fault("bridge-nf-call-iptables off", "sysctl -qw net.bridge.bridge-nf-call-iptables=0",
+          "sysctl -qw net.bridge.bridge-nf-call-iptables=1", "setting", says="bridge-nf-call-iptables is 0"),
+    # With its MAC a link loses its neighbours (neigh_changeaddr() of net/core/neighbour.c).
+    Fault("VTEP's MAC changed",
+          "ip neigh show dev flannel.1 nud permanent >/run/kept; ip link set flannel.1 address 02:00:00:00:00:99",
+          "ip link set flannel.1 address {mac}; " + _REMEMBER, "tunnel", cni=Cni.FLANNEL,
+          says="has the MAC 02:00:00:00:00:99"),
+    # Without any address the kernel would forget routes and neighbours too.
+    Fault("VTEP's address another", "ip addr add 192.0.2.77/32 dev flannel.1; ip addr del {vtep}/32 dev flannel.1",
+          "ip addr add {vtep}/32 dev flannel.1; ip addr del 192.0.2.77/32 dev flannel.1", "tunnel", cni=Cni.FLANNEL,
+          says="should have the address"),
+    Fault("neighbour of the VTEP missing", "ip neigh del {peer_vtep} dev flannel.1",
+          _KNOWN, "neighbour", cni=Cni.FLANNEL),
+    Fault("neighbour of the VTEP wrong", "ip neigh replace {peer_vtep} lladdr 02:00:00:00:00:98 dev flannel.1",
+          _KNOWN, "neighbour", cni=Cni.FLANNEL),
+    Fault("forwarding entry missing", "bridge fdb del {peer_mac} dev flannel.1 self",
+          _BEHIND, "forwarding-entry", cni=Cni.FLANNEL),
+    Fault("forwarding entry wrong",
+          _FORGET + "bridge fdb append {peer_mac} dev flannel.1 dst 172.30.0.99 self", _FORGET + _BEHIND,
+          "forwarding-entry", cni=Cni.FLANNEL, says="172.30.0.99"),
+    Fault("bridge down", "ip link set cni0 down", "ip link set cni0 up", "interface", cni=Cni.BRIDGE,
+          says="cni0 is down"),
+    Fault("address of another family announced",
+          "kubectl annotate --overwrite node n2 flannel.alpha.coreos.com/public-ip=fd00:30::99",
+          "kubectl annotate --overwrite node n2 flannel.alpha.coreos.com/public-ip={peer}", "wrong-public-address",
+          place="node/n2", cni=Cni.FLANNEL),
+    Fault("address of nobody announced",
+          "kubectl annotate --overwrite node n2 flannel.alpha.coreos.com/public-ip=172.30.0.77",
+          "kubectl annotate --overwrite node n2 flannel.alpha.coreos.com/public-ip={peer}", "wrong-public-address",
+          place="node/n2", cni=Cni.FLANNEL),
+    Fault("another backend announced",
+          "kubectl annotate --overwrite node n2 flannel.alpha.coreos.com/backend-type=host-gw",
+          "kubectl annotate --overwrite node n2 flannel.alpha.coreos.com/backend-type=vxlan", "mixed-backends",
+          place="node/n2", cni=Cni.FLANNEL),
+)  # fmt: skip
+
+
+def words(lab: Settings) -> dict[str, str]:
+    """Give what the faults speak of: n1's own tunnel, and n2 as its peer."""
+    nodes = {n["metadata"]["name"]: n for n in get(lab, "nodes")["items"]}
+    found = {"peer": lab.node_addresses("n2")[0], "peer_cidr": nodes["n2"]["spec"]["podCIDR"]}
+    if lab.cni is Cni.FLANNEL:
+        for prefix, name in (("", "n1"), ("peer_", "n2")):
+            data = json.loads(nodes[name]["metadata"]["annotations"]["flannel.alpha.coreos.com/backend-data"])
+            found |= {
+                f"{prefix}mac": data["VtepMAC"],
+                f"{prefix}vtep": nodes[name]["spec"]["podCIDR"].partition("/")[0],
+            }
+    return found
+
+
+def act(lab: Settings, command: str) -> None:
+    for one in command.split("; "):
+        if one.startswith("kubectl "):
+            kubectl(lab, *one.split()[1:])
+        else:
+            folder = lab.folder / "kept"
+            within = one.replace("/run/kept", str(folder))
+            process.run("ip", "netns", "exec", lab.namespace("n1"), "sh", "-c", within)
+
+
+@contextmanager
+def frozen(lab: Settings) -> Iterator[None]:
+    """Keep flanneld from mending what is broken while it is looked at: it answers signals as any process."""
+    if lab.cni is not Cni.FLANNEL:
+        yield
+        return
+    pids = process.run("pgrep", "-x", "flanneld").split()
+    process.run("kill", "-STOP", *pids)
+    try:
+        yield
+    finally:
+        process.run("kill", "-CONT", *pids)
+
+
+def test_each_fault_is_named(ready: Settings, netinspect: Netinspect) -> None:
+    known = words(ready)
+    fitting = [f for f in FAULTS if f.cni in (None, ready.cni)]
+    with frozen(ready):
+        for fault in fitting:
+            with ExitStack() as healing:
+                healing.callback(act, ready, fault.healed.format(**known))
+                act(ready, fault.broken.format(**known))
+                found = told(ready, netinspect)
+            assert (fault.kind, fault.place) in kinds(found), (fault.name, found["findings"])
+            assert {place for _, place in kinds(found)} == {fault.place}, (fault.name, found["findings"])
+            said = [f["says"] for f in found["findings"] if f["kind"] == fault.kind]
+            assert any(fault.says in s for s in said), (fault.name, said)
+    assert kinds(told(ready, netinspect)) == set()
+
+
+def test_a_second_configuration_that_comes_first(ready: Settings, netinspect: Netinspect) -> None:
+    folder = ready.folder / "nodes" / "n1" / "net.d"
+    stray = folder / "00-stray.conflist"
+    stray.write_text(json.dumps({"cniVersion": "1.0.0", "name": "stray", "plugins": [{"type": "ptp"}]}))
+    try:
+        found = told(ready, netinspect)
+    finally:
+        stray.unlink()
+    assert ("configuration-order", "node/n1") in kinds(found)
+
+
+def test_an_agent_that_is_down(dual_lab: Settings, netinspect: Netinspect) -> None:
+    agents(dual_lab)
+    patch = {"spec": {"template": {"spec": {"containers": [{"name": "kube-flannel", "readinessProbe": {
+        "exec": {"command": ["false"]}, "periodSeconds": 1}}]}}}}  # fmt: skip
+    kubectl(dual_lab, "-n", "kube-flannel", "patch", "ds/kube-flannel-ds", "-p", json.dumps(patch))
+    try:
+        kubectl(dual_lab, "-n", "kube-flannel", "wait", "--for=jsonpath={.status.numberReady}=2", "ds/kube-flannel-ds",
+                "--timeout=60s")  # fmt: skip
+        found = told(dual_lab, netinspect)
+    finally:
+        kubectl(dual_lab, "-n", "kube-flannel", "rollout", "undo", "ds/kube-flannel-ds")
+        kubectl(dual_lab, "-n", "kube-flannel", "rollout", "status", "ds/kube-flannel-ds", "--timeout=120s")
+    assert ("agent", "daemonset/kube-flannel/kube-flannel-ds") in kinds(found)

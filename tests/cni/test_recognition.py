@@ -1,0 +1,194 @@
+"""Which CNI is recognised by its install manifest, alone, combined, renamed and mirrored; and what is none."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from netinspect.model.cni import Standing
+from tests import build
+from tests.cni.cases import Json, manifests, of, said
+
+# Of the corpus: what a case expects that its own objects contradict, with the reason.
+CONTRADICTED = {
+    ("calico:projectcalico/calico:calico-vxlan.yaml", "vxlan"):
+        "expects Always; the manifest sets CALICO_IPV4POOL_VXLAN to CrossSubnet",
+}  # fmt: skip
+EXPECTED_MODE = {
+    ("backend", "vxlan"): "vxlan", ("trafficEncapMode", "encap"): "encap", ("tunnelType", "geneve"): "geneve",
+    ("trafficEncapMode", "networkPolicyOnly"): "policy only", ("routing-mode", "tunnel"): "tunnel",
+    ("routing-mode", "native"): "native", ("tunnel-protocol", "vxlan"): "vxlan", ("ipam", "eni"): "ENI",
+    ("kube-proxy-replacement", "true"): "kube-proxy replacement",
+}  # fmt: skip
+CNIS = {
+    "flannel": "kube-flannel.yml", "calico": "calico-vxlan.yaml", "antrea": "antrea.yml", "kindnet": "privatekindnet",
+    "kube-router": "kubeadm-kuberouter-all-features.yaml", "aws-vpc-cni": "aws-k8s-cni.yaml", "cilium": "privatecilium",
+    "kopeio": "privatekopeio",
+}  # fmt: skip
+
+
+def at_work(*objects: Json, **more: Any) -> set[str]:
+    return {c.name for c in said(*objects, **more).cnis if c.standing is Standing.ACTIVE}
+
+
+def test_the_manifests_of_the_corpus() -> None:
+    stale = set(CONTRADICTED)
+    for name, case in manifests().items():
+        found = said(*of(name))
+        expected = case["expected"]
+        (one,) = [c for c in found.cnis if c.name == expected["cni"]]
+        assert {c.name for c in found.cnis if c.standing is Standing.ACTIVE} == {expected["cni"]}, name
+        assert one.mode_source or one.name == "kopeio", name
+        for key, value in expected.items():
+            if (name, key) in CONTRADICTED:
+                stale.discard((name, key))
+                assert value not in one.mode
+            elif (key, value) in EXPECTED_MODE:
+                assert EXPECTED_MODE[key, value] in one.mode, name
+            elif key == "policyOnly":
+                assert (found.datapath, found.policy) == ("", expected["cni"]), name
+            elif key == "serviceProxy":
+                assert found.services == expected["cni"]
+            elif key == "meta":
+                assert (found.datapath, found.meta) == ("", expected["cni"])
+            elif (key, value) == ("kube-proxy-replacement", "false"):
+                assert found.services != expected["cni"]
+            else:
+                assert key in ("cni", "enable-ipv4", "enable-ipv6", "identity-allocation-mode", "ipam")
+    assert not stale
+
+
+@pytest.mark.parametrize("cni", CNIS)
+def test_any_with_multus(cni: str) -> None:
+    found = said(*of(CNIS[cni]), *of("multus-daemonset.yml"))
+    assert (found.datapath, found.meta) == (cni, "multus")
+    assert "called by Multus" in found.headline
+
+
+def canal() -> list[Json]:
+    """Make what manifests/canal.yaml of Calico does: one DaemonSet with the containers of both."""
+    felix, *_ = (o for o in of("calico-vxlan.yaml") if o["kind"] == "DaemonSet")
+    flanneld, *_ = (o for o in of("kube-flannel.yml") if o["kind"] == "DaemonSet")
+    settings, *_ = (o for o in of("kube-flannel.yml") if o["kind"] == "ConfigMap")
+    felix["metadata"]["name"] = "canal"
+    spec = felix["spec"]["template"]["spec"]
+    spec["containers"] += flanneld["spec"]["template"]["spec"]["containers"]
+    settings["metadata"]["name"] = "canal-config"
+    crds = [o for o in of("calico-vxlan.yaml") if o["kind"] == "CustomResourceDefinition"]
+    return [felix, settings, *crds]
+
+
+def test_canal_is_neither_of_the_two() -> None:
+    found = said(*canal())
+    assert (found.datapath, found.policy, found.headline) == ("canal", "canal", "Canal (vxlan)")
+
+
+def test_policies_of_another() -> None:
+    for policies, name in (("calico-policy-only.yaml", "calico"), ("antrea-eks.yml", "antrea"),
+                           ("kube-router-firewall-daemonset.yaml", "kube-router")):  # fmt: skip
+        found = said(*of("aws-k8s-cni.yaml"), *of(policies))
+        assert (found.datapath, found.ipam, found.policy) == ("aws-vpc-cni", "aws-vpc-cni", name)
+        assert found.headline.startswith("AWS VPC CNI (secondary addresses), policies by ")
+
+
+def test_cilium_chained_behind_another() -> None:
+    objects = of("privatecilium")
+    settings = next(o for o in objects if o["metadata"]["name"] == "cilium-config")
+    settings["data"] |= {"cni-chaining-mode": "aws-cni", "routing-mode": "native"}
+    found = said(*of("aws-k8s-cni.yaml"), *objects)
+    assert (found.datapath, found.policy) == ("aws-vpc-cni", "cilium")
+    assert found.headline == "AWS VPC CNI (secondary addresses), policies by Cilium chained behind it"
+
+
+def test_what_was_removed_is_a_leftover() -> None:
+    crds = [o for o in of("calico-vxlan.yaml") if o["kind"] != "DaemonSet"]
+    one = build.node("n1", "192.0.2.1", cidrs=("10.1.0.0/24",))
+    one["metadata"]["annotations"] = {"projectcalico.org/IPv4Address": "192.0.2.1/24"}
+    found = said(*of("kube-flannel.yml"), *crds, nodes=[one])
+    assert (found.datapath, found.policy) == ("flannel", "")
+    assert {c.name: c.standing for c in found.cnis}["calico"] is Standing.LEFTOVER
+    assert [f.kind for f in found.findings if f.place == "node/n1" and f.kind == "leftover"]
+
+
+def test_two_at_work_are_said() -> None:
+    found = said(*of("kube-flannel.yml"), *of("calico-vxlan.yaml"))
+    assert found.datapath == "calico, flannel"
+    assert "several-cnis" in {f.kind for f in found.findings}
+
+
+def test_flannel_inside_k3s_is_known_by_the_nodes() -> None:
+    one = build.node("n1", "192.0.2.1", cidrs=("10.1.0.0/24",))
+    one["metadata"]["annotations"] = {
+        "flannel.alpha.coreos.com/backend-type": "vxlan", "flannel.alpha.coreos.com/public-ip": "192.0.2.1",
+        "flannel.alpha.coreos.com/backend-data": '{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}',
+        "k3s.io/node-args": '["server"]'}  # fmt: skip
+    one["status"]["nodeInfo"] = {"kubeletVersion": "v1.33.4+k3s1"}
+    found = said(nodes=[one])
+    assert (found.datapath, found.policy) == ("flannel", "kube-router")
+    assert found.headline == "Flannel (vxlan), policies by kube-router built in"
+
+
+def renamed(objects: list[Json], name: str, namespace: str, registry: str) -> list[Json]:
+    """Install the same under other names, out of another registry."""
+    for item in objects:
+        if item["kind"] not in ("DaemonSet", "ConfigMap"):
+            continue
+        item["metadata"]["namespace"] = namespace
+        if item["kind"] == "DaemonSet":
+            item["metadata"] |= {"name": name, "labels": {"app": name, "app.kubernetes.io/instance": name}}
+            template = item["spec"]["template"]
+            template["metadata"] = {"labels": {"app": name}}
+            for container in (*template["spec"]["containers"], *(template["spec"].get("initContainers") or ())):
+                path = container["image"].partition("/")[2] or container["image"]
+                container["image"] = f"{registry}/{path}"
+    return objects
+
+
+REGISTRIES = (
+    "harbor.example/proxy", "registry.example:5000", "flannel.example/flannel", "mirror.example/flannel/x",
+    "oci.example/rancher",
+)  # fmt: skip
+NAMES = (("net", "networking"), ("kube-flannel-ds", "kube-flannel"), ("flannel", "kube-system"))
+
+
+@pytest.mark.parametrize("cni", CNIS)
+def test_other_names_and_registries_change_nothing(cni: str) -> None:
+    """Of all but Flannel these are 105 variations that bear its name; none of them is it."""
+    for registry, (name, namespace) in itertools.product(REGISTRIES, NAMES):
+        assert at_work(*renamed(of(CNIS[cni]), name, namespace, registry)) == {cni}, (registry, name)
+
+
+LOOK_ALIKES = (
+    "nginx", "flannel-exporter", "netshoot", "node", "calico-exporter", "cilium-envoy", "agent", "debug-flannel",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("image", LOOK_ALIKES)
+def test_what_bears_a_name_and_is_no_cni(image: str) -> None:
+    for name, host in itertools.product(("kube-flannel-ds", "calico-node", "cilium"), (True, False)):
+        spec = {"hostNetwork": host, "containers": [{"name": "app", "image": f"example.com/apps/{image}:1.0"}]}
+        template = {"metadata": {"labels": {"app": name, "k8s-app": name}}, "spec": spec}
+        found = said(
+            {
+                "kind": "DaemonSet",
+                "metadata": {"name": name, "namespace": "kube-system"},
+                "spec": {"template": template},
+            }
+        )
+        assert not found.cnis
+        assert not found.datapath
+
+
+def test_a_shop_called_flannel_on_pod_addresses() -> None:
+    spec = {"containers": [{"name": "kube-flannel", "image": "example.com/flannel:2", "command": ["/bin/flanneld"]}]}
+    shop = {"kind": "DaemonSet", "metadata": {"name": "flannel"}, "spec": {"template": {"spec": spec}}}
+    assert not said(shop).cnis
+
+
+def test_policies_that_nobody_enforces() -> None:
+    policy = {"metadata": build.meta("deny"), "spec": {"podSelector": {}, "policyTypes": ["Ingress"]}}
+    kinds = {f.kind for f in said(*of("kube-flannel.yml"), network_policies=[policy]).findings}
+    assert kinds == {"policies-not-enforced"}
+    assert not said(*of("calico-vxlan.yaml"), network_policies=[policy]).findings
