@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 TEST_PACKAGES := bash busybox conntrack containernetworking-plugins curl ethtool fish gcc graphviz ipset iproute2 iptables \
 	ipvsadm kmod libc6-dev nftables openssl procps runc socat tcpdump user-mode-linux zsh
 
-.PHONY: demo test faults lint lab lab-down test-packages lab-packages completions demo-recording bench fuzz clean
+.PHONY: demo docs test faults lint lab lab-down test-packages lab-packages completions demo-recording bench fuzz clean
 
 demo: $(VENV)/.runs ## show the map of a recorded cluster
 	$(BIN)/netinspect map --demo
@@ -39,6 +39,9 @@ test-packages lab-packages: ## install what the tests and the lab need, on Debia
 
 completions: $(STAMP) ## write completions/ anew
 	$(BIN)/python -m completions.generate
+
+docs: $(STAMP) ## write the generated pages of docs/ anew
+	$(BIN)/python -m docs.generate
 
 demo-recording: $(STAMP) ## record the lab with its workloads as the demo that is shipped (root)
 	$(BIN)/python -m tests.lab up --name demo --ip-family dual

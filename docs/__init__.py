@@ -1,0 +1,1 @@
+"""Pages for users, and what generates some of them."""
