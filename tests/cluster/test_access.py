@@ -83,7 +83,18 @@ def test_only_pods_give_a_useful_map(
     assert result.code == 3
     seen = result.json
     assert {g["resource"]: g["reason"] for g in seen["gaps"]} == dict.fromkeys(
-        ("nodes", "services", "endpoint_slices", "ingresses", "gateways", "service_cidrs", "config_maps"), "forbidden"
+        (
+            "nodes",
+            "services",
+            "endpoint_slices",
+            "ingresses",
+            "gateways",
+            "service_cidrs",
+            "config_maps",
+            "daemon_sets",
+            "cni_settings",
+        ),
+        "forbidden",
     )
     assert {g["hint"] for g in seen["gaps"]} >= {"grant list on nodes", "grant list on endpointslices.discovery.k8s.io"}
     assert {n["name"]: n["knownFrom"] for n in seen["host"]["nodes"]} == {"n1": "pods", "n2": "pods", "n3": "pods"}
@@ -350,9 +361,11 @@ def test_the_published_role_is_enough_and_nothing_too_much(
         return result.code
 
     assert gaps(role["rules"]) == 0
+    # What a cluster does not have, as the kinds of CNIs that are not installed, nobody is missing.
+    served = {version.rpartition("/")[0] for version in kubectl(dual_lab, "api-versions").split()}
     for rule in role["rules"]:
         assert rule["verbs"] == ["list"]
-        for resource in rule["resources"]:
+        for resource in rule["resources"] if served & set(rule["apiGroups"]) else ():
             less = {**rule, "resources": [r for r in rule["resources"] if r != resource]}
             assert gaps([less if r is rule else r for r in role["rules"] if r is not rule or less["resources"]]) == 3, (
                 resource
