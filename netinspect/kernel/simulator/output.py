@@ -9,7 +9,7 @@ from netinspect.kernel.simulator.fib import Found
 from netinspect.kernel.simulator.forks import Maybe, Way
 from netinspect.kernel.simulator.nat import LOOPBACK4
 from netinspect.kernel.simulator.netfilter import call
-from netinspect.kernel.simulator.routing import choose, flow, look_up, mtu_of, no_way, pointer
+from netinspect.kernel.simulator.routing import choose, flow, look_up, mtu_of, no_way, pointer, too_long
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.states import Leave, Send, State, Transmit
 from netinspect.kernel.simulator.traversal import OUTPUT, POSTROUTING, Traversal, multicast, unreachable
@@ -183,7 +183,7 @@ def balance(at: Traversal) -> State | End:
     family, address = at.balanced or (4, 0)
     packet = structs.replace(at.packet, balanced=True)
     if at.tunnelled:
-        return Send(at.stack, in_tunnel(packet, family, address))
+        return _balanced_tunnel(at, packet, in_tunnel(packet, family, address))
     asked = structs.replace(packet, dst=address)
     found = look_up(at.walk, at.stack, flow(at.stack, asked))
     if not found.ways:
@@ -193,6 +193,16 @@ def balance(at: Traversal) -> State | End:
     if found.kind != "local" and way.gateway is None:
         way = fib.Way(way.dev, address, family)
     return _output(at.walk, at.stack, packet, found, way)
+
+
+def _balanced_tunnel(at: Traversal, packet: Packet, outer: Packet) -> State | End:
+    """Refuse what is too long for the tunnel before it is wrapped (ensure_mtu_is_adequate() of ip_vs_xmit.c)."""
+    found = look_up(at.walk, at.stack, flow(at.stack, outer))
+    if found.ways and not packet.is_error and at.stack.sysctl("ipv4/vs/pmtu_disc") != "0":
+        long = too_long(at.stack, packet, found, found.ways[0], outer.size - packet.size)
+        if long is not None:
+            return long
+    return Send(at.stack, outer)
 
 
 def leave(walk: Walk, state: Leave) -> State | End:

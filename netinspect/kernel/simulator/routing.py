@@ -245,6 +245,18 @@ def mtu_of(stack: Stack, found: Found, way: Way) -> int:
     return link.mtu if link is not None and link.mtu else 1500
 
 
+def too_long(stack: Stack, packet: Packet, found: Found, way: Way, overhead: int = 0) -> End | None:
+    """Refuse what a way does not take and may not be fragmented, telling its sender (RFC 1191, RFC 8201)."""
+    four = packet.family == 4
+    mtu = mtu_of(stack, found, way) - overhead
+    if (packet.fragment or packet.size) <= mtu or not (packet.df or not four):
+        return None
+    kind = UNREACHABLE if four else TOO_BIG6
+    answer = unreachable(packet, FRAGMENTATION_NEEDED if four else 0, type_=kind, mtu=mtu)
+    said = f"it is {packet.size} bytes long, {way.dev} takes {mtu}, and it may not be fragmented"
+    return End(Verdict.UNREACHABLE, said, stack.name, packet, pointer(stack, found, packet.family), answer=answer)
+
+
 def forward(walk: Walk, state: Forward) -> State | End:
     """Pass a packet on to somebody else (ip_forward, ip6_forward)."""
     stack, packet = state.stack, state.packet
@@ -259,13 +271,9 @@ def forward(walk: Walk, state: Forward) -> State | End:
     if packet.ttl <= 1:
         answer = unreachable(packet, 0, type_=TIME_EXCEEDED if four else TIME_EXCEEDED6)
         return End(Verdict.UNREACHABLE, "its time to live ends here", stack.name, packet, answer=answer)
-    mtu = mtu_of(stack, state.found, state.way)
-    if (packet.fragment or packet.size) > mtu and (packet.df or not four):
-        evidence = pointer(stack, state.found, packet.family)
-        kind = UNREACHABLE if four else TOO_BIG6
-        answer = unreachable(packet, FRAGMENTATION_NEEDED if four else 0, type_=kind, mtu=mtu)
-        said = f"it is {packet.size} bytes long, {state.way.dev} takes {mtu}, and it may not be fragmented"
-        return End(Verdict.UNREACHABLE, said, stack.name, packet, evidence, answer=answer)
+    long = too_long(stack, packet, state.found, state.way)
+    if long is not None:
+        return long
     packet = structs.replace(packet, ttl=packet.ttl - 1)
     at = Traversal(walk, stack, FORWARD, packet, iif=state.dev, oif=state.way.dev, physin=state.physin)
     ended = call(at)

@@ -7,6 +7,9 @@ import sys
 
 from tests.kernel.oracle.campaign import Campaign
 
+# Scenes about which the simulator was wrong once; they are too long to be kept as files of their own.
+_KEPT = ("a408a60a.5",)
+
 
 def main() -> None:
     """Run fixed scenes and as many fresh ones; fail where the simulator is wrong."""
@@ -14,6 +17,8 @@ def main() -> None:
     fresh = sys.argv[2] if len(sys.argv) > 2 else secrets.token_hex(4)
     print(f"fresh seed: {fresh}")
     campaign = Campaign()
+    for seed in _KEPT:
+        campaign.run(seed, user_mode=True)
     for number in range(count):
         campaign.run(f"user.{number}", user_mode=True)
         campaign.run(f"{fresh}.{number}", user_mode=True)
