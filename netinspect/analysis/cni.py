@@ -398,16 +398,7 @@ def _about_all(view: Sight, found: Iterable[_Found], roles: Mapping[Role, tuple[
                 cause=f"{driver.TITLE} was removed, and not all that it made",
                 remedy="remove what is left by its own instructions; until then it only confuses",
             )  # fmt: skip
-    for node, kernel in view.read:
-        conflists = kernel.conflists or ()
-        if len(conflists) > 1 and not any("multus" in t for t in conflists[0].types):
-            others = ", ".join(c.path.rpartition("/")[2] for c in conflists[1:])
-            yield Finding(
-                kind="configuration-order", severity=Severity.WARNING, place=f"node/{node.name}",
-                says=f"{conflists[0].path} comes first and calls {conflists[0].types[0]}; {others} is not used",
-                cause="the container runtime takes the first file by name",
-                remedy="remove the files of CNIs that are not meant",
-            )  # fmt: skip
+    yield from _configurations(view, (*carriers, *roles[Role.META]))
     policies = view.snapshot.network_policies
     if policies and not roles[Role.POLICY] and carriers:
         yield Finding(
@@ -415,6 +406,25 @@ def _about_all(view: Sight, found: Iterable[_Found], roles: Mapping[Role, tuple[
             says=f"there are {len(policies)} NetworkPolicies, and nobody enforces them",
             cause=f"nobody but {' and '.join(map(_title, carriers))} is at work, and that is not for policies",
             remedy="install a policy engine beside it (kube-network-policies, Calico, Cilium), or another CNI",
+        )  # fmt: skip
+
+
+def _configurations(view: Sight, names: tuple[str, ...]) -> Iterator[Finding]:
+    """Find nodes with several files of CNI configuration: it is wrong where that of who is at work comes too late."""
+    own = frozenset[str]().union(*(BY_NAME[n].SIGNATURE.plugins for n in names))
+    for node, kernel in view.read:
+        conflists = [c for c in kernel.conflists or () if set(c.types) != {"loopback"}]
+        if len(conflists) < 2 or any("multus" in t for t in conflists[0].types):
+            continue
+        first, *others = conflists
+        late = not own & set(first.types) and any(own & set(c.types) for c in others)
+        unused = ", ".join(c.path.rpartition("/")[2] for c in others)
+        yield Finding(
+            kind="configuration-order", severity=Severity.WARNING if late else Severity.INFO,
+            place=f"node/{node.name}",
+            says=f"{first.path} comes first and calls {first.types[0]}; {unused} is not used",
+            cause="the container runtime takes the first file by name",
+            remedy="remove the files of CNIs that are not meant",
         )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from netinspect.cni import (
     antrea,
     aws,
     azure,
+    azure_npm,
     calico,
     canal,
     cilium,
@@ -19,6 +20,7 @@ from netinspect.cni import (
     kube_ovn,
     kube_router,
     multus,
+    network_policies,
     ovn_kubernetes,
     reference,
     weave,
@@ -26,7 +28,7 @@ from netinspect.cni import (
 from netinspect.cni.base import Driver
 
 DRIVERS: Final[tuple[Driver, ...]] = (
-    antrea, aws, azure, calico, canal, cilium, flannel, gke, kindnet, kopeio, kube_ovn, kube_router, multus,
-    ovn_kubernetes, reference, weave,
+    antrea, aws, azure, azure_npm, calico, canal, cilium, flannel, gke, kindnet, kopeio, kube_ovn, kube_router, multus,
+    network_policies, ovn_kubernetes, reference, weave,
 )  # fmt: skip
 BY_NAME: Final = {driver.NAME: driver for driver in DRIVERS}

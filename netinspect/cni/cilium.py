@@ -170,7 +170,7 @@ def expect(sight: Sight, _agent: Agent | None) -> Iterator[Expectation]:
     known = {n.metadata.name: n for n in sight.snapshot.cilium_nodes}
     for node in sight.nodes.values():
         restart = f"see the log of the Cilium agent on {node.name}, and restart it (delete its pod)"
-        if known and node.name not in known and node.object.status.node_info.operating_system != "windows":
+        if known and node.name not in known and node.is_linux:
             yield Expectation(
                 node.name, "not-announced", Contradiction("there is no CiliumNode of it"),
                 "its agent never ran: the others have no way to its pods", restart,

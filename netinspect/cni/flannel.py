@@ -223,7 +223,7 @@ def _public(node: Node, family: int) -> str:
 def _annotations(node: Node, meant: str) -> Iterator[Expectation]:
     """Find what a node's own notes get wrong, which all others believe."""
     restart = f"restart flanneld on {node.name} (delete its pod), and see its log"
-    if meant and f"{_PREFIX}backend-type" not in node.annotations and not _is_foreign(node):
+    if meant and f"{_PREFIX}backend-type" not in node.annotations and node.is_linux:
         yield Expectation(
             node.name, "not-announced", Contradiction("it bears no annotations of Flannel"),
             "flanneld never ran on it, or could not write to the API server: nobody has a way to its pods", restart,
@@ -278,11 +278,6 @@ def _family(address: str) -> int:
 def _has(node: Node, address: str) -> bool:
     links = (node.kernel.links if node.kernel else None) or {}
     return any(a.local == address for link in links.values() for a in link.addresses)
-
-
-def _is_foreign(node: Node) -> bool:
-    """Say whether a node is one on which no agent of Linux runs."""
-    return node.object.status.node_info.operating_system == "windows"
 
 
 def _vtep(cidr: str) -> str:

@@ -93,7 +93,7 @@ def expect(sight: Sight, agent: Agent | None) -> Iterator[Expectation]:
             wanted = RouteExpected(peer.pod_cidr(family))
             yield Expectation(node.name, "route", wanted, cause, remedy, peer=peer.name)
     for node in sight.nodes.values():
-        if node.pods and any(not p.spec.host_network for p in node.pods):
+        if node.has_pods:
             remedy = f"see the log of kube-router on {node.name}"
             bridge = LinkExpected("kube-bridge", kind="bridge")
             yield Expectation(node.name, "interface", bridge, "its pods have no bridge", remedy)

@@ -92,7 +92,7 @@ def expect(sight: Sight, _agent: Agent | None) -> Iterator[Expectation]:
     yield from forwarding(sight)
     for node, kernel in sight.read:
         for plugin in kernel.conflists[0].plugins if kernel.conflists else ():
-            if plugin.get("type") == "bridge" and any(not p.spec.host_network for p in node.pods):
+            if plugin.get("type") == "bridge" and node.has_pods:
                 yield from _bridged(node, _bridge(plugin), kernel)
     families = [f for f in sight.families() if _routed(sight, f)]
     for family in families:

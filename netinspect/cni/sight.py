@@ -69,6 +69,16 @@ class Node:
         """Give what agents noted on it."""
         return self.object.metadata.annotations
 
+    @property
+    def has_pods(self) -> bool:
+        """Say whether any pod runs on it that has a namespace of its own."""
+        return any(p.status.phase == "Running" and not p.spec.host_network for p in self.pods)
+
+    @property
+    def is_linux(self) -> bool:
+        """Say whether it is one on which the agents of Linux run."""
+        return self.object.status.node_info.operating_system != "windows"
+
     def address(self, family: int) -> str:
         """Give its InternalIP of a family (4 or 6); nothing where it has none."""
         found = (a.address for a in self.object.status.addresses if a.type == "InternalIP")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
 from typing import Any
 
 import pytest
+from msgspec import structs
 
-from netinspect.model.cni import Standing
+from netinspect.analysis.cni import report
+from netinspect.model.cni import CniReport, Severity, Standing
+from netinspect.model.evidence import Access, NamespaceEvidence, NodeEvidence, Section
 from tests import build
-from tests.cni.cases import Json, manifests, of, said
+from tests.cni.cases import Json, cluster, manifests, of, said
 
 # Of the corpus: what a case expects that its own objects contradict, with the reason.
 CONTRADICTED = {
@@ -185,6 +189,35 @@ def test_a_shop_called_flannel_on_pod_addresses() -> None:
     spec = {"containers": [{"name": "kube-flannel", "image": "example.com/flannel:2", "command": ["/bin/flanneld"]}]}
     shop = {"kind": "DaemonSet", "metadata": {"name": "flannel"}, "spec": {"template": {"spec": spec}}}
     assert not said(shop).cnis
+
+
+def test_policies_of_an_engine_beside_flannel() -> None:
+    image = "registry.k8s.io/networking/kube-network-policies:v0.9"
+    spec = {"hostNetwork": True, "containers": [{"name": "x", "image": image}]}
+    engine = {
+        "kind": "DaemonSet",
+        "metadata": {"name": "x", "namespace": "kube-system"},
+        "spec": {"template": {"spec": spec}},
+    }
+    policy = {"metadata": build.meta("deny"), "spec": {"podSelector": {}, "policyTypes": ["Ingress"]}}
+    found = said(*of("kube-flannel.yml"), engine, network_policies=[policy])
+    assert (found.policy, found.findings) == ("kube-network-policies", ())
+
+
+def configured(*files: tuple[str, str]) -> CniReport:
+    """Give what is said of Flannel on a node with these files of CNI configuration, by the plug-in that each calls."""
+    sections = {
+        f"cni:/etc/cni/net.d/{name}": Section(name, json.dumps({"type": plugin}), exit_code=0) for name, plugin in files
+    }
+    kernel = NodeEvidence("n1", Access.EXEC, "x", (NamespaceEvidence("host", sections),))
+    return report(structs.replace(cluster(*of("kube-flannel.yml")), kernels=(kernel,)))
+
+
+def test_files_of_cni_configuration_beside_its_own() -> None:
+    own = ("10-flannel.conflist", "flannel")
+    assert not configured(own, ("99-loopback.conf", "loopback")).findings
+    assert [f.severity for f in configured(own, ("87-podman.conflist", "bridge")).findings] == [Severity.INFO]
+    assert [f.severity for f in configured(("00-x.conf", "ptp"), own).findings] == [Severity.WARNING]
 
 
 def test_policies_that_nobody_enforces() -> None:
