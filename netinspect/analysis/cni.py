@@ -113,6 +113,7 @@ def _kernel(host: Namespace) -> Kernel:
     return Kernel(
         links={link.ifname: link for link in links} if links is not None else None,
         routes=read("routes4", "routes"),
+        six=read("routes6", "routes") is not None,
         neighbours=read("neighbours", "neighbours"),
         fdb=read("fdb", "fdb"),
         chains=_chains(host),
@@ -123,18 +124,18 @@ def _kernel(host: Namespace) -> Kernel:
     )
 
 
-def _chains(host: Namespace) -> Mapping[str, tuple[tuple[int, str], ...]] | None:
+def _chains(host: Namespace) -> Mapping[str, tuple[tuple[str, ...], ...]] | None:
     """Give the chains of iptables with their rules, and the tables of nftables; None where neither was read."""
     sections = host.evidence.sections
     if not any(name in sections and sections[name].answered for name in ("iptables-nft", "iptables", "nftables")):
         return None
-    found: dict[str, tuple[tuple[int, str], ...]] = {}
+    found: dict[str, tuple[tuple[str, ...], ...]] = {}
     try:
         for ruleset in host.iptables:
             for table in ruleset.tables.values():
                 for chain in table.chains.values():
                     name = f"{table.name}/{chain.name}"
-                    found[name] = (*found.get(name, ()), *((n, text) for n, text in chain.lines))
+                    found[name] = (*found.get(name, ()), tuple(text for _, text in chain.lines))
         if "nftables" in sections and sections["nftables"].answered:
             found |= {f"nft:{t.name}": () for t in host.nftables.tables}
     except ParseError:
@@ -148,8 +149,10 @@ def _conflists(host: Namespace) -> tuple[Conflist, ...] | None:
     texts = {n.removeprefix("cni:"): s.text for n, s in sections.items() if n.startswith("cni:") and s.answered}
     if not texts and "hostname" not in sections:
         return None
+    # k3s' own containerd looks into its own folder alone.
+    own = {path: text for path, text in texts.items() if path.startswith("/var/lib/rancher/")}
     found: list[Conflist] = []
-    for path, text in sorted(texts.items()):
+    for path, text in sorted((own or texts).items()):
         try:
             content = json.loads(text)
         except ValueError:
@@ -170,7 +173,9 @@ def _recognised(view: Sight) -> list[_Found]:
     """Say of each CNI that left marks whether it is at work; the parts of one that is made of others are its own."""
     marks = _combined(view, dict(recognise(view, DRIVERS)))
     said = {name: BY_NAME[name].describe(view, m.agent) for name, m in marks.items()}
-    running = {name for name, m in marks.items() if m.agent is not None or m.configured}
+    busy = any(m.agent is not None and not m.agent.parked for m in marks.values())
+    # What was set to run on no node while another does is put aside; without any status nobody knows.
+    running = {n for n, m in marks.items() if m.configured or (m.agent and not (busy and m.agent.parked))}
     carried = any(Role.DATAPATH in said[name].roles for name in running)
     found = []
     for name, mark in marks.items():
@@ -268,23 +273,33 @@ def _services(view: Sight, roles: Mapping[Role, tuple[str, ...]]) -> str:
 
 
 def _proxy(view: Sight) -> tuple[str, str] | None:
-    """Give kube-proxy's mode and what says so; None where nothing shows that it runs.
+    """Give kube-proxy's mode, where something tells it, and what shows that it runs; None where nothing does.
 
-    An empty mode is iptables (k8s.io/kubernetes cmd/kube-proxy, before the default changes: KEP-5343).
+    An empty mode in its configuration is iptables (k8s.io/kubernetes cmd/kube-proxy, before that changes: KEP-5343).
     """
-    for configuration in view.snapshot.config_maps:
-        if configuration.metadata.name == "kube-proxy":
-            text = "\n".join(configuration.data.values())
-            mode = next((w.partition(":")[2].strip(" \"'") for w in text.split("\n") if w.startswith("mode:")), "")
-            return mode or "iptables", "ConfigMap kube-proxy"
-    for agent in view.agents:
-        if any("kube-proxy" in names for names, _ in agent.images):
-            return agent.argument("proxy-mode"), f"DaemonSet {agent.name}"
     for node, kernel in view.read:
-        for mark, mode in (("nat/KUBE-SERVICES", "iptables"), ("nft:kube-proxy", "nftables")):
-            if mark in (kernel.chains or {}):
+        for seen, mode in (
+            ("kube-ipvs0" in (kernel.links or {}), "ipvs"),
+            ("nft:kube-proxy" in (kernel.chains or {}), "nftables"),
+            ("nat/KUBE-SERVICES" in (kernel.chains or {}), "iptables"),
+        ):
+            if seen:
                 return mode, f"node/{node.name} netfilter"
+    busy = any(not a.parked for a in view.agents)
+    for agent in view.agents:
+        if any("kube-proxy" in names for names, _ in agent.images) and not (busy and agent.parked):
+            return agent.argument("proxy-mode") or _configured_mode(view), f"DaemonSet {agent.name}"
     return None
+
+
+def _configured_mode(view: Sight) -> str:
+    """Give the mode that kube-proxy's ConfigMap gives it; nothing where it is not there, or holds something else."""
+    for configuration in view.snapshot.config_maps:
+        text = "\n".join(configuration.data.values())
+        if configuration.metadata.name == "kube-proxy" and "KubeProxyConfiguration" in text:
+            mode = next((w.partition(":")[2].strip(" \"'") for w in text.split("\n") if w.startswith("mode:")), "")
+            return mode or "iptables"
+    return ""
 
 
 def _entry(driver: Driver, marks: Marks, said: Description, standing: Standing) -> Recognised:
@@ -434,7 +449,8 @@ def _agents(active: _Active) -> Iterator[Finding]:
         if marks.agent is not None and status is not None and status.number_ready < status.desired_number_scheduled:
             missing = status.desired_number_scheduled - status.number_ready
             yield Finding(
-                kind="agent", severity=Severity.ERROR, place=f"daemonset/{marks.agent.name}",
+                kind="agent", severity=Severity.WARNING if status.number_ready else Severity.ERROR,
+                place=f"daemonset/{marks.agent.name}",
                 says=f"its pods are not ready on {missing} of {status.desired_number_scheduled} nodes",
                 cause=f"{driver.TITLE} does not follow changes there: new pods and nodes are not reached",
                 remedy=f"kubectl -n {marks.agent.object.metadata.namespace} get pods -o wide, and see their logs",

@@ -109,7 +109,7 @@ class _Index:
 
     @cached_property
     def _comments(self) -> str:
-        return "\n".join(text for rules in (self._kernel.chains or {}).values() for _, text in rules)
+        return "\n".join(r for groups in (self._kernel.chains or {}).values() for group in groups for r in group)
 
     def difference(self, expectation: Expectation) -> _Result:  # noqa: PLR0911 - one for each kind
         """Say how the kernel differs from one expectation."""
@@ -148,7 +148,7 @@ class _Index:
         return _vxlan(link, wanted)
 
     def _route(self, wanted: RouteExpected) -> _Result:
-        if self._kernel.routes is None:
+        if self._kernel.routes is None or (":" in wanted.dst and not self._kernel.six):
             return _UNSEEN
         found = self._routes.get(_prefix(wanted.dst), [])
         if not found:
@@ -208,14 +208,21 @@ class _Index:
         if isinstance(wanted, CommentExpected):
             return None if wanted.comment in self._comments else f"no rule of it is marked {wanted.comment!r}"
         if isinstance(wanted, FirstExpected):
-            targets = [
-                text.rpartition(" -j ")[2].split()[0] for _, text in chains.get(wanted.chain, ()) if " -j " in text
-            ]
-            if wanted.first not in targets:
-                return f"{wanted.chain} does not lead to {wanted.first}"
-            ahead = [t for t in targets[: targets.index(wanted.first)] if t in wanted.before]
-            return f"in {wanted.chain} {', '.join(ahead)} stands above {wanted.first}" if ahead else None
+            return _first(wanted, chains.get(wanted.chain, ()))
         return _UNSEEN
+
+
+def _first(wanted: FirstExpected, groups: tuple[tuple[str, ...], ...]) -> str | None:
+    """Look into each ruleset that has the jump: what stands in another does not go before it there."""
+    jumps = [[rule.rpartition(" -j ")[2].split()[0] for rule in group if " -j " in rule] for group in groups]
+    own = [targets for targets in jumps if wanted.first in targets]
+    if not own:
+        return f"{wanted.chain} does not lead to {wanted.first}"
+    for targets in own:
+        ahead = [t for t in targets[: targets.index(wanted.first)] if t in wanted.before]
+        if ahead:
+            return f"in {wanted.chain} {', '.join(ahead)} stands above {wanted.first}"
+    return None
 
 
 def _vxlan(link: Link, wanted: LinkExpected) -> _Result:

@@ -68,10 +68,11 @@ def describe(sight: Sight, _agent: Agent | None) -> Description:
         Port(protocol="TCP", number=10349, purpose="agents to the controller, through Services"),
     )
     facts = tuple(_facts(settings, encap, tunnel, source)) if source else ()
-    return Description(
-        frozenset(roles), mode if source else "", source, overhead if encap == "encap" else None if wrapped else 0,
-        (), facts, ports,
-    )  # fmt: skip
+    if settings.get("trafficEncryptionMode", "none").lower() != "none" or encap == "hybrid":
+        overhead = None
+    elif not wrapped:
+        overhead = 0
+    return Description(frozenset(roles), mode if source else "", source, overhead, (), facts, ports)
 
 
 def configuration(sight: Sight) -> Mapping[str, str]:

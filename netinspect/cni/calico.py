@@ -12,7 +12,7 @@ import hashlib
 import ipaddress
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from netinspect.cni.base import Description, Signature
 from netinspect.cni.expectation import (
@@ -25,8 +25,8 @@ from netinspect.cni.expectation import (
     LinkExpected,
     NeighbourExpected,
     RouteExpected,
-    SysctlExpected,
 )
+from netinspect.cni.ranges import forwarding
 from netinspect.cni.sight import Agent, Node, Sight
 from netinspect.model import wire
 from netinspect.model.cni import Fact, Port, Role, Severity, Subject
@@ -62,10 +62,14 @@ SOURCES: tuple[str, ...] = (
 PARTS: frozenset[str] = frozenset()
 
 _VNI, _VXLAN_PORT = 4096, 4789
+_SHOWN = 3
 _OVERHEAD = {"VXLAN": 50, "IP in IP": 20, "no encapsulation": 0}
 _BGP = Port(protocol="TCP", number=179, purpose="BGP between nodes")
 _TYPHA = Port(protocol="TCP", number=5473, purpose="Typha, where it is used")
 _POLICY_PREFIX = "knp.default."
+_ACCEPTING = ("KUBE-FORWARD", "FLANNEL-FWD", "CNI-FORWARD", "ACCEPT")
+# How Felix names a policy in its rules; older ones do not.
+_NAMED = re.compile(r"Policy \S+/knp\.default\.\S+ (?:in|e)gress")
 
 
 def describe(sight: Sight, agent: Agent | None) -> Description:
@@ -91,23 +95,22 @@ def describe(sight: Sight, agent: Agent | None) -> Description:
         ports.append(_BGP)
     if sight.settings("calico-config").get("typha_service_name", "none") != "none":
         ports.append(_TYPHA)
-    if _wireguard(sight, variables):
+    encrypted = _wireguard(sight, variables)
+    if encrypted:
         ports.append(Port(protocol="UDP", number=51820, purpose="WireGuard between nodes"))
     roles = {Role.DATAPATH, Role.POLICY}
     # A node's pod CIDR is used where the plug-in is told so, which an agent learns by USE_POD_CIDR.
     own_ipam = variables.get("USE_POD_CIDR", "").lower() != "true"
     roles.add(Role.IPAM)
     facts = (
-        *_facts(
-            sight, how, source, own_ipam=own_ipam, only_between=only_between, encrypted=_wireguard(sight, variables)
-        ),
+        *_facts(sight, how, source, own_ipam=own_ipam, only_between=only_between, encrypted=encrypted),
         *_policy_facts(sight, agent),
     )
     if _ebpf(sight, variables):
         roles.add(Role.SERVICES)
         mode = f"eBPF, {mode}" if mode else "eBPF"
     return Description(
-        frozenset(roles), mode, source, _OVERHEAD.get(how) if how else None, tunnels, facts, tuple(ports)
+        frozenset(roles), mode, source, None if encrypted else _OVERHEAD.get(how), tunnels, facts, tuple(ports)
     )  # fmt: skip
 
 
@@ -220,7 +223,10 @@ def _facts(
             subject=Subject.MASQUERADE, says=f"what leaves {pool.spec.cidr} for outside all pools {says}",
             source=f"IPPool {pool.metadata.name} natOutgoing",
         )  # fmt: skip
-    for says in _borrowed(sight):
+    borrowed = tuple(_borrowed(sight))
+    if borrowed:
+        more = f" and {len(borrowed) - _SHOWN} more" if len(borrowed) > _SHOWN else ""
+        says = f"borrowed from other nodes' blocks: {'; '.join(borrowed[:_SHOWN])}{more}"
         yield Fact(subject=Subject.ADDRESSES, says=says, source="IPAMBlocks")
     attached = (
         "each pod hangs by a veth (cali…) on its node and is routed by itself: a /32, gateway 169.254.1.1, which the "
@@ -277,39 +283,44 @@ def _live_blocks(sight: Sight) -> Iterator[wire.IPAMBlock]:
     return (b for b in sight.snapshot.ipam_blocks if str(b.spec.deleted).lower() != "true")
 
 
+def _home(block: wire.IPAMBlock) -> str:
+    """Name the node that a block is of; nothing where it is no node's, as that of load balancers."""
+    kind, _, name = (block.spec.affinity or "").partition(":")
+    return name if kind == "host" else ""
+
+
 def _borrowed(sight: Sight) -> Iterator[str]:
     """Name addresses that pods of one node have out of a block of another."""
     for block in _live_blocks(sight):
-        home = (block.spec.affinity or "").removeprefix("host:")
+        home = _home(block)
         for address, owner, _ in _held(block):
             if home and owner.pod and owner.node and owner.node != home:
-                yield f"{address} of pod/{owner.namespace}/{owner.pod} on {owner.node} is borrowed from {home}"
+                yield f"{address} of pod/{owner.namespace}/{owner.pod} on {owner.node} from {home}"
 
 
 def expect(sight: Sight, agent: Agent | None) -> Iterator[Expectation]:
     """Compare routes and tunnels for every pair of nodes, what Felix programs on each, and IPAM with the pods."""
     variables = agent.variables if agent else {}
-    if not _ebpf(sight, variables):
+    # Without Felix' settings nobody knows its data plane, its numbers and its names.
+    told = not sight.snapshot.gap("felix_configurations")
+    if told and not _ebpf(sight, variables):
         yield from felix_at_work(sight, agent)
     if policy_only(sight, agent):
         return
-    yield from _ipam(sight)
-    how, _ = _encapsulation(sight, agent)
+    if variables.get("USE_POD_CIDR", "").lower() != "true":
+        yield from _ipam(sight)
+    yield from forwarding(sight)
+    pools = sight.snapshot.ip_pools
     blocks: dict[str, list[str]] = defaultdict(list)
     for block in _blocks(sight):
         blocks[block.spec.node].append(block.spec.cidr)
-    for node in sight.nodes.values():
-        yield Expectation(
-            node.name, "setting", SysctlExpected("ipv4/ip_forward", ("1",)),
-            "the node does not forward packets, so its pods reach nothing but it",
-            "set net.ipv4.ip_forward = 1 on the node, in /etc/sysctl.d too",
-        )  # fmt: skip
-        if how == "VXLAN":
+    for node, kernel in sight.read:
+        if told and kernel.links and any(p.spec.vxlan_mode == "Always" and ":" not in p.spec.cidr for p in pools):
             yield from _own_tunnel(node, sight)
-        yield from _own_pods(node, sight)
-    between = _between_subnets(sight, agent)
+        if told:
+            yield from _own_pods(node, sight)
     for node, peer in sight.pairs(sight.nodes.values()):
-        yield from _towards(node, peer, blocks[peer.name], how, between=between)
+        yield from _towards(node, peer, blocks[peer.name], pools)
 
 
 def _tunnel_address(node: Node, family: int) -> str:
@@ -338,23 +349,27 @@ def _restart(node: str) -> str:
     return f"see the log of calico-node on {node}, and restart it (delete its pod)"
 
 
-def _towards(node: Node, peer: Node, blocks: list[str], how: str, *, between: bool) -> Iterator[Expectation]:
+def _towards(node: Node, peer: Node, blocks: list[str], pools: tuple[wire.IPPool, ...]) -> Iterator[Expectation]:
     cause = f"packets for the pods of {peer.name} do not find their way"
+    wrapped = False
     for block in blocks:
+        pool = next((p.spec for p in pools if _within(block, p.spec.cidr)), None)
         family = 6 if ":" in block else 4
         tunnel, address = _tunnel_address(peer, family), _own_address(peer, family)
-        if between or not address:
+        if pool is None or {pool.vxlan_mode, pool.ipip_mode} <= {"", "Never"}:
+            # Not wrapped, it goes by what BGP taught, which may be a default route to a router that knows more.
+            continue
+        if "CrossSubnet" in (pool.vxlan_mode, pool.ipip_mode) or not address:
             # Whether the two share a subnet decides between two forms; either leads there.
             wanted = RouteExpected(block)
-        elif how == "VXLAN":
+        elif pool.vxlan_mode == "Always":
+            wrapped = wrapped or family == 4
             wanted = RouteExpected(block, via=tunnel, dev="vxlan.calico" if family == 4 else "vxlan-v6.calico")
-        elif how == "IP in IP":
-            wanted = RouteExpected(block, via=address, dev="tunl0")
         else:
-            wanted = RouteExpected(block)
+            wanted = RouteExpected(block, via=address, dev="tunl0")
         yield Expectation(node.name, "route", wanted, cause, _restart(node.name), peer=peer.name)
     link = ((peer.kernel.links if peer.kernel else None) or {}).get("vxlan.calico")
-    if how == "VXLAN" and not between and blocks and link is not None and _tunnel_address(peer, 4):
+    if wrapped and link is not None and _tunnel_address(peer, 4):
         for kind, one in (
             ("neighbour", NeighbourExpected(_tunnel_address(peer, 4), "vxlan.calico", link.address)),
             ("forwarding-entry", FdbExpected(link.address, "vxlan.calico", _own_address(peer, 4))),
@@ -367,10 +382,16 @@ def interface(namespace: str, pod: str, prefix: str = "cali") -> str:
     return prefix + hashlib.sha1(f"{namespace}.{pod}".encode(), usedforsecurity=False).hexdigest()[:11]
 
 
+def _settled(pod: wire.Pod) -> bool:
+    """Say whether a pod with a namespace of its own runs, is not just ending, and is ready: old enough to be known."""
+    ready = any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions)
+    return not pod.spec.host_network and ready and bool(pod.status.pod_ips) and not pod.metadata.deletion_timestamp
+
+
 def _own_pods(node: Node, sight: Sight) -> Iterator[Expectation]:
     prefix = (_felix(sight).interface_prefix or "cali").split(",")[0]
     for pod in node.pods:
-        if pod.spec.host_network or pod.status.phase != "Running":
+        if not _settled(pod):
             continue
         name = interface(pod.metadata.namespace, pod.metadata.name, prefix)
         for ip in pod.status.pod_ips:
@@ -384,24 +405,26 @@ def _own_pods(node: Node, sight: Sight) -> Iterator[Expectation]:
 
 def felix_at_work(sight: Sight, agent: Agent | None) -> Iterator[Expectation]:
     """Expect Felix' chains where packets pass them, in front of those that would decide before them."""
-    in_nft = _felix(sight).nftables_mode == "Enabled"
-    prefix = (agent.variables if agent else {}).get("FELIX_INTERFACEPREFIX") or _felix(sight).interface_prefix or "cali"
-    prefix = prefix.split(",")[0]
-    told = any("Policy " in rule for _, k in sight.read for rules in (k.chains or {}).values() for _, rule in rules)
+    variables = agent.variables if agent else {}
+    prefix = (variables.get("FELIX_INTERFACEPREFIX") or _felix(sight).interface_prefix or "cali").split(",")[0]
+    appended = variables.get("FELIX_CHAININSERTMODE", "").lower() == "append"
+    policies: dict[str, list[wire.NetworkPolicy]] = defaultdict(list)
+    for policy in sight.snapshot.network_policies:
+        policies[policy.metadata.namespace].append(policy)
     for node, kernel in sight.read:
-        if in_nft or any(c.startswith("nft:calico") for c in kernel.chains or ()):
+        if _felix(sight).nftables_mode == "Enabled" or any(c.startswith("nft:calico") for c in kernel.chains or ()):
             continue
-        yield Expectation(
-            node.name, "policy-order",
-            FirstExpected("filter/FORWARD", "cali-FORWARD", ("KUBE-FORWARD", "FLANNEL-FWD", "CNI-FORWARD", "ACCEPT")),
-            "rules that accept packets stand before Felix', so what they accept (masqueraded node ports, answers) "
-            "bypasses all policies; after a restart of kube-proxy Felix moves its rules back within some 90 seconds",
-            f"wait for Felix' next look; if it stays so, {_restart(node.name)} (FELIX_CHAININSERTMODE must be insert)",
-            severity=Severity.WARNING,
-        )  # fmt: skip
-        for pod in node.pods:
-            if pod.spec.host_network or pod.status.phase != "Running":
-                continue
+        if not appended:
+            yield Expectation(
+                node.name, "policy-order",
+                FirstExpected("filter/FORWARD", "cali-FORWARD", _ACCEPTING),
+                "rules that accept packets stand before Felix', so what they accept (masqueraded node ports, answers) "
+                "bypasses all policies; after a restart of kube-proxy Felix moves its rules back in some 90 seconds",
+                f"wait for Felix' next look; if it stays so, {_restart(node.name)}",
+                severity=Severity.WARNING,
+            )  # fmt: skip
+        settled = [p for p in node.pods if _settled(p)]
+        for pod in settled:
             name = interface(pod.metadata.namespace, pod.metadata.name, prefix)
             if kernel.links and name in kernel.links:
                 full = f"{pod.metadata.namespace}/{pod.metadata.name}"
@@ -410,68 +433,54 @@ def felix_at_work(sight: Sight, agent: Agent | None) -> Iterator[Expectation]:
                     f"Felix has no rules for pod/{full}, so that what is for it is dropped", _restart(node.name),
                     about=f"pod/{full}",
                 )  # fmt: skip
-        if told:
-            yield from _policies(node, sight)
+        rules = (rule for groups in (kernel.chains or {}).values() for group in groups for rule in group)
+        if any(_NAMED.search(rule) for rule in rules):
+            yield from _policies(node, settled, policies)
 
 
-def _policies(node: Node, sight: Sight) -> Iterator[Expectation]:
-    """Expect each NetworkPolicy that selects a pod of the node to be named in Felix' rules, as since 3.2x they are."""
-    for policy in sight.snapshot.network_policies:
-        meta = policy.metadata
-        selected = any(
-            p.metadata.namespace == meta.namespace
-            and not p.spec.host_network
-            and policy.spec.pod_selector.matches(p.metadata.labels)
-            for p in node.pods
-        )
-        for kind in policy.spec.policy_types or ("Ingress",):
-            if selected:
-                wanted = CommentExpected(f"Policy {meta.namespace}/{_POLICY_PREFIX}{meta.name} {kind.lower()}")
+def _policies(
+    node: Node, settled: list[wire.Pod], policies: Mapping[str, list[wire.NetworkPolicy]]
+) -> Iterator[Expectation]:
+    """Expect each NetworkPolicy that selects a pod of the node to be named in Felix' rules, where these name any."""
+    for namespace in sorted({p.metadata.namespace for p in settled}):
+        pods = [p for p in settled if p.metadata.namespace == namespace]
+        for policy in policies.get(namespace, ()):
+            name = f"{namespace}/{policy.metadata.name}"
+            selected = any(policy.spec.pod_selector.matches(p.metadata.labels) for p in pods)
+            for kind in (policy.spec.policy_types or ("Ingress",)) if selected else ():
+                wanted = CommentExpected(f"Policy {namespace}/{_POLICY_PREFIX}{policy.metadata.name} {kind.lower()}")
                 yield Expectation(
                     node.name, "policy-missing", wanted,
-                    f"Felix has not programmed NetworkPolicy {meta.namespace}/{meta.name}: it cannot, or crashes over "
-                    "and over, so that policies are half in force",
-                    _restart(node.name), about=f"networkpolicy/{meta.namespace}/{meta.name}",
+                    f"Felix has not programmed NetworkPolicy {name}: it cannot, or crashes over and over, so that "
+                    "policies are half in force",
+                    _restart(node.name), about=f"networkpolicy/{name}",
                 )  # fmt: skip
 
 
 def _ipam(sight: Sight) -> Iterator[Expectation]:
-    """Compare what IPAM handed out with the pods that there are."""
+    """Compare what IPAM handed out with the pods that there are.
+
+    The two were not read at one moment, and addresses are freed only after a while: what differs is told, no more.
+    """
     if not sight.snapshot.ipam_blocks or sight.snapshot.gap("pods"):
         return
-    names = {(p.metadata.namespace, p.metadata.name) for n in sight.nodes.values() for p in n.pods}
-    held: dict[str, str] = {}
-    nodes = set(sight.nodes)
+    names = {(p.metadata.namespace, p.metadata.name) for p in sight.snapshot.pods}
     for block in _live_blocks(sight):
-        home = (block.spec.affinity or "").removeprefix("host:")
-        leaked = []
-        for address, owner, _ in _held(block):
-            held[address] = owner.pod
-            if owner.pod and (owner.namespace, owner.pod) not in names:
-                leaked.append(f"{address} of pod/{owner.namespace}/{owner.pod}")
+        home = _home(block)
+        owners = ((address, owner) for address, owner, _ in _held(block) if owner.pod)
+        leaked = [f"{a} of pod/{o.namespace}/{o.pod}" for a, o in owners if (o.namespace, o.pod) not in names]
         if leaked:
-            shown = ", ".join(leaked[:3]) + (f" and {len(leaked) - 3} more" if len(leaked) > 3 else "")
+            shown = ", ".join(leaked[:_SHOWN]) + (f" and {len(leaked) - _SHOWN} more" if len(leaked) > _SHOWN else "")
             yield Expectation(
                 home or "?", "leaked-address", Contradiction(f"block {block.spec.cidr} still holds {shown}"),
-                "addresses of pods that are gone are not free, until the pool is exhausted",
+                "addresses of pods that are gone are not free until somebody frees them",
                 "calico-kube-controllers frees them after a while; if not, `calicoctl ipam check` and `ipam release`",
-                severity=Severity.WARNING,
+                severity=Severity.INFO,
             )  # fmt: skip
-        if home and home not in nodes and not sight.snapshot.gap("nodes"):
+        if home and home not in sight.nodes and not sight.snapshot.gap("nodes"):
             yield Expectation(
                 home, "leaked-block", Contradiction(f"block {block.spec.cidr} is of node {home}, which is not there"),
                 "its addresses are lost to the pool",
                 "see whether calico-kube-controllers runs, and `calicoctl ipam check`",
                 severity=Severity.WARNING,
             )  # fmt: skip
-    for node in sight.nodes.values():
-        for pod in node.pods:
-            for ip in () if pod.spec.host_network or pod.status.phase != "Running" else pod.status.pod_ips:
-                pooled = any(_within(ip.ip, p.spec.cidr) for p in sight.snapshot.ip_pools)
-                if pooled and ip.ip not in held:
-                    full = f"{pod.metadata.namespace}/{pod.metadata.name}"
-                    says = f"{ip.ip} of pod/{full} is not handed out in any block"
-                    yield Expectation(
-                        node.name, "unallocated-address", Contradiction(says),
-                        "the address may be given to another pod", f"make pod/{full} anew", about=f"pod/{full}",
-                    )  # fmt: skip

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from netinspect.cni.base import Description, Signature
-from netinspect.cni.expectation import Contradiction, Expectation, LinkExpected, SysctlExpected
+from netinspect.cni.expectation import Contradiction, Expectation, LinkExpected
 from netinspect.cni.sight import Agent, Node, Sight
 from netinspect.model import wire
 from netinspect.model.cni import Fact, Port, Role, Severity, Subject
@@ -84,6 +84,8 @@ def describe(sight: Sight, _agent: Agent | None) -> Description:
     if settings.get("enable-ipsec") == "true":
         ports.append(Port(protocol="ESP (50)", number=0, purpose="IPsec between nodes"))
     overhead = _OVERHEAD.get(tunnel) if tunnelled else 0 if how == "native" else None
+    if "true" in (settings.get("enable-wireguard"), settings.get("enable-ipsec")):
+        overhead = None
     # The pods' interfaces keep the nodes' MTU: what a tunnel takes is on their routes (pkg/mtu/mtu.go).
     facts = tuple(_facts(sight, settings, source)) if source else ()
     return Description(frozenset(roles), mode, source, overhead, (), facts, tuple(ports))
@@ -170,7 +172,7 @@ def expect(sight: Sight, _agent: Agent | None) -> Iterator[Expectation]:
     known = {n.metadata.name: n for n in sight.snapshot.cilium_nodes}
     for node in sight.nodes.values():
         restart = f"see the log of the Cilium agent on {node.name}, and restart it (delete its pod)"
-        if known and node.name not in known and node.is_linux:
+        if known and node.name not in known and node.takes_agents:
             yield Expectation(
                 node.name, "not-announced", Contradiction("there is no CiliumNode of it"),
                 "its agent never ran: the others have no way to its pods", restart,
@@ -180,11 +182,6 @@ def expect(sight: Sight, _agent: Agent | None) -> Iterator[Expectation]:
                 node.name, "agent", Contradiction("its taint says that the agent is not ready"),
                 "no pods are put on it until its agent is ready", restart, severity=Severity.WARNING,
             )  # fmt: skip
-        yield Expectation(
-            node.name, "setting", SysctlExpected("ipv4/ip_forward", ("1",)),
-            "the node does not forward packets that go up to its stack", "set net.ipv4.ip_forward = 1 on the node",
-            severity=Severity.WARNING,
-        )  # fmt: skip
         if chaining(settings) or not settings:
             continue
         yield from _interfaces(node, known.get(node.name), how, tunnel, restart)

@@ -25,6 +25,7 @@ from netinspect.cni.expectation import (
     SysctlExpected,
     Wanted,
 )
+from netinspect.cni.ranges import forwarding
 from netinspect.cni.sight import Agent, Node, Sight
 from netinspect.model.cni import Fact, Port, Role, Severity, Subject
 
@@ -172,9 +173,9 @@ def expect(sight: Sight, _agent: Agent | None) -> Iterator[Expectation]:
     vni, port = _numbers(sight)
     meant = _meant(sight)
     bridged = any(k.links and "cni0" in k.links for _, k in sight.read)
+    yield from forwarding(sight)
     for node in sight.nodes.values():
         yield from _annotations(node, meant)
-        yield _sysctl(node, "ipv4/ip_forward", "the node does not forward packets, so pods reach only their own node")
         if bridged:
             # kube-proxy's translations of answers between pods of one node are undone only where they see the bridge.
             yield _sysctl(
@@ -223,7 +224,7 @@ def _public(node: Node, family: int) -> str:
 def _annotations(node: Node, meant: str) -> Iterator[Expectation]:
     """Find what a node's own notes get wrong, which all others believe."""
     restart = f"restart flanneld on {node.name} (delete its pod), and see its log"
-    if meant and f"{_PREFIX}backend-type" not in node.annotations and node.is_linux:
+    if meant and f"{_PREFIX}backend-type" not in node.annotations and node.takes_agents:
         yield Expectation(
             node.name, "not-announced", Contradiction("it bears no annotations of Flannel"),
             "flanneld never ran on it, or could not write to the API server: nobody has a way to its pods", restart,
@@ -259,11 +260,14 @@ def _misannounced(node: Node, family: int) -> str:
     told = node.annotations.get(f"{_PREFIX}{key}", "")
     if not told or node.annotations.get(f"{_PREFIX}{key}-overwrite"):
         return ""
-    has = [a.address for a in node.object.status.addresses if a.type in ("InternalIP", "ExternalIP")]
     if _family(told) != family:
         return f"its annotation {key} is {told}, which is no IPv{family} address"
-    if has and told not in has and not _has(node, told):
-        return f"its annotation {key} is {told}, the node has {', '.join(has)}"
+    # Which of its interfaces is used is for whoever set it up to say: only one that it has not is wrong.
+    listed = {a.address for a in node.object.status.addresses}
+    links = node.kernel.links if node.kernel else None
+    held = {a.local for link in (links or {}).values() for a in link.addresses}
+    if links is not None and told not in listed | held:
+        return f"its annotation {key} is {told}, which the node has not"
     return ""
 
 
@@ -273,11 +277,6 @@ def _family(address: str) -> int:
         return int(ipaddress.ip_address(address).version)
     except ValueError:
         return 0
-
-
-def _has(node: Node, address: str) -> bool:
-    links = (node.kernel.links if node.kernel else None) or {}
-    return any(a.local == address for link in links.values() for a in link.addresses)
 
 
 def _vtep(cidr: str) -> str:
@@ -297,7 +296,7 @@ def _own_vtep(node: Node, family: int, vni: int, port: int) -> Iterator[Expectat
     cidr = node.pod_cidr(family)
     wanted = LinkExpected(name, kind="vxlan", vni=vni, port=port, mac=mac, address=_vtep(cidr))
     yield Expectation(node.name, "tunnel", wanted, cause, remedy)
-    if _public(node, family) in {a.address for a in node.object.status.addresses}:
+    if _public(node, family) == node.address(family):
         local = LinkExpected(name, local=_public(node, family))
         sent = "its tunnel sends from another address than the one that it announced"
         yield Expectation(node.name, "tunnel-address", local, sent, remedy, severity=Severity.WARNING)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from netinspect.cni import cilium
 from netinspect.cni.base import Description, Signature
 from netinspect.cni.expectation import Expectation
 from netinspect.cni.ranges import forwarding
@@ -47,7 +48,9 @@ def describe(sight: Sight, _agent: Agent | None) -> Description:
             source="how it is made",
         ),
     )  # fmt: skip
-    roles = frozenset({Role.IPAM} if second else {Role.DATAPATH, Role.IPAM})
+    # Where Cilium is chained behind it, it is Google's own plug-in that carries packets.
+    by_cilium = second and not cilium.chaining(sight.settings("cilium-config"))
+    roles = frozenset({Role.IPAM} if by_cilium else {Role.DATAPATH, Role.IPAM})
     return Description(roles, "Dataplane V2" if second else "routes of the VPC", "the nodes' labels", 0, (), facts)
 
 

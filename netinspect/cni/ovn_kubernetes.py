@@ -92,7 +92,7 @@ def expect(sight: Sight, _agent: Agent | None) -> Iterator[Expectation]:
     """Expect every node to have a subnet and a management port, and an MTU that carries Geneve."""
     for node in sight.nodes.values():
         remedy = f"see the log of ovnkube-node on {node.name}"
-        if node.is_linux and f"{_PREFIX}node-subnets" not in node.annotations:
+        if node.takes_agents and f"{_PREFIX}node-subnets" not in node.annotations:
             yield Expectation(
                 node.name, "not-announced", Contradiction(f"it bears no annotation {_PREFIX}node-subnets"),
                 "OVN gave it no range, so its pods get no addresses", "see the log of ovnkube-control-plane",

@@ -21,9 +21,13 @@ def routed_to_nodes(sight: Sight, remedy: str, dev: str = "") -> Iterator[Expect
 
 def forwarding(sight: Sight) -> Iterator[Expectation]:
     """Expect that every node forwards packets."""
+    keys = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
     for node in sight.nodes.values():
-        yield Expectation(
-            node.name, "setting", SysctlExpected("ipv4/ip_forward", ("1",)),
-            "the node does not forward packets, so its pods reach nothing but it",
-            "set net.ipv4.ip_forward = 1 on the node, in /etc/sysctl.d too",
-        )  # fmt: skip
+        for family in sight.families():
+            if node.address(family):
+                name = f"net.{keys[family].replace('/', '.')}"
+                yield Expectation(
+                    node.name, "setting", SysctlExpected(keys[family], ("1",)),
+                    f"the node does not forward IPv{family} packets, so its pods reach nothing but it",
+                    f"set {name} = 1 on the node, in /etc/sysctl.d too",
+                )  # fmt: skip

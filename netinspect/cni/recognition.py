@@ -14,7 +14,7 @@ _IMAGE, _PROGRAM, _VARIABLES = 4, 3, 3
 _CONTAINER, _NAME, _LABEL, _MOUNT = 2, 1, 1, 1
 _NOTED, _CONFIGURED, _SETTINGS, _GROUP = 4, 3, 2, 1
 _INTERFACE, _CHAIN = 3, 2
-# Names alone make an agent only where they all agree, and nothing about it is another's.
+# A program's name, or names alone, make an agent only with others that agree, and where it is not another's.
 _NAMES_ALONE = 5
 _ENOUGH_VARIABLES = 2
 
@@ -61,17 +61,20 @@ def recognise(sight: Sight, drivers: Iterable[Driver]) -> Mapping[str, Marks]:
 
 
 def _agents(sight: Sight, drivers: tuple[Driver, ...]) -> dict[str, tuple[Agent, tuple[Clue, ...]]]:
-    best: dict[str, tuple[int, Agent, tuple[Clue, ...]]] = {}
+    best: dict[str, tuple[tuple[bool, int], Agent, tuple[Clue, ...]]] = {}
     for agent in sight.agents:
         told = [(d, tuple(_hard(d.SIGNATURE, agent)), tuple(_soft(d.SIGNATURE, agent))) for d in drivers]
         somebodys = any(hard for _, hard, _ in told)
         for driver, hard, soft in told:
             weight = sum(c.weight for c in (*hard, *soft))
-            if not hard and (somebodys or weight < _NAMES_ALONE):
+            alone = sum(c.weight for c in hard)
+            if (alone < _IMAGE and weight < _NAMES_ALONE) or (not hard and somebodys):
                 continue
+            # Of several, as there are for several architectures, that counts which runs anywhere.
+            rank = (not agent.parked, weight)
             known = best.get(driver.NAME)
-            if known is None or weight > known[0]:
-                best[driver.NAME] = (weight, agent, (*hard, *soft))
+            if known is None or rank > known[0]:
+                best[driver.NAME] = (rank, agent, (*hard, *soft))
     return {name: (agent, clues) for name, (_, agent, clues) in best.items()}
 
 

@@ -40,15 +40,16 @@ class Conflist:
 class Kernel:
     """A node's own network namespace; None where that part was not read.
 
-    ``chains`` maps ``table/chain`` of iptables to its rules in order, and ``nft:TABLE/CHAIN`` of nftables to none.
-    ``lines`` are where these stand in what was read.
+    ``routes`` hold those of IPv6 only where ``six``. ``chains`` maps ``table/chain`` of iptables to its rules in order,
+    for each ruleset that has it (variants and families), and ``nft:TABLE`` of nftables to none.
     """
 
     links: Mapping[str, Link] | None = None
     routes: tuple[Route, ...] | None = None
+    six: bool = True
     neighbours: tuple[Neighbour, ...] | None = None
     fdb: tuple[FdbEntry, ...] | None = None
-    chains: Mapping[str, tuple[tuple[int, str], ...]] | None = None
+    chains: Mapping[str, tuple[tuple[str, ...], ...]] | None = None
     sysctls: Mapping[str, str] | None = None
     wireguard: tuple[WireguardPeer, ...] | None = None
     conflists: tuple[Conflist, ...] | None = None
@@ -75,9 +76,13 @@ class Node:
         return any(p.status.phase == "Running" and not p.spec.host_network for p in self.pods)
 
     @property
-    def is_linux(self) -> bool:
-        """Say whether it is one on which the agents of Linux run."""
-        return self.object.status.node_info.operating_system != "windows"
+    def takes_agents(self) -> bool:
+        """Say whether the agents of Linux are meant to run on it, and have had the time to."""
+        labels = self.object.metadata.labels
+        virtual = "virtual-kubelet" in (labels.get("type"), labels.get("kubernetes.azure.com/role"))
+        fargate = labels.get("eks.amazonaws.com/compute-type") == "fargate"
+        ready = any(c.type == "Ready" and c.status == "True" for c in self.object.status.conditions)
+        return ready and not virtual and not fargate and self.object.status.node_info.operating_system != "windows"
 
     def address(self, family: int) -> str:
         """Give its InternalIP of a family (4 or 6); nothing where it has none."""
@@ -100,6 +105,11 @@ class Agent:
     def name(self) -> str:
         """Write ``namespace/name``."""
         return f"{self.object.metadata.namespace}/{self.object.metadata.name}"
+
+    @property
+    def parked(self) -> bool:
+        """Say whether no node is meant to run it."""
+        return self.object.status.desired_number_scheduled == 0
 
     @property
     def spec(self) -> wire.AgentSpec:

@@ -17,7 +17,6 @@ NAME = "weave"
 TITLE = "Weave Net"
 SIGNATURE = Signature(
     images=frozenset({"weave-kube", "weaveworks-weave-kube", "weave-npc"}),
-    programs=frozenset({"launch.sh"}),
     containers=frozenset({"weave", "weave-npc"}),
     objects=frozenset({"weave-net"}),
     labels=frozenset({"weave-net"}),

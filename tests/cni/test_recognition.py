@@ -225,3 +225,92 @@ def test_policies_that_nobody_enforces() -> None:
     kinds = {f.kind for f in said(*of("kube-flannel.yml"), network_policies=[policy]).findings}
     assert kinds == {"policies-not-enforced"}
     assert not said(*of("calico-vxlan.yaml"), network_policies=[policy]).findings
+
+
+def busy(objects: list[Json], nodes: int) -> list[Json]:
+    """Let the DaemonSets be meant for so many nodes, and be ready there."""
+    for item in objects:
+        if item["kind"] == "DaemonSet":
+            item["status"] = {"desiredNumberScheduled": nodes, "numberReady": nodes}
+    return objects
+
+
+def test_an_agent_that_no_node_is_meant_to_run_is_put_aside() -> None:
+    """EKS with Cilium keeps aws-node, with a selector that no node meets."""
+    found = said(*busy(of("privateciliumadvanced"), 2), *busy(of("aws-k8s-cni.yaml"), 0))
+    assert found.datapath == "cilium"
+    assert not [f for f in found.findings if f.severity is not Severity.INFO]
+    assert {c.name: c.standing for c in found.cnis}["aws-vpc-cni"] is Standing.LEFTOVER
+
+
+def test_gke_whose_own_plugin_cilium_is_chained_to() -> None:
+    objects = of("privatecilium")
+    next(o for o in objects if o["metadata"]["name"] == "cilium-config")["data"]["cni-chaining-mode"] = "generic-veth"
+    one = build.node("n1", "192.0.2.1", cidrs=("10.1.0.0/24",))
+    one["metadata"]["labels"] = {"cloud.google.com/gke-dpv2-ready": "true"}
+    found = said(*objects, nodes=[one])
+    assert (found.datapath, found.policy) == ("gke", "cilium")
+
+
+def test_kube_proxys_mode_stands_in_its_configuration_alone() -> None:
+    """A ConfigMap that is only a kubeconfig, as EKS has it, tells no mode; one without an agent tells nothing."""
+    spec = {"hostNetwork": True, "containers": [{"name": "kube-proxy", "image": "eks/kube-proxy:v1.33.0"}]}
+    proxy = {"kind": "DaemonSet", "metadata": {"name": "kube-proxy"}, "spec": {"template": {"spec": spec}}}
+    text = {"eks": "kind: Config", "kubeadm": "kind: KubeProxyConfiguration\nmode: ipvs"}
+    maps = {k: [{"metadata": {"name": "kube-proxy"}, "data": {"c": v}}] for k, v in text.items()}
+    facts = {k: [f.says for f in said(*of("kube-flannel.yml"), proxy, config_maps=m).facts] for k, m in maps.items()}
+    assert "kube-proxy translates Services" in facts["eks"]
+    assert "kube-proxy in ipvs mode translates Services" in facts["kubeadm"]
+    assert said(*of("kube-flannel.yml"), config_maps=maps["kubeadm"]).services == ""
+
+
+def test_nodes_that_run_no_agents() -> None:
+    nodes = [build.node(f"n{i}", f"192.0.2.{i}", cidrs=(f"10.1.{i}.0/24",)) for i in (1, 2, 3)]
+    nodes[0]["metadata"]["annotations"] = {
+        "flannel.alpha.coreos.com/backend-type": "vxlan",
+        "flannel.alpha.coreos.com/public-ip": "198.51.100.1",
+    }
+    nodes[1]["metadata"]["labels"] = {"type": "virtual-kubelet"}
+    found = said(*of("kube-flannel.yml"), nodes=nodes)
+    assert [(f.kind, f.place) for f in found.findings] == [("not-announced", "node/n3")]
+
+
+def test_a_program_of_a_common_name_is_no_cni() -> None:
+    for program in ("/opt/launch.sh", "/usr/bin/netd", "/start-ovs.sh"):
+        spec = {"hostNetwork": True, "containers": [{"name": "a", "image": "example.com/a:1", "command": [program]}]}
+        assert not said({"kind": "DaemonSet", "metadata": {"name": "a"}, "spec": {"template": {"spec": spec}}}).cnis
+
+
+def pool(name: str, cidr: str, **more: Any) -> Json:
+    return {"metadata": {"name": name}, "spec": {"cidr": cidr, "ipipMode": "Never", "vxlanMode": "Never", **more}}
+
+
+def seen(routes: str) -> NodeEvidence:
+    """Give a node n1 of which the routes were read."""
+    texts = {"routes4": routes, "routes6": ""}
+    sections = {name: Section(name, text, exit_code=0) for name, text in texts.items()}
+    return NodeEvidence("n1", Access.EXEC, "x", (NamespaceEvidence("host", sections),))
+
+
+def test_calicos_blocks_are_each_reached_as_their_pool_says() -> None:
+    nodes = [build.node(f"n{i}", f"192.0.2.{i}", cidrs=(f"10.1.{i}.0/24",)) for i in (1, 2)]
+    for number, one in enumerate(nodes, 1):
+        one["metadata"]["annotations"] = {
+            f"projectcalico.org/IPv{family}Address": f"{prefix}{number}"
+            for family, prefix in ((4, "192.0.2."), (6, "2001:db8::"))
+        }
+    pools = [pool("a", "10.9.0.0/16", ipipMode="Always"), pool("b", "fd00:9::/48"),
+             pool("c", "10.8.0.0/16", disabled=True)]  # fmt: skip
+    claims = [{"metadata": {"name": f"x{i}"}, "spec": {"cidr": c, "node": "n2", "state": "confirmed"}}
+              for i, c in enumerate(("10.9.0.0/26", "fd00:9::/122", "10.8.0.0/26"))]  # fmt: skip
+    made = cluster(*of("calico-vxlan.yaml"), nodes=nodes, ip_pools=pools, block_affinities=claims)
+    right, wrong = seen("10.9.0.0/26 via 192.0.2.2 dev tunl0 onlink\n"), seen("10.9.0.0/26 dev eth0\n")
+    assert not report(structs.replace(made, kernels=(right,))).findings
+    (finding,) = report(structs.replace(made, kernels=(wrong,))).findings
+    assert (finding.kind, finding.peers) == ("route", ("node/n2",))
+
+
+def test_blocks_of_calicos_load_balancers_are_of_no_node() -> None:
+    spec = {"cidr": "10.9.1.0/26", "affinity": "virtual:load-balancer", "allocations": [], "attributes": []}
+    block = {"metadata": {"name": "b"}, "spec": spec}
+    assert not said(*of("calico-vxlan.yaml"), ip_pools=[pool("a", "10.9.0.0/16")], ipam_blocks=[block]).findings
