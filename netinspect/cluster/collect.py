@@ -161,7 +161,8 @@ class _Reader:
         """Ask the discovery API whether the server has a kind: it forbids kinds that it does not have, too."""
         for version in resource.versions:
             try:
-                listed = json.loads(self._transport.get(f"/apis/{version}"))["resources"]
+                root = "api" if version == "v1" else "apis"
+                listed = json.loads(self._transport.get(f"/{root}/{version}"))["resources"]
                 if any(r["name"] == resource.plural for r in listed):
                     return True
             except ApiError as error:
