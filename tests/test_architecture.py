@@ -37,7 +37,16 @@ def test_every_format_is_listed_and_offered() -> None:
 
 
 def test_every_cni_is_listed_and_has_its_page() -> None:
-    helpers = {"base", "expectation", "ranges", "recognition", "sight"}
+    helpers = {
+        "base",
+        "cilium_maps",
+        "cilium_policy",
+        "cilium_programs",
+        "expectation",
+        "ranges",
+        "recognition",
+        "sight",
+    }
     modules = {m.name for m in pkgutil.iter_modules(cni.__path__)} - helpers
     assert modules == {(d.__name__ if isinstance(d, ModuleType) else "").rpartition(".")[2] for d in cni.DRIVERS}
     for name, page in PAGES.items():

@@ -7,15 +7,27 @@ from collections.abc import Callable, Iterator
 from netinspect.analysis.inside import Inside
 from netinspect.analysis.pods import addresses, full_name
 from netinspect.analysis.ranges import node_ranges, parse_address
+from netinspect.cni import LOADERS
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.world import World
 from netinspect.model.packet import number, text
+from netinspect.model.programs import Programs
 from netinspect.model.snapshot import Snapshot
 
 
 def world(snapshot: Snapshot, inside: Inside) -> World:
     """Give all namespaces by name: ``node/NAME``, ``pod/NAMESPACE/NAME``, and those of no known pod by their number."""
-    return World(_stacks(inside), None if snapshot.gap("pods") else _hidden(snapshot, inside))
+    hidden = None if snapshot.gap("pods") else _hidden(snapshot, inside)
+    return World(_stacks(inside), hidden, dict(_programs(inside)))
+
+
+def _programs(inside: Inside) -> Iterator[tuple[str, Programs]]:
+    """Give the programs of eBPF of each node whose CNI can say what they do."""
+    for node, namespace in inside.hosts.items():
+        devices = {link.ifname for link in namespace.links}
+        found = (load(namespace.evidence, devices) for load in LOADERS)
+        if (programs := next((p for p in found if p is not None), None)) is not None:
+            yield node, programs
 
 
 def _hidden(snapshot: Snapshot, inside: Inside) -> Callable[[str, int, int], bool]:

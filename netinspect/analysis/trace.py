@@ -118,7 +118,7 @@ class Tracer:
                     if self._world.stacks:
                         yield _through(_unseen_door(flow, door), door, len(flow.doors))
                     continue
-                around = World([*self._world.stacks.values(), stack], self._world.hidden)
+                around = World([*self._world.stacks.values(), stack], self._world.hidden, self._world.programs)
                 for one in _sent(around, stack.name, flow):
                     yield _through(_by_a_proxy(_answered(one, flow)), door, len(flow.doors))
         elif flow.source.place in self._world.stacks:

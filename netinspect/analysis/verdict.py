@@ -119,7 +119,8 @@ def _stale(request: walk.Branch, flow: Flow, expected: Expected) -> Cause | None
 
 def _astray(request: walk.Branch, end: walk.End, place: int) -> str:
     """Say of an answer that its receiver does not know it because it comes from elsewhere than was asked."""
-    sent = request.steps[0].packet if request.steps else request.end.packet
+    # A program at connect() is before there is a packet.
+    sent = next((s.packet for s in request.steps if s.stage is not walk.Stage.PROGRAM), request.end.packet)
     back = end.packet
     home = request.steps[0].namespace if request.steps else ""
     unknown = place > 0 and end.namespace == home and end.verdict in (walk.Verdict.REFUSED, walk.Verdict.DROPPED)

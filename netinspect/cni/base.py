@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from netinspect.cni.expectation import Expectation
 from netinspect.cni.sight import Agent, Sight
 from netinspect.model.cni import Fact, Port, Role
+from netinspect.model.evidence import NamespaceEvidence
+from netinspect.model.programs import Programs
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,10 @@ class Description:
     tunnels: tuple[str, ...] = ()
     facts: tuple[Fact, ...] = ()
     ports: tuple[Port, ...] = ()
+
+
+# Gives what programs of eBPF do on a node, by what was read of it and its devices' names; None where it has none.
+Loader = Callable[[NamespaceEvidence, Collection[str]], Programs | None]
 
 
 class Driver(Protocol):

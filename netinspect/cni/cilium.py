@@ -8,13 +8,16 @@ which then carries the packets. What its maps hold is not in the kernel's tables
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
+from netinspect.cni import cilium_programs
 from netinspect.cni.base import Description, Signature
 from netinspect.cni.expectation import Contradiction, Expectation, LinkExpected
 from netinspect.cni.sight import Agent, Node, Sight
 from netinspect.model import wire
 from netinspect.model.cni import Fact, Port, Role, Severity, Subject
+from netinspect.model.evidence import NamespaceEvidence
+from netinspect.model.programs import Programs
 
 NAME = "cilium"
 TITLE = "Cilium"
@@ -158,6 +161,11 @@ def _facts(sight: Sight, settings: Mapping[str, str], source: str) -> Iterator[F
     ranges = [f"{n.metadata.name}: {', '.join(cidrs)}" for n in sight.snapshot.cilium_nodes if (cidrs := _cidrs(n))]
     if ranges and len(ranges) <= 8:
         yield Fact(subject=Subject.ADDRESSES, says="; ".join(ranges), source="CiliumNodes")
+
+
+def programs(host: NamespaceEvidence, devices: Collection[str]) -> Programs | None:
+    """Give what its programs do on a node, by its agent's maps; None where it has no device of Cilium's."""
+    return cilium_programs.load(host.sections) if "cilium_host" in devices else None
 
 
 def _cidrs(node: wire.CiliumNode) -> tuple[str, ...]:

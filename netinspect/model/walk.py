@@ -40,6 +40,7 @@ class Stage(str, Enum):
     ENCAPSULATE = "encapsulate"
     DECAPSULATE = "decapsulate"
     IPVS = "ipvs"
+    PROGRAM = "program"
     TRANSMIT = "transmit"
     WIRE = "wire"
     DELIVER = "deliver"

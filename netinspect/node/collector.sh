@@ -54,9 +54,31 @@ machine() {
   fi
   section bpf-net bpftool -j net
   section bpf-cgroup bpftool -j cgroup tree
+  cilium
   for dev in $(ip -o link show 2>/dev/null </dev/null | sed -n '/link\/ether/s/^[0-9]*: \([^:@]*\):.*/\1/p'); do
     section "offloads:$dev" ethtool -k "$dev"
   done
+}
+
+# What Cilium's maps hold, as its agent tells it: by its own tool, in its container, which may be the one that we are in.
+cilium() {
+  ip link show cilium_host >/dev/null 2>&1 </dev/null || return 0
+  enter=
+  tool=cilium-dbg
+  if ! command -v "$tool" >/dev/null 2>&1; then
+    agent=$(grep -l -x cilium-agent /proc/[0-9]*/comm 2>/dev/null </dev/null | head -n 1 | tr -dc 0-9)
+    [ -n "$agent" ] || return 0
+    enter="nsenter --target=$agent --mount --"
+  fi
+  # Its name before version 1.15.
+  $enter sh -c "command -v $tool" >/dev/null 2>&1 </dev/null || tool=cilium
+  section cilium:status $enter $tool status -o json
+  section cilium:config $enter $tool config -a -o json
+  section cilium:endpoints $enter $tool endpoint list -o json
+  section cilium:bpf-ipcache $enter $tool bpf ipcache list -o json
+  section cilium:bpf-lb $enter $tool bpf lb list -o json
+  section cilium:bpf-endpoint $enter $tool bpf endpoint list -o json
+  section cilium:bpf-policy $enter $tool bpf policy get --all -o json
 }
 
 # The namespaces of pods: by the processes in them, and by the names that runtimes give them.

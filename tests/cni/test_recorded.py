@@ -2,59 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import posixpath
-from functools import cache
-from typing import Any
-
 import pytest
-from msgspec import structs
 
 from netinspect.analysis.cni import report
 from netinspect.model.cni import CniReport, Severity
-from netinspect.model.evidence import Access, NamespaceEvidence, NodeEvidence, Section
-from netinspect.model.resources import CNI_SETTINGS
-from netinspect.model.snapshot import Snapshot
-from tests import build, corpora
-from tests.kernel.test_calico_lab import namespace
-
-CALICO = {
-    "nodes": "nodes", "pods": "pods", "daemon_sets": "daemonsets", "network_policies": "networkpolicies",
-    "ip_pools": "ippools.crd.projectcalico.org", "block_affinities": "blockaffinities.crd.projectcalico.org",
-    "ipam_blocks": "ipamblocks.crd.projectcalico.org",
-    "felix_configurations": "felixconfigurations.crd.projectcalico.org",
-}  # fmt: skip
-CILIUM = {
-    "nodes": "nodes", "pods": "pods", "daemon_sets": "daemonsets", "network_policies": "networkpolicies",
-    "cilium_nodes": "ciliumnodes", "custom_resource_definitions": "crds",
-}  # fmt: skip
-
-
-@cache
-def files(name: str) -> dict[str, str]:
-    found = corpora.recorded(corpora.folder() / f"lab-{name}.tar.gz")
-    return {posixpath.relpath(path, f"lab-{name}"): text for path, text in found.items()}
-
-
-def listed(found: dict[str, str], folder: str, kinds: dict[str, str]) -> Snapshot:
-    lists: Any = {k: json.loads(found[f"{folder}/{v}.json"])["items"] for k, v in kinds.items()}
-    return build.snapshot(**lists)
+from tests import recorded
 
 
 def calico(situation: str) -> CniReport:
-    found = files("calico")
-    snapshot = listed(found, f"{situation}/api", CALICO)
-    settings = [c for c in json.loads(found[f"{situation}/api/configmaps.json"])["items"]
-                if c["metadata"]["name"] in CNI_SETTINGS.objects]  # fmt: skip
-    kernels = tuple(
-        NodeEvidence(
-            node, Access.EXEC, "recorded",
-            (NamespaceEvidence("host", namespace(found, f"{situation}/{node}/host").evidence.sections),),
-        )
-        for node in ("c1", "c2")
-    )  # fmt: skip
-    with_settings = build.snapshot(cni_settings=settings).cni_settings
-    return report(structs.replace(snapshot, kernels=kernels, cni_settings=with_settings))
+    return report(recorded.calico(situation))
 
 
 def test_calico_that_works_has_no_findings() -> None:
@@ -90,18 +46,7 @@ def test_felix_that_crashes_half_way() -> None:
     ],
 )
 def test_cilium(step: str, mode: str) -> None:
-    found = files("cilium")
-    snapshot = listed(found, f"{step}/kubectl", CILIUM)
-    settings = json.loads(found[f"{step}/kubectl/cm-cilium-config.json"])
-    kernels = []
-    for node in ("k1", "k2"):
-        conflist = Section(
-            "cni:/etc/cni/net.d/05-cilium.conflist", found[f"{step}/{node}/05-cilium.conflist"], exit_code=0
-        )
-        host = NamespaceEvidence("host", {conflist.name: conflist})
-        kernels.append(NodeEvidence(node, Access.EXEC, "recorded", (host,)))
-    with_settings = build.snapshot(cni_settings=[settings]).cni_settings
-    said = report(structs.replace(snapshot, kernels=tuple(kernels), cni_settings=with_settings))
+    said = report(recorded.cilium(step))
     assert said.headline == f"Cilium ({mode})"
     assert (said.services == "cilium") == ("replacement" in mode)
     assert not [f for f in said.findings if f.severity is not Severity.INFO]

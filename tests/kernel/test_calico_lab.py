@@ -13,41 +13,18 @@ from netinspect.kernel.simulator.simulate import Attempt, attempt
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.states import Send
 from netinspect.kernel.simulator.world import World
-from netinspect.model.evidence import NamespaceEvidence, Section
+from netinspect.model.evidence import NamespaceEvidence
 from netinspect.model.packet import ICMP, SYN, TCP, UDP, Packet, number, text
 from tests import corpora
+from tests.recorded import CALICO_FILES, EMPTY, RULES, namespace, section
 
 SITUATIONS = ("policies", "kube-proxy-just-restarted", "k8s-networkpolicy-felix-crashlooping")
-FILES = {
-    "links": "ip-addr.json", "routes4": "ip4-route.json", "routes6": "ip6-route.json", "neighbours": "ip-neigh.json",
-    "fdb": "bridge-fdb.json", "iptables-nft": "iptables-save.txt", "iptables-legacy": "iptables-legacy-save.txt",
-    "ip6tables-nft": "ip6tables-save.txt", "nftables": "nft.json", "ipset": "ipset-save.txt", "sockets": "ss-all.txt",
-    "sysctl": "sysctl-net.txt", "conntrack": "conntrack.txt",
-}  # fmt: skip
-# Not recorded, and empty there: that kernel has no IPVS, nothing made nexthop objects or proxied neighbours.
-EMPTY = ("nexthops", "proxied", "qdiscs", "ipvs", "conntrack6", "ip6tables-legacy", "rules6")
-RULES = "0: from all lookup local\n32766: from all lookup main\n32767: from all lookup default\n"
 LIMIT = 0.03
 # Attempts that reality itself answered otherwise than its state says, by situation, sender and target, with the reason.
 NOISE = {
     ("k8s-networkpolicy-felix-crashlooping", "shop/web-5b75cb4d55-flsng", "tcp 10.96.155.0:80"):
         "its README: ICMP rejections of Services without endpoints sometimes show as timeout",
 }  # fmt: skip
-
-
-def section(name: str, text_: str) -> Section:
-    return Section(name, text_, exit_code=0)
-
-
-def namespace(files: dict[str, str], folder: str) -> Namespace:
-    sections = {name: section(name, files.get(f"{folder}/{file}", "")) for name, file in FILES.items()}
-    details = {k["ifname"]: k for k in json.loads(files[f"{folder}/ip-link.json"])}
-    addresses = json.loads(files[f"{folder}/ip-addr.json"])
-    sections["links"] = section("links", json.dumps([{**details.get(k["ifname"], {}), **k} for k in addresses if k]))
-    sections["rules4"] = section("rules4", RULES)
-    assert [r["table"] for r in json.loads(files[f"{folder}/ip-rule.json"])] == ["local", "main", "default"]
-    sections |= {name: section(name, "") for name in EMPTY}
-    return Namespace(NamespaceEvidence(folder, sections))
 
 
 def outside(files: dict[str, str], situation: str) -> list[Stack]:
@@ -77,7 +54,7 @@ def outside(files: dict[str, str], situation: str) -> list[Stack]:
     }  # fmt: skip
     return [
         Stack(name, Namespace(NamespaceEvidence(name, {
-            n: section(n, found.get(n, "")) for n in (*FILES, *EMPTY, "rules4")
+            n: section(n, found.get(n, "")) for n in (*CALICO_FILES, *EMPTY, "rules4")
         })), host=True)
         for name, found in (("csw", switch), ("ccp", plane))
     ]  # fmt: skip
@@ -90,10 +67,10 @@ def _route_text(route: dict[str, Any]) -> str:
 def world(files: dict[str, str], situation: str) -> World:
     stacks = outside(files, situation)
     for node in ("c1", "c2"):
-        stacks.append(Stack(node, namespace(files, f"{situation}/{node}/host"), node, host=True))
+        stacks.append(Stack(node, namespace(files, f"{situation}/{node}/host", CALICO_FILES), node, host=True))
         pods = {path.split("/")[3] for path in files if path.startswith(f"{situation}/{node}/pods/")}
         stacks += [
-            Stack(pod.replace("_", "/"), namespace(files, f"{situation}/{node}/pods/{pod}"), node)
+            Stack(pod.replace("_", "/"), namespace(files, f"{situation}/{node}/pods/{pod}", CALICO_FILES), node)
             for pod in sorted(pods)
         ]
     return World(stacks)

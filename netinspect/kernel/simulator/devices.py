@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec import structs
 
+from netinspect.kernel.simulator import output, programs
 from netinspect.kernel.simulator.bridge import VLAN_HEADER
 from netinspect.kernel.simulator.forks import Way
 from netinspect.kernel.simulator.hooks import Registered
@@ -17,11 +18,12 @@ from netinspect.kernel.simulator.netfilter import run
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.states import Arrive, Receive, State, Switch, Transmit
 from netinspect.kernel.simulator.traversal import EGRESS, INGRESS, Traversal
-from netinspect.kernel.simulator.tunnels import encapsulate
+from netinspect.kernel.simulator.tunnels import by_metadata, encapsulate
 from netinspect.kernel.simulator.walk import Walk
 from netinspect.kernel.simulator.world import Port
 from netinspect.model.kernel import BondData, Link, MacvlanData, VlanData
 from netinspect.model.packet import BROADCAST_MAC, Packet, number
+from netinspect.model.programs import Action, Emit, HandOver, Inject, Pass, Wrap
 from netinspect.model.walk import End, Stage, Verdict
 
 _TUNNELS: Final = frozenset({"vxlan", "geneve", "ipip", "sit", "gre", "gretap", "ip6tnl", "ip6gre", "wireguard"})
@@ -35,7 +37,7 @@ def transmit(walk: Walk, state: Transmit) -> State | End:
     if link is None or not link.up:
         return End(Verdict.DROPPED, f"{state.dev} is down", stack.name, state.packet, stack.pointer("links"))
     ended = _programs(walk, stack, link, state.packet, EGRESS)
-    if isinstance(ended, End):
+    if not isinstance(ended, Packet):
         return ended
     state = _with_packet(state, ended)
     if link.kind in _TUNNELS:
@@ -57,10 +59,18 @@ def _with_packet(state: Transmit, packet: Packet) -> Transmit:
     return Transmit(state.stack, packet, state.dev, state.nexthop)
 
 
-def _programs(walk: Walk, stack: Stack, link: Link, packet: Packet, hook: str) -> Packet | End:
+def _programs(walk: Walk, stack: Stack, link: Link, packet: Packet, hook: str) -> Packet | State | End:
     """Let a device's own hooks see a frame: programs of eBPF may do anything, nftables' chains are walked."""
-    walk.needs(stack, "qdiscs", f"filters:{link.ifname}:{hook}")
-    attached = [f for f in stack.namespace.filters if f.dev == link.ifname and f.direction == hook]
+    action = programs.at_device(walk, stack, link, packet, hook)
+    if isinstance(action, End):
+        return action
+    if action is not None and not isinstance(action, Pass):
+        return _moved(walk, stack, action)
+    if action is None:
+        walk.needs(stack, "qdiscs", f"filters:{link.ifname}:{hook}")
+        attached = [f for f in stack.namespace.filters if f.dev == link.ifname and f.direction == hook]
+    else:
+        packet, attached = action.packet, []
     if attached or (link.xdp and hook == INGRESS):
         what = "XDP" if link.xdp and hook == INGRESS else f"a filter of tc ({attached[0].kind})"
         ways = (Way("lets it pass unchanged"), Way("does something else"))
@@ -83,6 +93,22 @@ def _programs(walk: Walk, stack: Stack, link: Link, packet: Packet, hook: str) -
         if ended is not None:
             return ended
     return at.packet
+
+
+def _moved(walk: Walk, stack: Stack, action: Action) -> State | End:
+    """Take a packet where a program sends it, past what the kernel would have done."""
+    if isinstance(action, Emit):
+        return output.emit(walk, stack, action.packet)
+    if not isinstance(action, (HandOver, Inject, Wrap)):
+        raise AssertionError("only what moves a packet is moved")
+    link = stack.links.get(action.dev)
+    if link is None:
+        return End(Verdict.DROPPED, f"there is no device {action.dev}", stack.name, action.packet)
+    if isinstance(action, Inject):
+        return Receive(stack, structs.replace(action.packet, dmac="", smac=""), action.dev)
+    if isinstance(action, HandOver):
+        return _veth(walk, Transmit(stack, structs.replace(action.packet, dmac="", smac=""), action.dev), link)
+    return by_metadata(walk, Transmit(stack, action.packet, action.dev), link, action.remote, action.key)
 
 
 def _is_there(walk: Walk, stack: Stack, link: Link, registered: Registered) -> bool:
@@ -232,9 +258,12 @@ def arrive(walk: Walk, state: Arrive) -> State | End:
     if link is None or not link.up:
         return End(Verdict.DROPPED, f"{dev} is down", stack.name, packet, stack.pointer("links"))
     seen = _programs(walk, stack, link, packet, INGRESS)
-    if isinstance(seen, End):
+    if not isinstance(seen, Packet):
         return seen
     packet = seen
+    if getattr(link.data, "external", False):
+        # The key of its tunnel is for programs at the device alone.
+        packet = structs.replace(packet, key=None)
     if packet.vlan:
         for other, upper in walk.world.vlans(stack, link):
             if isinstance(upper.data, VlanData) and upper.data.id == packet.vlan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from netinspect.kernel.simulator import fib, neighbour, source
+from netinspect.kernel.simulator import fib, neighbour, programs, source
 from netinspect.kernel.simulator.fib import Found
 from netinspect.kernel.simulator.forks import Maybe, Way
 from netinspect.kernel.simulator.nat import LOOPBACK4
@@ -32,9 +32,10 @@ def send(walk: Walk, state: Send) -> State | End:
         packet = structs.replace(packet, src=0)
     if not packet.dst:
         return _to_this_host(walk, state)
-    refused = _may_not_be_sent(stack, packet, foreign=state.foreign) or _socket_programs(walk, stack, packet)
-    if refused is not None:
-        return refused
+    made = _made(walk, stack, packet, foreign=state.foreign)
+    if isinstance(made, End):
+        return made
+    packet = made
     found = look_up(walk, stack, flow(stack, packet, oif=state.oif))
     evidence = pointer(stack, found, packet.family)
     if found.kind == "none" and state.oif:
@@ -88,6 +89,13 @@ def _may_not_leave(state: Send, packet: Packet, found: Found, way: fib.Way) -> E
     return End(Verdict.UNREACHABLE, said, stack.name, packet, pointer(stack, found, packet.family))
 
 
+def _made(walk: Walk, stack: Stack, packet: Packet, *, foreign: bool) -> Packet | End:
+    told = _socket_programs(walk, stack, packet)
+    if isinstance(told, End):
+        return told
+    return _may_not_be_sent(stack, told, foreign=foreign) or told
+
+
 def _may_not_be_sent(stack: Stack, packet: Packet, *, foreign: bool) -> End | None:
     if multicast(packet) or (packet.family == 4 and packet.dst == _BROADCAST4):
         return End(Verdict.UNKNOWN, "multicast is not modelled", stack.name, packet, settles="a probe")
@@ -95,20 +103,20 @@ def _may_not_be_sent(stack: Stack, packet: Packet, *, foreign: bool) -> End | No
     return None if ours or stack.fib.address_type(4, packet.src) == "local" else _not_ours(stack, packet)
 
 
-def _socket_programs(walk: Walk, stack: Stack, packet: Packet) -> End | None:
-    """Fork where a program of eBPF may send a socket elsewhere before there is a packet (Cilium does)."""
+def _socket_programs(walk: Walk, stack: Stack, packet: Packet) -> Packet | End:
+    """Let programs of eBPF send a socket elsewhere before there is a packet (Cilium does); fork where they are dark."""
+    if packet.uid is None or packet.protocol not in PORTED:
+        return packet
+    told = programs.at_connect(walk, stack, packet)
+    if told is not None:
+        return told
     host = walk.world.host(stack.node)
-    if (
-        packet.uid is None
-        or packet.protocol not in PORTED
-        or host is None
-        or packet.family not in host.connect_programs
-    ):
-        return None
+    if host is None or packet.family not in host.connect_programs:
+        return packet
     ways = (Way("it lets it connect there"), Way("it does something else"))
     asked = f"what a program at connect() on {host.name} does"
     if not walk.forks.take(asked, ways, once=(host.name, "connect", packet.dst, packet.dport)):
-        return None
+        return packet
     said = "a program at connect() decides where to"
     return End(Verdict.UNKNOWN, said, stack.name, packet, settles="the program's own maps, or a probe")
 
@@ -225,6 +233,23 @@ def leave(walk: Walk, state: Leave) -> State | End:
     if (packet.fragment or packet.size) > mtu:
         packet = structs.replace(packet, fragment=mtu, loose=packet.loose | {"size"})
         walk.step(stack, Stage.TRANSMIT, f"fragmented to {mtu} bytes", packet)
+    return _to_next_hop(walk, state, packet)
+
+
+def emit(walk: Walk, stack: Stack, packet: Packet) -> State | End:
+    """Send by the routing tables what a program has made, past netfilter (bpf_fib_lookup, bpf_redirect_neigh)."""
+    found = look_up(walk, stack, flow(stack, packet))
+    evidence = pointer(stack, found, packet.family)
+    if not found.ways:
+        return End(Verdict.DROPPED, "a program finds no way for it", stack.name, packet, evidence)
+    way = choose(walk, found.ways, stack, evidence, packet)
+    walk.step(stack, Stage.ROUTE, f"a program sends it on, dev {way.dev}", packet, evidence)
+    return _to_next_hop(walk, Leave(stack, packet, found, way), packet)
+
+
+def _to_next_hop(walk: Walk, state: Leave, packet: Packet) -> State | End:
+    """Find the hardware address of the next hop (ip_finish_output2)."""
+    stack, way = state.stack, state.way
     link = stack.links.get(way.dev)
     if link is None:
         return End(Verdict.DROPPED, f"there is no device {way.dev}", stack.name, packet)

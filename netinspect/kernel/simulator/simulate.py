@@ -120,7 +120,8 @@ def _exchange(made: Walk, start: Send) -> tuple[str, list[Leg]]:
     carried = there.packet.inner is not None and not there.packet.is_error
     if there.answer is None or carried or _refused_here(start, there):
         return _without_answer(start, there), legs
-    sent = next((s.packet for s in legs[0][0] if s.namespace == start.stack.name), there.packet)
+    own = (s.packet for s in legs[0][0] if s.namespace == start.stack.name and s.stage is not Stage.PROGRAM)
+    sent = next(own, there.packet)
     made.waiting.add((start.stack.name, ends(sent).inverse))
     legs.append(_leg(made, _back(made, there)))
     result = _result(start, legs[1][1])

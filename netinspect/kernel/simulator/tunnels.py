@@ -33,6 +33,7 @@ _DRAWN: Final = frozenset({"sport"})
 _MOST_TUNNELS: Final = 8
 # The lowest source port that the kernel takes for the outer packet (udp_flow_src_port), which stands for all.
 _OUTER_PORT: Final = 49152
+_TITLES: Final = {"vxlan": "VXLAN", "geneve": "Geneve"}
 _IPV4_KINDS: Final = {"ipip": IPIP, "sit": IPV6, "gre": GRE, "gretap": GRE}
 
 
@@ -76,7 +77,7 @@ def encapsulate(walk: Walk, state: Transmit, link: Link) -> State | End:
 def _vxlan(walk: Walk, state: Transmit, link: Link, data: VxlanData) -> State | End:
     stack, packet = state.stack, state.packet
     if data.external:
-        return _by_metadata(state, link)
+        return _untold(state, link)
     walk.needs(stack, "fdb")
     entries = [e for e in stack.fdb.get((link.ifname, packet.dmac), ()) if e.dst]
     entries = entries or _flooded(walk, stack, link, packet)
@@ -114,7 +115,7 @@ def _flooded(walk: Walk, stack: Stack, link: Link, packet: Packet) -> list[FdbEn
 def _geneve(walk: Walk, state: Transmit, link: Link, data: GeneveData) -> State | End:
     remote = data.remote or data.remote6
     if data.external or not remote:
-        return _by_metadata(state, link)
+        return _untold(state, link)
     family, dst = number(remote)
     made = outer(
         state.packet, family, 0, dst, UDP, _UDP_HEADER + _GENEVE_HEADER + _ETHERNET_HEADER, sport=_OUTER_PORT,
@@ -124,7 +125,22 @@ def _geneve(walk: Walk, state: Transmit, link: Link, data: GeneveData) -> State 
     return Send(state.stack, made, past=link.ifname)
 
 
-def _by_metadata(state: Transmit, link: Link) -> End:
+def by_metadata(walk: Walk, state: Transmit, link: Link, remote: str, key: int) -> State | End:
+    """Wrap what a program sends through a tunnel's device that is told for each packet where to (ip_tunnel_key)."""
+    stack, packet, data = state.stack, state.packet, link.data
+    if not isinstance(data, (VxlanData, GeneveData)):
+        return _untold(state, link)
+    family, dst = number(remote)
+    header = _VXLAN_HEADER if isinstance(data, VxlanData) else _GENEVE_HEADER
+    made = outer(
+        packet, family, 0, dst, UDP, _UDP_HEADER + header + _ETHERNET_HEADER, sport=_OUTER_PORT, dport=data.port,
+        loose=_DRAWN, key=key,
+    )  # fmt: skip
+    walk.step(stack, Stage.ENCAPSULATE, f"{_TITLES.get(link.kind, link.kind)} {key} to {remote}", made)
+    return Send(stack, made, past=link.ifname)
+
+
+def _untold(state: Transmit, link: Link) -> End:
     said = f"{link.ifname} is told by a program or route where to send"
     return End(Verdict.UNKNOWN, said, state.stack.name, state.packet, settles="the program's own maps, or a probe")
 
@@ -246,6 +262,8 @@ def _out_of_udp(walk: Walk, stack: Stack, packet: Packet, inner: Packet) -> Stat
                 return End(Verdict.DROPPED, said, stack.name, packet, evidence)
             made = _unwrapped(packet, inner)
             walk.step(stack, Stage.DECAPSULATE, f"out of {link.kind} on {link.ifname}", made)
+            if getattr(link.data, "external", False):
+                made = structs.replace(made, key=packet.key)
             return Arrive(stack, made, link.ifname)
     if mine:
         said = f"no tunnel here has the network identifier {packet.key}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Hashable
+
 from netinspect.kernel.simulator.forks import Forks, Way
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.tracking import Ends, Tracking
@@ -26,7 +29,8 @@ class Walk:
     ``waiting`` are the sockets to which an answer may come, by what they would receive, and ``accepted`` those among
     them that a server has accepted; ``learned`` are the neighbours that have made themselves known meanwhile, and
     ``rumoured`` those that may have; ``mistaken`` are hardware addresses that entries wrongly name, with why and the
-    evidence; ``balanced`` is what IPVS has given to whom.
+    evidence; ``balanced`` is what IPVS has given to whom; ``remembered`` is what programs of eBPF have put into
+    their maps, by node.
     """
 
     def __init__(self, world: World, forks: Forks) -> None:
@@ -34,6 +38,7 @@ class Walk:
         self.forks = forks
         self.tracking = Tracking()
         self.balanced: dict[tuple[str, Ends], RealServer] = {}
+        self.remembered: dict[str, dict[Hashable, Hashable]] = defaultdict(dict)
         self.waiting: set[tuple[str, Ends]] = set()
         self.accepted: set[tuple[str, Ends]] = set()
         self.learned: dict[tuple[str, str, int, int], str] = {}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.model.kernel import Link
 from netinspect.model.packet import number
+from netinspect.model.programs import Programs
 
 Port = tuple[Stack, Link]
 _END = "veth"
@@ -19,11 +20,18 @@ class World:
     """All namespaces that were read, by name.
 
     ``hidden`` says whether a namespace of a node that was not read may have an address, by its family and number.
+    ``programs`` are those of eBPF, by node.
     """
 
-    def __init__(self, stacks: Iterable[Stack], hidden: Callable[[str, int, int], bool] | None = None) -> None:
+    def __init__(
+        self,
+        stacks: Iterable[Stack],
+        hidden: Callable[[str, int, int], bool] | None = None,
+        programs: Mapping[str, Programs] | None = None,
+    ) -> None:
         self.stacks = {stack.name: stack for stack in stacks}
         self.hidden = hidden
+        self.programs = programs or {}
         self._uppers: dict[str, dict[tuple[str, str], tuple[Port, ...]]] = {}
 
     @cached_property

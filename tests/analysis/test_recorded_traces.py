@@ -1,0 +1,111 @@
+"""Every attempt that was made in a recorded cluster, asked of `trace`: it says what reality did, or that it cannot know."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from netinspect.analysis.flow import Question
+from netinspect.analysis.trace import Tracer
+from netinspect.errors import UsageError
+from netinspect.model.snapshot import Snapshot
+from netinspect.model.trace import Arrival, Trace
+from tests import recorded
+from tests.kernel.test_calico_lab import NOISE
+
+RESULTS = {
+    Arrival.ARRIVES: "ok", Arrival.REFUSED: "refused", Arrival.UNREACHABLE: "unreachable", Arrival.LOST: "timeout",
+}  # fmt: skip
+# What leaves the cluster, or what nobody can know, decides nothing.
+OPEN = frozenset({Arrival.LEAVES, Arrival.UNKNOWN})
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt: who, whom, and what came of it; ``by`` is the pod that answered, where one did."""
+
+    question: Question
+    result: str
+    by: str
+    outside: bool
+
+
+def calico(situation: str) -> list[Attempt]:
+    made = json.loads(recorded.files("calico")[f"{situation}/verdicts.json"])["attempts"]
+    return [_calico(one) for one in made if (situation, one["from"], f"{one['proto']} {one['to']}") not in NOISE]
+
+
+def _calico(one: dict[str, Any]) -> Attempt:
+    source = {"csw": "172.29.0.1"}.get(one["from"], f"node/{one['from']}" if "/" not in one["from"] else one["from"])
+    host, _, port = one["to"].partition(":")
+    result = {"net-unreachable": "unreachable"}.get(one["result"], one["result"])
+    question = Question(source, host, protocol=one["proto"].upper(), port=int(port or 0))
+    who, _, seen = one.get("reply", "").partition(" ")
+    beyond = host in ("172.29.0.1", "172.29.0.2", "10.96.0.1")
+    # The servers of the pods say their name and whom they see; others say what they like.
+    return Attempt(question, result, who if seen.rpartition(":")[2].isdecimal() else "", beyond)
+
+
+def cilium(step: str) -> list[Attempt]:
+    made = json.loads(recorded.files("cilium")[f"{step}/verdicts.json"])["attempts"]
+    return [_cilium(one) for one in made]
+
+
+def _cilium(one: dict[str, Any]) -> Attempt:
+    kind, _, name = one["from"].partition("/")
+    source = {"pod": f"shop/{name}", "node": one["from"], "external": "172.28.0.1"}[kind]
+    question = Question(source, one["toIP"], protocol=one["protocol"], port=one["port"])
+    return Attempt(question, one["result"], one["answeredBy"] or "", one["to"].startswith("external"))
+
+
+def judged(tracer: Tracer, one: Attempt) -> tuple[str, Trace | str]:
+    try:
+        found = tracer.trace(one.question)
+    except UsageError as error:
+        # From outside only nodes and what is published there can be asked for.
+        return ("asks" if one.question.source.startswith("172.") else "wrong"), str(error)
+    arrivals = {w.arrival for w in found.ways}
+    takers = {w.backend.partition(" ")[0].rpartition("/")[2] for w in found.ways if w.arrival is Arrival.ARRIVES}
+    results = {RESULTS[a] for a in arrivals if a in RESULTS}
+    if one.outside and one.result == "ok" and Arrival.LEAVES in arrivals:
+        return "right", found
+    if one.result in results and (one.result != "ok" or not one.by or one.by in takers or one.outside):
+        return "right", found
+    return ("unknown" if arrivals & OPEN else "wrong"), found
+
+
+def check(snapshot: Snapshot, attempts: list[Attempt], most: float) -> Counter[str]:
+    tracer = Tracer(snapshot)
+    counts: Counter[str] = Counter()
+    wrong = []
+    for one in attempts:
+        verdict, found = judged(tracer, one)
+        counts[verdict] += 1
+        said = found if isinstance(found, str) else found.sentence
+        if verdict == "wrong":
+            wrong.append(f"{one}: {said}")
+        elif verdict == "unknown":
+            print(f"unknown: {one}: {said}")
+    print(dict(counts))
+    assert not wrong, "\n".join(wrong)
+    assert counts["unknown"] <= most * len(attempts)
+    return counts
+
+
+@pytest.mark.parametrize(
+    "situation", ["policies", "kube-proxy-just-restarted", "k8s-networkpolicy-felix-crashlooping"]
+)
+def test_calico(situation: str) -> None:
+    check(recorded.calico(situation), calico(situation), 0.03)
+
+
+@pytest.mark.parametrize(
+    "step", ["a-kube-proxy/1-no-policy", "a-kube-proxy/2-policy", "b-kpr/1-no-policy", "b-kpr/2-policy"]
+)
+def test_cilium(step: str) -> None:
+    counts = check(recorded.cilium(step), cilium(step), 0.1)
+    assert counts["right"] > 200

@@ -1,0 +1,130 @@
+"""Recorded clusters as snapshots, in the sections that the collector would have read there (corpora: lab-*.tar.gz)."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from msgspec import structs
+
+from netinspect.kernel.namespace import Namespace
+from netinspect.model.evidence import Access, NamespaceEvidence, NodeEvidence, PodReference, Section
+from netinspect.model.resources import CNI_SETTINGS
+from netinspect.model.snapshot import Snapshot
+from tests import build, corpora
+
+CALICO_FILES = {
+    "links": "ip-addr.json", "routes4": "ip4-route.json", "routes6": "ip6-route.json", "neighbours": "ip-neigh.json",
+    "fdb": "bridge-fdb.json", "iptables-nft": "iptables-save.txt", "iptables-legacy": "iptables-legacy-save.txt",
+    "ip6tables-nft": "ip6tables-save.txt", "nftables": "nft.json", "ipset": "ipset-save.txt", "sockets": "ss-all.txt",
+    "sysctl": "sysctl-net.txt", "conntrack": "conntrack.txt",
+}  # fmt: skip
+CILIUM_FILES = {
+    "links": "ip-addr.json", "routes4": "ip-route.json", "neighbours": "ip-neigh.json", "fdb": "bridge-fdb.json",
+    "iptables-nft": "iptables-save.txt", "nftables": "nft-ruleset.json", "sockets": "ss.txt", "sysctl": "sysctl.txt",
+    "conntrack": "conntrack.txt",
+}  # fmt: skip
+CILIUM_MAPS = {
+    "cilium:status": "status.json", "cilium:config": "config--a.json", "cilium:endpoints": "endpoint-list.json",
+    "cilium:bpf-ipcache": "bpf-ipcache-list.json", "cilium:bpf-lb": "bpf-lb-list.json",
+    "cilium:bpf-endpoint": "bpf-endpoint-list.json", "cilium:bpf-policy": "bpf-policy-get-all.json",
+}  # fmt: skip
+# Not recorded, and empty there: those kernels have no IPVS, nothing made nexthop objects or proxied neighbours.
+EMPTY = (
+    "nexthops", "proxied", "qdiscs", "ipvs", "conntrack6", "ip6tables-legacy", "ip6tables-nft", "iptables-legacy",
+    "rules6", "routes6", "ipset",
+)  # fmt: skip
+RULES = "0: from all lookup local\n32766: from all lookup main\n32767: from all lookup default\n"
+_CALICO_KINDS = {
+    "nodes": "nodes", "pods": "pods", "daemon_sets": "daemonsets", "network_policies": "networkpolicies",
+    "services": "svc", "endpoint_slices": "endpointslices", "ip_pools": "ippools.crd.projectcalico.org",
+    "block_affinities": "blockaffinities.crd.projectcalico.org", "ipam_blocks": "ipamblocks.crd.projectcalico.org",
+    "felix_configurations": "felixconfigurations.crd.projectcalico.org",
+}  # fmt: skip
+_CILIUM_KINDS = {
+    "nodes": "nodes", "pods": "pods", "daemon_sets": "daemonsets", "network_policies": "networkpolicies",
+    "services": "svc", "endpoint_slices": "endpointslices", "cilium_nodes": "ciliumnodes",
+    "custom_resource_definitions": "crds",
+}  # fmt: skip
+# What ss shows of sockets that wait for nobody in particular.
+_WAITING = frozenset({"LISTEN", "UNCONN"})
+
+
+@cache
+def files(name: str) -> dict[str, str]:
+    """Give the files of ``lab-NAME.tar.gz`` by their paths in it."""
+    found = corpora.recorded(corpora.folder() / f"lab-{name}.tar.gz")
+    return {posixpath.relpath(path, f"lab-{name}"): text for path, text in found.items()}
+
+
+def section(name: str, text: str) -> Section:
+    return Section(name, text, exit_code=0)
+
+
+def namespace(found: Mapping[str, str], folder: str, layout: Mapping[str, str]) -> Namespace:
+    """Give a network namespace; ``layout`` says in which file what the collector calls a section is."""
+    sections = {name: section(name, "") for name in EMPTY}
+    sections |= {name: section(name, found.get(f"{folder}/{file}", "")) for name, file in layout.items()}
+    details = {k["ifname"]: k for k in json.loads(found[f"{folder}/ip-link.json"])}
+    addresses = json.loads(found[f"{folder}/ip-addr.json"])
+    sections["links"] = section("links", json.dumps([{**details.get(k["ifname"], {}), **k} for k in addresses if k]))
+    sections["rules4"] = section("rules4", RULES)
+    assert [r["table"] for r in json.loads(found[f"{folder}/ip-rule.json"])] == ["local", "main", "default"]
+    lines = sections["sockets"].text.splitlines(keepends=True)
+    waiting = (line for line in lines if not _WAITING.isdisjoint(line.split()[:2]))
+    sections["sockets"] = section("sockets", "".join(waiting))
+    return Namespace(NamespaceEvidence(folder, sections))
+
+
+def _listed(found: Mapping[str, str], folder: str, kinds: Mapping[str, str], settings: list[Any]) -> Snapshot:
+    lists: Any = {k: json.loads(found[f"{folder}/{v}.json"])["items"] for k, v in kinds.items()}
+    return build.snapshot(**lists, cni_settings=settings)
+
+
+@cache
+def calico(situation: str) -> Snapshot:
+    """Give a situation of lab-calico."""
+    found = files("calico")
+    settings = json.loads(found[f"{situation}/api/configmaps.json"])["items"]
+    settings = [c for c in settings if c["metadata"]["name"] in CNI_SETTINGS.objects]
+    snapshot = _listed(found, f"{situation}/api", _CALICO_KINDS, settings)
+    kernels = []
+    for node in ("c1", "c2"):
+        host = structs.replace(namespace(found, f"{situation}/{node}/host", CALICO_FILES).evidence, id="host")
+        pods = _pods(found, f"{situation}/{node}/pods", "_", CALICO_FILES)
+        kernels.append(NodeEvidence(node, Access.EXEC, "recorded", (host, *pods)))
+    return structs.replace(snapshot, kernels=tuple(kernels))
+
+
+@cache
+def cilium(step: str) -> Snapshot:
+    """Give a step of lab-cilium."""
+    found = files("cilium")
+    snapshot = _listed(
+        found, f"{step}/kubectl", _CILIUM_KINDS, [json.loads(found[f"{step}/kubectl/cm-cilium-config.json"])]
+    )
+    kernels = []
+    for node in ("k1", "k2"):
+        folder = f"{step}/{node}"
+        host = namespace(found, f"{folder}/host", CILIUM_FILES).evidence
+        maps = {name: section(name, found[f"{folder}/cilium-dbg/{file}"]) for name, file in CILIUM_MAPS.items()}
+        conflist = section("cni:/etc/cni/net.d/05-cilium.conflist", found[f"{folder}/05-cilium.conflist"])
+        sections = {**host.sections, **maps, conflist.name: conflist}
+        pods = _pods(found, f"{folder}/pods", ".", CILIUM_FILES)
+        kernels.append(
+            NodeEvidence(node, Access.EXEC, "recorded", (structs.replace(host, id="host", sections=sections), *pods))
+        )
+    return structs.replace(snapshot, kernels=tuple(kernels))
+
+
+def _pods(
+    found: Mapping[str, str], folder: str, between: str, layout: Mapping[str, str]
+) -> Iterator[NamespaceEvidence]:
+    names = {path.removeprefix(f"{folder}/").partition("/")[0] for path in found if path.startswith(f"{folder}/")}
+    for name in sorted(names):
+        where, _, pod = name.partition(between)
+        evidence = namespace(found, f"{folder}/{name}", layout).evidence
+        yield structs.replace(evidence, id=name, pods=(PodReference("", where, pod),))
