@@ -39,6 +39,7 @@ def test_every_format_is_listed_and_offered() -> None:
 def test_every_cni_is_listed_and_has_its_page() -> None:
     helpers = {
         "base",
+        "calico_policy",
         "cilium_maps",
         "cilium_policy",
         "cilium_programs",

@@ -15,10 +15,19 @@ _BY_SECTION = {
     "nftables": "find who wrote the rule, and let it pass what should: `nft list ruleset` on {place} shows it",
     "ipvs": "see why the Service has no usable endpoint, and whether kube-proxy on {place} runs",
     "wireguard-allowed-ips": "add the address to the allowed IPs of the peer; the CNI's agent on {place} writes them",
+    "cilium:bpf-policy": (
+        "let a policy allow it: `cilium-dbg policy get` and `cilium-dbg bpf policy get ENDPOINT` in the agent of "
+        "{place} show what is in force"
+    ),
+    "cilium:bpf-lb": "see why the Service has no ready endpoint, and whether Cilium's agent of {place} runs",
 }
 _MTU = "give pods an MTU that every way takes ({mtu} here; tunnels take 20 to 80 bytes), or this device a larger one"
 _RULES = (
     "find who wrote the rule, and let it pass what should: `iptables-save -c` on {place} shows it and counts packets"
+)
+_POLICY = (
+    "let a policy allow it, or change whom these select: `calicoctl get networkpolicy,globalnetworkpolicy -A -o yaml` "
+    "and `kubectl get networkpolicy -A` show them"
 )
 
 
@@ -36,7 +45,7 @@ def remedy(end: End, evidence: Pointer | None) -> str:
     if section == "sockets":
         return "let the server listen there, on the address of the pod and not on 127.0.0.1 alone, or ask another port"
     if "tables-" in section:
-        return _RULES.format(place=place)
+        return _POLICY if evidence is not None and "-A cali-" in evidence.text else _RULES.format(place=place)
     if end.stage is Stage.NEIGHBOUR and section != "fdb":
         section = "neighbours"
     return _BY_SECTION.get(section, "").format(place=place)

@@ -15,6 +15,7 @@ from netinspect.analysis.expected import Expected, expect
 from netinspect.analysis.flow import Flow, Question, find, packet, services
 from netinspect.analysis.inside import match
 from netinspect.analysis.kernels import world
+from netinspect.analysis.naming import Names
 from netinspect.analysis.pods import addresses, full_name
 from netinspect.errors import UsageError
 from netinspect.kernel.simulator import simulate
@@ -50,6 +51,7 @@ class Tracer:
         self._homes = {a.address: f"node/{n.metadata.name}" for n in snapshot.nodes for a in n.status.addresses}
         pods = (p for p in snapshot.pods if not finished(p) and not p.spec.host_network)
         self._homes |= {a: f"pod/{full_name(p.metadata)}" for p in pods for a in addresses(p)}
+        self._names = Names(self._homes, self._world)
 
     def trace(self, question: Question) -> Trace:
         """Follow one flow; ``UsageError`` where it is none."""
@@ -63,7 +65,7 @@ class Tracer:
         ways = _folded(self._way(one, flow, expected) for one in attempts)
         level, arrival = _together(ways, expected)
         simulated = level is Level.SIMULATED
-        cause = verdict.cause(attempts, arrival, flow, expected, self._homes) if simulated else None
+        cause = verdict.cause(attempts, arrival, flow, expected, self._names) if simulated else None
         return Trace(
             taken_at=snapshot.taken_at,
             server_version=snapshot.server_version,
@@ -137,7 +139,7 @@ class Tracer:
             level=Level.INFERRED if unread else Level.SIMULATED,
             probability=last.probability,
             backend=_backend(one.request.end),
-            legs=several(_leg(name, b) for name, b in zip(verdict.LEGS, branches, strict=False)),
+            legs=several(_leg(name, b, self._names) for name, b in zip(verdict.LEGS, branches, strict=False)),
             forks=several(
                 Fork(question=a.question, taken=a.taken, probability=a.probability) for a in last.assumptions
             ),
@@ -273,18 +275,18 @@ def _backend(end: walk.End) -> str:
     return f"{end.namespace} {f'[{address}]' if ':' in address and port else address}{port}"
 
 
-def _leg(name: str, branch: walk.Branch) -> Leg:
+def _leg(name: str, branch: walk.Branch, names: Names) -> Leg:
     end = branch.end
     return Leg(
         name=name,
         verdict=end.verdict.value,
         place=end.namespace,
-        reason=end.reason,
+        reason=names.reason(end.evidence) or end.reason,
         hops=several(
             Hop(
                 place=s.namespace,
                 stage=s.stage.value,
-                text=s.text,
+                text=names.hop(s),
                 packet=str(s.packet),
                 proof=verdict.proof_of(s.evidence),
             )

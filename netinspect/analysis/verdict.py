@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from netinspect.analysis.ends import Kind, split_port
 from netinspect.analysis.expected import Expected
 from netinspect.analysis.flow import Flow
+from netinspect.analysis.naming import Names
 from netinspect.analysis.remedies import remedy
 from netinspect.kernel.simulator.simulate import Attempt
 from netinspect.model import walk
@@ -42,9 +43,10 @@ def proof_of(pointer: walk.Pointer | None) -> Proof | None:
 
 
 def cause(
-    attempts: tuple[Attempt, ...], arrival: Arrival, flow: Flow, expected: Expected, homes: dict[str, str]
+    attempts: tuple[Attempt, ...], arrival: Arrival, flow: Flow, expected: Expected, names: Names
 ) -> Cause | None:
     """Name what stops the first way that does not arrive; of an unknown flow what nobody can tell."""
+    homes = names.homes
     if arrival is Arrival.ARRIVES or (arrival is Arrival.LEAVES and _is_meant_to(attempts, flow, expected, homes)):
         return None
     failing = [a for a in attempts if a.result != "ok"]
@@ -56,6 +58,7 @@ def cause(
     place, branch = _stopped(branches, arrival_of(one))
     end = branch.end
     reason, evidence = _reason(end, branch.steps, homes)
+    reason = names.reason(evidence) or reason
     stale = _stale(branches[0], flow, expected)
     if stale is not None and arrival is not Arrival.UNKNOWN:
         return stale
@@ -76,7 +79,7 @@ def cause(
     )  # fmt: skip
 
 
-def _is_meant_to(attempts: tuple[Attempt, ...], flow: Flow, expected: Expected, homes: dict[str, str]) -> bool:
+def _is_meant_to(attempts: tuple[Attempt, ...], flow: Flow, expected: Expected, homes: Mapping[str, str]) -> bool:
     """Say whether what leaves should: the request does, and its destination or its Service's endpoint is outside."""
     outside = {b.address for b in expected.backends if not b.pod} - set(homes)
     ends = [one.request.end for one in attempts if one.result == "left"]
@@ -135,7 +138,7 @@ def _astray(request: walk.Branch, end: walk.End, place: int) -> str:
     return f"the answer comes from {came}, and {asked} was asked: on its way back nothing translated it"
 
 
-def _reason(end: walk.End, steps: tuple[walk.Step, ...], homes: dict[str, str]) -> tuple[str, walk.Pointer | None]:
+def _reason(end: walk.End, steps: tuple[walk.Step, ...], homes: Mapping[str, str]) -> tuple[str, walk.Pointer | None]:
     """Say why a packet ended, and the evidence; of one that left for nobody by which route it did."""
     if end.verdict is not walk.Verdict.LEFT:
         return end.reason, end.evidence
@@ -150,7 +153,7 @@ def _reason(end: walk.End, steps: tuple[walk.Step, ...], homes: dict[str, str]) 
     return f"{end.reason}: nobody in the cluster has {address}", evidence
 
 
-def _lacks_route(end: walk.End, evidence: walk.Pointer | None, homes: dict[str, str]) -> bool:
+def _lacks_route(end: walk.End, evidence: walk.Pointer | None, homes: Mapping[str, str]) -> bool:
     known = text(end.packet.dst, end.packet.family) in homes
     return end.verdict is walk.Verdict.LEFT and known and _is_default(evidence)
 
@@ -159,7 +162,7 @@ def _is_default(evidence: walk.Pointer | None) -> bool:
     return evidence is not None and evidence.text.startswith(("0.0.0.0/0 ", "::/0 "))
 
 
-def _tunnelled_to_nobody(branch: walk.Branch, homes: dict[str, str]) -> tuple[str, walk.Pointer | None] | None:
+def _tunnelled_to_nobody(branch: walk.Branch, homes: Mapping[str, str]) -> tuple[str, walk.Pointer | None] | None:
     """Say of a tunnel's packet that finds nobody to whom the tunnel's own entry sends it, where that is no node."""
     sent = branch.end.packet
     address = text(sent.dst, sent.family)

@@ -2,7 +2,8 @@
 
 Between nodes it wraps packets in VXLAN or Geneve, or leaves them to routes (native), of a cloud's network too. With
 kube-proxy replacement it serves Services at connect() and at the interfaces. It may also be chained behind another CNI,
-which then carries the packets. What its maps hold is not in the kernel's tables: ``cilium-dbg`` in the agent shows it.
+which then carries the packets. What its maps hold is not in the kernel's tables: the trace asks ``cilium-dbg`` in the
+agent, and walks through what its programs make of it.
 """
 
 from __future__ import annotations

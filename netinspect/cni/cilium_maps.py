@@ -127,6 +127,10 @@ class Maps:
 def parse(sections: Mapping[str, Section]) -> Maps:
     """Read what the agent said; raises ``ValueError`` or ``LookupError`` where it has another form."""
     texts = {name: sections[name].text for name in SECTIONS}
+    # Services and policies there may be none; an agent at work has all the others.
+    for name in (STATUS, CONFIG, ENDPOINTS, IPCACHE, ADDRESSES):
+        if texts[name].strip() in ("", "{}", "[]", "null"):
+            raise ValueError(f"{name.partition(':')[2]} is empty")
     by_id = {e.id: e for e in _endpoints(texts[ENDPOINTS])}
     by_address: dict[tuple[int, int], Endpoint] = {}
     own: set[tuple[int, int]] = set()
@@ -297,6 +301,8 @@ def _settings(status: Mapping[str, Any], config: Mapping[str, Any]) -> Settings:
 
 def _odd(status: Mapping[str, Any], config: Mapping[str, Any], node_port: Mapping[str, Any]) -> Iterator[str]:
     """Name what changes a packet's way and is not modelled."""
+    if "EnableEndpointRoutes" not in config:
+        yield "a configuration of this form"
     if (mode := str(status.get("datapath-mode", "veth"))) != "veth":
         yield f"datapath mode {mode}"
     for key, title in (("host-firewall", "the host firewall"), ("encryption", "encryption")):

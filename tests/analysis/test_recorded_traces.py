@@ -1,4 +1,4 @@
-"""Every attempt that was made in a recorded cluster, asked of `trace`: it says what reality did, or that it cannot know."""
+"""Every attempt that was made in a recorded cluster, asked of `trace`: it says what reality did, or cannot know it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from netinspect.analysis.flow import Question
 from netinspect.analysis.trace import Tracer
@@ -96,9 +97,7 @@ def check(snapshot: Snapshot, attempts: list[Attempt], most: float) -> Counter[s
     return counts
 
 
-@pytest.mark.parametrize(
-    "situation", ["policies", "kube-proxy-just-restarted", "k8s-networkpolicy-felix-crashlooping"]
-)
+@pytest.mark.parametrize("situation", ["policies", "kube-proxy-just-restarted", "k8s-networkpolicy-felix-crashlooping"])
 def test_calico(situation: str) -> None:
     check(recorded.calico(situation), calico(situation), 0.03)
 
@@ -109,3 +108,60 @@ def test_calico(situation: str) -> None:
 def test_cilium(step: str) -> None:
     counts = check(recorded.cilium(step), cilium(step), 0.1)
     assert counts["right"] > 200
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "port", "reason"),
+    [
+        ("other/plain-gjdfv", "192.168.8.194", 8080,
+         "no policy lets it in: NetworkPolicy shop/default-deny, NetworkPolicy shop/web-from-clients select the pod"),
+        ("other/plain-gjdfv", "192.168.8.197", 7000,
+         "no policy lets it out: NetworkPolicy other/plain-egress selects the pod"),
+        ("other/quarantined-9f2jp", "192.168.8.194", 8080, "Calico policy default.quarantine denies it"),
+    ],
+)  # fmt: skip
+def test_the_policy_behind_a_rule_of_felix_is_named(source: str, destination: str, port: int, reason: str) -> None:
+    found = Tracer(recorded.calico("policies")).trace(Question(source, destination, port=port))
+    assert found.arrival is Arrival.LOST
+    assert found.cause is not None
+    assert found.cause.reason == reason
+    assert found.cause.proof is not None
+    assert found.cause.proof.line
+    assert "calicoctl" in found.cause.remedy
+
+
+def test_the_cni_and_the_node_of_a_tunnel_are_named() -> None:
+    found = Tracer(recorded.calico("policies")).trace(Question("shop/client-r6pzj", "192.168.8.194", port=8080))
+    said = [h.text for leg in found.ways[0].legs for h in leg.hops if h.stage == "encapsulate"]
+    assert "vxlan.calico: VXLAN 4096 to 172.29.0.11 (Calico, to node/c1)" in said
+
+
+def test_the_policy_of_cilium_is_named_with_what_is_in_its_map() -> None:
+    found = Tracer(recorded.cilium("b-kpr/2-policy")).trace(Question("shop/client-5hwbz", "10.64.1.134", port=5432))
+    assert found.cause is not None
+    assert found.cause.place == "node/k2"
+    assert "no entry for 5432/TCP from 10.64.0.50, identity 1226" in found.cause.reason
+    assert "NetworkPolicy shop/db-from-other selects it" in found.cause.reason
+    assert found.cause.proof is not None
+    assert found.cause.proof.section == "cilium:bpf-policy"
+
+
+@pytest.mark.parametrize("section", sorted(recorded.CILIUM_MAPS))
+@pytest.mark.parametrize("text", [None, "", "[]", "{", '{"10.64.0.50/32": []}'])
+def test_maps_that_were_not_read_leave_it_unknown(section: str, text: str | None) -> None:
+    """Nothing that is missing, cut or broken makes a statement that the whole contradicts."""
+    whole = recorded.cilium("b-kpr/2-policy")
+    kernels = []
+    for kernel in whole.kernels:
+        host, *pods = kernel.namespaces
+        sections = {k: v for k, v in host.sections.items() if k != section}
+        if text is not None:
+            sections[section] = recorded.section(section, text)
+        kernels.append(structs.replace(kernel, namespaces=(structs.replace(host, sections=sections), *pods)))
+    asked = Question("shop/client-5hwbz", "10.64.1.100", port=8080)
+    found = Tracer(structs.replace(whole, kernels=tuple(kernels))).trace(asked)
+    real = Tracer(whole).trace(asked)
+    assert real.arrival is Arrival.ARRIVES
+    # This flow goes to no Service, so that it does not matter that there are none.
+    none = section == "cilium:bpf-lb" and text == ""
+    assert found.arrival is (real.arrival if none else Arrival.UNKNOWN)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from netinspect.cni.cilium_maps import SECTIONS
 from netinspect.errors import NodeError
 from netinspect.kernel.namespace import Namespace, Trouble
 from netinspect.kernel.stream import assemble
@@ -131,6 +132,24 @@ def test_command_lines_show_only_the_flags_that_are_for_us() -> None:
     flags = [s.text.split() for name, s in host(node).sections.items() if name.startswith("flags:")]
     assert flags == [["kube-proxy", "--cluster-cidr=10.0.0.0/8", "--proxy-mode=nftables"]]
     assert len(node.namespaces) == 1
+
+
+@pytest.mark.parametrize("tool", ["cilium-dbg", "cilium"])
+def test_the_agent_of_cilium_is_asked_in_its_own_container(tool: str) -> None:
+    """The tool is where only the agent sees it, and may bear its older name."""
+    setup = NODE + (
+        "ip link add cilium_host type veth peer name cilium_net\n"
+        "mkdir /run/bin; cp $(command -v sleep) /run/bin/cilium-agent\n"
+        "unshare --mount sh -c 'mount -t tmpfs none /usr/local/bin; "
+        f'printf "#!/bin/sh\\necho \\"\\$*\\"\\n" >/usr/local/bin/{tool}; chmod +x /usr/local/bin/{tool}; '
+        "touch /run/ready; exec /run/bin/cilium-agent 300' &\n"
+        "while ! [ -e /run/ready ] || ! grep -q -l -x cilium-agent /proc/[0-9]*/comm; do sleep 0.05; done\n"
+    )
+    sections = host(evidence(run(Request(on_host=True, pods=()), setup=setup))).sections
+    asked = {n: s.text.strip() for n, s in sections.items() if n.startswith("cilium:")}
+    assert set(asked) == set(SECTIONS)
+    assert asked["cilium:bpf-policy"] == "bpf policy get --all -o json"
+    assert all(text.endswith(" -o json") for text in asked.values())
 
 
 def test_only_the_wanted_pods_are_entered() -> None:

@@ -98,7 +98,7 @@ def _vxlan(walk: Walk, state: Transmit, link: Link, data: VxlanData) -> State | 
         _UDP_HEADER + _VXLAN_HEADER + _ETHERNET_HEADER, sport=_OUTER_PORT, dport=port, loose=_DRAWN, key=vni,
         df=data.df == "set" or (data.df == "inherit" and packet.df), ttl=_ttl(data.ttl, packet),
     )  # fmt: skip
-    walk.step(stack, Stage.ENCAPSULATE, f"VXLAN {vni} to {remote}", made, evidence)
+    walk.step(stack, Stage.ENCAPSULATE, f"{link.ifname}: VXLAN {vni} to {remote}", made, evidence)
     return Send(stack, made, data.link, past=link.ifname)
 
 
@@ -121,7 +121,7 @@ def _geneve(walk: Walk, state: Transmit, link: Link, data: GeneveData) -> State 
         state.packet, family, 0, dst, UDP, _UDP_HEADER + _GENEVE_HEADER + _ETHERNET_HEADER, sport=_OUTER_PORT,
         dport=data.port, loose=_DRAWN, key=data.id, df=data.df == "set", ttl=_ttl(data.ttl, state.packet),
     )  # fmt: skip
-    walk.step(state.stack, Stage.ENCAPSULATE, f"Geneve {data.id} to {remote}", made)
+    walk.step(state.stack, Stage.ENCAPSULATE, f"{link.ifname}: Geneve {data.id} to {remote}", made)
     return Send(state.stack, made, past=link.ifname)
 
 
@@ -136,7 +136,7 @@ def by_metadata(walk: Walk, state: Transmit, link: Link, remote: str, key: int) 
         packet, family, 0, dst, UDP, _UDP_HEADER + header + _ETHERNET_HEADER, sport=_OUTER_PORT, dport=data.port,
         loose=_DRAWN, key=key,
     )  # fmt: skip
-    walk.step(stack, Stage.ENCAPSULATE, f"{_TITLES.get(link.kind, link.kind)} {key} to {remote}", made)
+    walk.step(stack, Stage.ENCAPSULATE, f"{link.ifname}: {_TITLES.get(link.kind, link.kind)} {key} to {remote}", made)
     return Send(stack, made, past=link.ifname)
 
 
@@ -164,7 +164,7 @@ def _tunnel(walk: Walk, state: Transmit, link: Link, data: TunnelData) -> State 
         packet, 4, _any(data.local), remote, protocol, overhead, key=key, ttl=_ttl(data.ttl, packet),
         df=data.pmtudisc or (packet.df and not data.ignore_df),
     )  # fmt: skip
-    walk.step(stack, Stage.ENCAPSULATE, f"{link.kind} to {text(remote, 4)}", made)
+    walk.step(stack, Stage.ENCAPSULATE, f"{link.ifname}: {link.kind} to {text(remote, 4)}", made)
     return Send(stack, made, data.link, past=link.ifname)
 
 
@@ -210,7 +210,9 @@ def _wireguard(walk: Walk, state: Transmit, link: Link) -> State | End:
         packet, family, 0, dst, UDP, _UDP_HEADER + _WIREGUARD_HEADER, sport=int(port), dport=int(port), loose=_DRAWN,
         uid=None, gid=None, mark=0,
     )  # fmt: skip
-    walk.step(stack, Stage.ENCAPSULATE, f"WireGuard to {endpoint}", made, stack.pointer("wireguard-endpoints"))
+    walk.step(
+        stack, Stage.ENCAPSULATE, f"{link.ifname}: WireGuard to {endpoint}", made, stack.pointer("wireguard-endpoints")
+    )
     return Send(stack, made, past=link.ifname)
 
 
