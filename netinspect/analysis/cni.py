@@ -8,8 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from netinspect.analysis.backends import finished
+from netinspect.analysis.cni_ports import closed
+from netinspect.analysis.cni_sizes import sizes, too_large
 from netinspect.analysis.expectations import compare
 from netinspect.analysis.inside import Inside, gaps, match
+from netinspect.analysis.kernels import hosts
 from netinspect.cni import BY_NAME, DRIVERS
 from netinspect.cni.base import Description, Driver
 from netinspect.cni.recognition import Marks, recognise
@@ -42,13 +45,19 @@ _TUNNELS = frozenset({"vxlan", "geneve", "ipip", "sit", "gre", "gretap", "ip6gre
 
 def report(snapshot: Snapshot) -> CniReport:
     """Recognise the CNIs, explain them, and compare what each wants with what the kernels hold."""
-    view = sight(snapshot, match(snapshot))
+    inside = match(snapshot)
+    view = sight(snapshot, inside)
     found = _recognised(view)
     active = {d.NAME: (d, marks, said) for d, marks, said, standing in found if standing is not Standing.LEFTOVER}
     roles = _roles(view, active)
     wanted = (e for driver, marks, _ in active.values() for e in driver.expect(view, marks.agent))
     result = compare(view, wanted)
-    findings = (*_about_all(view, found, roles), *_agents(active), *result.findings)
+    made = hosts(inside)
+    walked = [closed(view, made, driver.TITLE, said.ports) for driver, _, said in active.values()]
+    findings = (
+        *_about_all(view, found, roles), *_agents(active), *result.findings, *(f for w in walked for f in w.findings),
+        *(f for driver, _, said in active.values() for f in too_large(view, driver, said)),
+    )  # fmt: skip
     return CniReport(
         taken_at=snapshot.taken_at,
         server_version=snapshot.server_version,
@@ -61,9 +70,9 @@ def report(snapshot: Snapshot) -> CniReport:
         cnis=several(_entry(*one) for one in found),
         facts=several(_facts(view, active, roles)),
         findings=several(findings),
-        compared=result.compared,
-        broken=result.broken,
-        unseen=result.unseen,
+        compared=result.compared + sum(w.compared for w in walked),
+        broken=result.broken + sum(w.broken for w in walked),
+        unseen=result.unseen + sum(w.unseen for w in walked),
         gaps=(*snapshot.gaps, *gaps(snapshot.kernels, _COMPARED)),
     )
 
@@ -346,25 +355,9 @@ def _facts(view: Sight, active: _Active, roles: Mapping[Role, tuple[str, ...]]) 
     if not roles[Role.POLICY]:
         yield Fact(subject=Subject.POLICIES, says="nobody enforces NetworkPolicies", source="the CNIs that are at work")
     for name in roles[Role.DATAPATH]:
-        yield from _sizes(view, active[name][2])
+        yield from sizes(view, active[name][2])
     if not roles[Role.DATAPATH]:
         yield from _unknown(view)
-
-
-def _sizes(view: Sight, said: Description) -> Iterator[Fact]:
-    """Do the arithmetic of the MTU on the node with the smallest uplink."""
-    if said.overhead is None:
-        return
-    uplinks = [
-        (link.mtu, node.name, name)
-        for node, kernel in view.read
-        for name, link in (kernel.links or {}).items()
-        if any(a.local == node.address(6 if ":" in a.local else 4) for a in link.addresses)
-    ]
-    if uplinks:
-        mtu, node_name, name = min(uplinks)
-        says = f"{mtu} of {name} - {said.overhead} = {mtu - said.overhead} bytes for pods at most"
-        yield Fact(subject=Subject.MTU, says=says, source=f"node/{node_name} links")
 
 
 def _unknown(view: Sight) -> Iterator[Fact]:

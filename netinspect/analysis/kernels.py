@@ -21,6 +21,11 @@ def world(snapshot: Snapshot, inside: Inside) -> World:
     return World(_stacks(inside), hidden, dict(_programs(inside)))
 
 
+def hosts(inside: Inside) -> World:
+    """Give the nodes' own namespaces alone."""
+    return World(s for s in _stacks(inside) if s.host)
+
+
 def _programs(inside: Inside) -> Iterator[tuple[str, Programs]]:
     """Give the programs of eBPF of each node whose CNI can say what they do."""
     for node, namespace in inside.hosts.items():

@@ -1,0 +1,80 @@
+"""How large a packet between pods may be: what uplinks take, less what the CNI adds; and who promises more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from netinspect.cni.base import Description, Driver
+from netinspect.cni.sight import Kernel, Node, Sight
+from netinspect.model.cni import Fact, Finding, Severity, Subject
+from netinspect.model.kernel import Link
+from netinspect.model.topology import several
+
+# The bridge of the reference plug-in, to which others delegate.
+_BRIDGE = "cni0"
+
+
+def sizes(view: Sight, said: Description) -> Iterator[Fact]:
+    """Do the arithmetic on the node with the smallest uplink."""
+    found = [(link.mtu, name, link.ifname) for name, link in _uplinks(view).items()]
+    if found and said.overhead is not None:
+        mtu, node, dev = min(found)
+        says = f"{mtu} of {dev} - {said.overhead} = {mtu - said.overhead} bytes for pods at most"
+        yield Fact(subject=Subject.MTU, says=says, source=f"node/{node} links")
+
+
+def too_large(view: Sight, driver: Driver, said: Description) -> Iterator[Finding]:
+    """Find tunnels that take more than fits into the uplinks, and pods that send more than their tunnel takes."""
+    if said.overhead is None:
+        return
+    uplinks = _uplinks(view)
+    for node, kernel in view.read:
+        tunnels = [k for name in said.tunnels if (k := (kernel.links or {}).get(name)) is not None and k.up]
+        for tunnel in tunnels:
+            yield from _beyond(node, tunnel, said.overhead, uplinks)
+        if tunnels:
+            yield from _pods(node, kernel, min(tunnels, key=lambda k: k.mtu), driver)
+
+
+def _uplinks(view: Sight) -> dict[str, Link]:
+    """Give for each node that was read the interface that has the node's address."""
+    return {
+        node.name: link
+        for node, kernel in view.read
+        for link in (kernel.links or {}).values()
+        if any(a.local == node.address(6 if ":" in a.local else 4) for a in link.addresses)
+    }
+
+
+def _beyond(node: Node, tunnel: Link, overhead: int, uplinks: Mapping[str, Link]) -> Iterator[Finding]:
+    wrapped = tunnel.mtu + overhead
+    small = {name: link for name, link in uplinks.items() if link.mtu < wrapped}
+    if not small:
+        return
+    own = small.get(node.name)
+    name, narrow = (node.name, own) if own is not None else min(small.items(), key=lambda s: (s[1].mtu, s[0]))
+    where = f"{narrow.ifname} of {name}" if own is None else narrow.ifname
+    yield Finding(
+        kind="mtu", severity=Severity.WARNING, place=f"node/{node.name}",
+        says=f"{tunnel.ifname} has an MTU of {tunnel.mtu}: wrapped, {wrapped} bytes, and {where} takes {narrow.mtu}",
+        cause="large packets are sent in fragments, or lost where the network takes none",
+        remedy=f"give {tunnel.ifname} at most {narrow.mtu - overhead} bytes in the CNI's configuration and restart its "
+        "agents, or the uplinks more",
+        peers=several(f"node/{n}" for n in sorted(small) if n != node.name),
+    )  # fmt: skip
+
+
+def _pods(node: Node, kernel: Kernel, tunnel: Link, driver: Driver) -> Iterator[Finding]:
+    own = driver.SIGNATURE.interfaces
+    large = [
+        k for k in (kernel.links or {}).values()
+        if k.kind == "veth" and k.mtu > tunnel.mtu and (k.master == _BRIDGE or (own and own.fullmatch(k.ifname)))
+    ]  # fmt: skip
+    if large:
+        most = max(k.mtu for k in large)
+        yield Finding(
+            kind="mtu", severity=Severity.WARNING, place=f"node/{node.name}",
+            says=f"{len(large)} interfaces of pods take up to {most} bytes, {tunnel.ifname} takes {tunnel.mtu}",
+            cause="large packets to other nodes get through only where the ICMP error about them comes back",
+            remedy=f"give the pods an MTU of {tunnel.mtu} in the CNI's configuration, and make them anew",
+        )  # fmt: skip
