@@ -74,7 +74,7 @@ def test_without_the_nodes(ready: Settings, netinspect: Netinspect) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done in the namespace of n1 or with kubectl, its undoing, and what must be named."""
+    """What is done in the namespace of n1 or with kubectl, its undoing, and what must be named; ``also`` elsewhere."""
 
     name: str
     broken: str
@@ -83,6 +83,7 @@ class Fault:
     place: str = "node/n1"
     cni: Cni | None = None
     says: str = ""
+    also: tuple[str, ...] = ()
 
 
 _KEEP = "ip route save {peer_cidr} >/run/kept; "
@@ -123,6 +124,26 @@ FAULTS = (
           "forwarding-entry", cni=Cni.FLANNEL, says="172.30.0.99"),
     Fault("bridge down", "ip link set cni0 down", "ip link set cni0 up", "interface", cni=Cni.BRIDGE,
           says="cni0 is down"),
+    Fault("MTU of the tunnel too large", "ip link set flannel.1 mtu 1500", "ip link set flannel.1 mtu 1450", "mtu",
+          cni=Cni.FLANNEL, says="flannel.1 has an MTU of 1500: wrapped, 1550 bytes, and eth0 takes 1500"),
+    Fault("MTU of the uplink too small", "ip link set eth0 mtu 1400", "ip link set eth0 mtu 1500", "mtu",
+          cni=Cni.FLANNEL, says="wrapped, 1500 bytes, and eth0 takes 1400", also=("node/n2",)),
+    Fault("MTU of a pod too large",
+          "ip link set $(ip -o link show master cni0 | head -n 1 | sed 's/^[0-9]*: //; s/@.*//') mtu 1500",
+          "ip -o link show master cni0 | sed 's/^[0-9]*: //; s/@.*//' | xargs -I DEV ip link set DEV mtu 1450", "mtu",
+          cni=Cni.FLANNEL, says="1 interfaces of pods take up to 1500 bytes, flannel.1 takes 1450"),
+    Fault("firewall on the port of VXLAN", "iptables -I INPUT -p udp --dport 8472 -j DROP",
+          "iptables -D INPUT -p udp --dport 8472 -j DROP", "port-closed", cni=Cni.FLANNEL, says="UDP 8472"),
+    Fault("firewall that lets VXLAN in and not out", "iptables -I OUTPUT -p udp --dport 8472 -j REJECT",
+          "iptables -D OUTPUT -p udp --dport 8472 -j REJECT", "port-closed", cni=Cni.FLANNEL, says="UDP 8472"),
+    Fault("firewall of nftables",
+          "nft add table inet wall; "
+          "nft add chain inet wall in '{{type filter hook input priority 0;policy accept;}}'; "
+          "nft add rule inet wall in udp dport 8472 drop", "nft delete table inet wall", "port-closed",
+          cni=Cni.FLANNEL, says="UDP 8472"),
+    Fault("what a node announced is gone", "kubectl annotate node n2 flannel.alpha.coreos.com/backend-type-",
+          "kubectl annotate --overwrite node n2 flannel.alpha.coreos.com/backend-type=vxlan", "not-announced",
+          place="node/n2", cni=Cni.FLANNEL),
     Fault("address of another family announced",
           "kubectl annotate --overwrite node n2 flannel.alpha.coreos.com/public-ip=fd00:30::99",
           "kubectl annotate --overwrite node n2 flannel.alpha.coreos.com/public-ip={peer}", "wrong-public-address",
@@ -186,7 +207,8 @@ def test_each_fault_is_named(ready: Settings, netinspect: Netinspect) -> None:
                 act(ready, fault.broken.format(**known))
                 found = told(ready, netinspect)
             assert (fault.kind, fault.place) in kinds(found), (fault.name, found["findings"])
-            assert {place for _, place in kinds(found)} == {fault.place}, (fault.name, found["findings"])
+            places = {place for _, place in kinds(found)}
+            assert places == {fault.place, *fault.also}, (fault.name, found["findings"])
             said = [f["says"] for f in found["findings"] if f["kind"] == fault.kind]
             assert any(fault.says in s for s in said), (fault.name, said)
     assert kinds(told(ready, netinspect)) == set()
