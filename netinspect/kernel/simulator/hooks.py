@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import pairwise
+from itertools import combinations
 from typing import Final
 
 from msgspec import Struct
 
 from netinspect.kernel.namespace import Namespace
-from netinspect.kernel.simulator.nftables import CHANGING as CHANGING_STATEMENTS
+from netinspect.kernel.simulator import nftables, targets
 from netinspect.kernel.simulator.nftables import Tables
-from netinspect.kernel.simulator.targets import CHANGING
 from netinspect.kernel.simulator.traversal import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING
 from netinspect.kernel.simulator.xtables import Chains
 from netinspect.model.iptables import Table
@@ -39,35 +38,55 @@ _NAT_HOOKS: Final = {PREROUTING: NAT_DESTINATION, OUTPUT: NAT_DESTINATION, POSTR
 class Registered(Struct, frozen=True):
     """A base chain at a hook. ``order`` tells who of the same priority is called first, where that is known.
 
+    ``maker`` is what made it: a variant of iptables, or a table of nftables. ``drops`` says that its policy does.
     ``reroutes`` says that a change of mark or addresses there makes the kernel look the route up anew.
     """
 
     priority: int
     name: str
+    maker: str
     chains: Chains | None = None
     tables: Tables | None = None
     chain: NftChain | None = None
     order: tuple[int, ...] | None = None
+    drops: bool = False
     reroutes: bool = False
 
     @property
     def changes(self) -> bool:
-        """Say whether a rule there may change the packet: then it matters who of the same priority is first."""
+        """Say whether a rule there may change the packet, on which what comes after it may hang."""
+        return self._has(targets.CHANGING, nftables.CHANGING)
+
+    @property
+    def answers(self) -> bool:
+        """Say whether a rule there may end the packet with an answer to its sender."""
+        return self._has(targets.ANSWERING, nftables.ANSWERING)
+
+    @property
+    def ends(self) -> bool:
+        """Say whether the packet may end there."""
+        return self.drops or self.answers or self._has(targets.DROPPING, nftables.DROPPING)
+
+    def _has(self, names: frozenset[str], kinds: frozenset[str]) -> bool:
+        """Say whether a rule of its table has one of some targets of iptables, or of some statements of nftables."""
         if self.chains is not None:
             lines = (text for c in self.chains.table.chains.values() for _, text in c.lines)
-            return any(f"-j {name}" in text for text in lines for name in CHANGING)
+            return any(f"-j {name}" in text for text in lines for name in names)
         of = (self.chain.family, self.chain.table) if self.chain is not None else ("", "")
         chains = self.tables.ruleset.chains.values() if self.tables is not None else ()
         raws = (bytes(raw) for c in chains if (c.family, c.table) == of for _, raw in c.raw_rules)
-        return any(b'"%s"' % kind.encode() in raw for raw in raws for kind in CHANGING_STATEMENTS)
+        return any(b'"%s"' % kind.encode() in raw for raw in raws for kind in kinds)
 
 
 class Called(Struct, frozen=True):
-    """Who is called at a hook: chains by priority, and those that nat asks for a mapping."""
+    """Who is called at a hook: chains by priority, and those that nat asks for a mapping.
+
+    ``unsure`` has the names of each two of which it matters who is called first, and nobody knows.
+    """
 
     chains: tuple[Registered, ...] = ()
     translating: tuple[Registered, ...] = ()
-    unsure: bool = False
+    unsure: frozenset[tuple[str, str]] = frozenset()
 
 
 class Hooks:
@@ -102,8 +121,9 @@ class Hooks:
         found = [*self._iptables(family, hook), *self._nft(hook, wanted)]
         nat = sorted((r for r in found if _is_nat(r)), key=_first)
         chains = sorted((r for r in found if not _is_nat(r)), key=_first)
-        unsure = any(a.changes or b.changes for a, b in _rivals(chains)) or any(True for _ in _rivals(nat))
-        return Called(tuple(chains), tuple(nat), unsure)
+        # Of the nat chains the first that gives a mapping is the last that is asked (nf_nat_inet_fn).
+        rivals = [*_rivals(nat), *((a, b) for a, b in _rivals(chains) if _order_matters(a, b))]
+        return Called(tuple(chains), tuple(nat), frozenset((a.name, b.name) for a, b in rivals))
 
     @cached_property
     def _ruleset(self) -> NftRuleset:
@@ -146,8 +166,8 @@ class Hooks:
             order = self._order("ip" if family == 4 else "ip6", name, hook.upper()) if variant == "nft" else None
             found.append(
                 Registered(
-                    priority, f"{variant} {name}", chains=chains, order=order,
-                    reroutes=name == "mangle" and hook == OUTPUT,
+                    priority, f"{variant} {name}", f"iptables-{variant}", chains=chains, order=order,
+                    drops=base.policy == "DROP", reroutes=name == "mangle" and hook == OUTPUT,
                 )
             )  # fmt: skip
         return found
@@ -168,8 +188,9 @@ class Hooks:
                 continue
             found.append(
                 Registered(
-                    chain.prio or 0, f"nft {family} {table} {name}", tables=self.tables, chain=chain,
-                    order=self._order(family, table, name), reroutes=chain.type == "route",
+                    chain.prio or 0, f"nft {family} {table} {name}", f"nft {family} {table}", tables=self.tables,
+                    chain=chain, order=self._order(family, table, name), drops=chain.policy == "drop",
+                    reroutes=chain.type == "route",
                 )
             )  # fmt: skip
         return found
@@ -191,9 +212,17 @@ def _first(registered: Registered) -> tuple[int, tuple[int, ...]]:
 
 def _rivals(registered: list[Registered]) -> Iterator[tuple[Registered, Registered]]:
     """Give the pairs of the same priority of which nobody knows who is called first."""
-    for a, b in pairwise(registered):
+    for a, b in combinations(registered, 2):
         if a.priority == b.priority and (a.order is None or b.order is None):
             yield a, b
+
+
+def _order_matters(a: Registered, b: Registered) -> bool:
+    """Say whether it may matter which of two is called first.
+
+    What one changes the other may look at, and of two that end the packet the first alone answers (nf_hook_slow).
+    """
+    return a.changes or b.changes or (a.answers and b.ends) or (b.answers and a.ends)
 
 
 def _is_nat(registered: Registered) -> bool:

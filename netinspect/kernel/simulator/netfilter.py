@@ -54,15 +54,26 @@ def _parts(at: Traversal, called: Called) -> list[tuple[int, Part]]:
 
 
 def _in_order(at: Traversal, called: Called, registered: Sequence[Registered]) -> Sequence[Registered]:
-    if not called.unsure or len(registered) < 2:
+    """Give chains in the order in which they are called; fork where it matters and nobody knows.
+
+    Of the same priority, who was registered later is called first (nf_hook_entries_grow).
+    """
+    if not called.unsure:
         return registered
-    ways = (Way("as listed"), Way("the other way round"))
-    question = "which of the tables of the same priority was made later, and so is called first"
-    if not at.walk.forks.take(question, ways, once=(at.stack.name, "order")):
-        return registered
-    backwards = list(registered)
-    backwards.reverse()
-    return sorted(backwards, key=lambda r: r.priority)
+    ordered: list[Registered] = []
+    for one in registered:
+        rivals = ((place, other) for place, other in enumerate(ordered) if (other.name, one.name) in called.unsure)
+        before = next((place for place, other in rivals if _is_later(at, one, other)), len(ordered))
+        ordered.insert(before, one)
+    return ordered
+
+
+def _is_later(at: Traversal, one: Registered, other: Registered) -> bool:
+    """Ask who was registered later: once for all that two have made, which programs do in one go."""
+    ways = (Way(other.maker), Way(one.maker))
+    asked = "whose chains of the same priority were made later, and so are called first"
+    question = f"{asked}: those of {other.maker} or those of {one.maker}"
+    return bool(at.walk.forks.take(question, ways, once=(at.stack.name, "order", other.maker, one.maker)))
 
 
 def run(registered: Registered, at: Traversal) -> End | None:

@@ -594,4 +594,7 @@ _STATEMENTS: Final[dict[str, Callable[[Rule, Term], Done]]] = {
     "jump": lambda _r, s: Jump(str(s["target"]), goto=False),
     "goto": lambda _r, s: Jump(str(s["target"]), goto=True),
 }  # fmt: skip
-CHANGING: Final = frozenset({"mangle", "notrack", "tproxy"})
+CHANGING: Final = frozenset({"mangle", "notrack", "tproxy", "queue"})
+ANSWERING: Final = frozenset({"reject", "synproxy"})
+# The verdicts of a map may stand in it, and not in the rule.
+DROPPING: Final = frozenset({"drop", "vmap"})

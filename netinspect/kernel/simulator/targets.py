@@ -35,7 +35,12 @@ HARMLESS: Final = frozenset({
     "AUDIT", "CHECKSUM", "CLASSIFY", "CONNSECMARK", "IDLETIMER", "LED", "LOG", "NFLOG", "RATEEST", "SECMARK", "TCPMSS",
     "TCPOPTSTRIP", "TEE", "TRACE", "ULOG", "ECN", "SET",
 })  # fmt: skip
-CHANGING: Final = frozenset({"MARK", "CONNMARK", "CT", "NOTRACK", "TOS", "DSCP", "TTL", "HL", "TPROXY", "HMARK"})
+# A program behind a queue may change what it is given.
+CHANGING: Final = frozenset({
+    "MARK", "CONNMARK", "CT", "NOTRACK", "TOS", "DSCP", "TTL", "HL", "TPROXY", "HMARK", "NFQUEUE", "QUEUE",
+})  # fmt: skip
+ANSWERING: Final = frozenset({"REJECT", "SYNPROXY"})
+DROPPING: Final = frozenset({"DROP"})
 
 _REJECTIONS: Final = {
     "icmp-net-unreachable": 0, "icmp-host-unreachable": 1, "icmp-proto-unreachable": 2, "icmp-port-unreachable": 3,
