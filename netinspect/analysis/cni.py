@@ -48,7 +48,7 @@ def report(snapshot: Snapshot) -> CniReport:
     inside = match(snapshot)
     view = sight(snapshot, inside)
     found = _recognised(view)
-    active = {d.NAME: (d, marks, said) for d, marks, said, standing in found if standing is not Standing.LEFTOVER}
+    active = _at_work(found)
     roles = _roles(view, active)
     wanted = (e for driver, marks, _ in active.values() for e in driver.expect(view, marks.agent))
     result = compare(view, wanted)
@@ -83,10 +83,17 @@ def headline(snapshot: Snapshot) -> str:
     The policy engine is named where it is another.
     """
     view = sight(snapshot, match(snapshot))
-    found = _recognised(view)
-    active = {d.NAME: (d, marks, said) for d, marks, said, standing in found if standing is not Standing.LEFTOVER}
+    active = _at_work(_recognised(view))
     roles = _roles(view, active)
     return _headline(view, active, roles) if roles[Role.DATAPATH] else ""
+
+
+def carrier(snapshot: Snapshot) -> tuple[str, Description] | None:
+    """Give the CNI that carries packets between nodes, by its title, and how it is set up; None where not one is."""
+    view = sight(snapshot, match(snapshot))
+    active = _at_work(_recognised(view))
+    names = _roles(view, active)[Role.DATAPATH]
+    return (_title(names[0]), active[names[0]][2]) if len(names) == 1 else None
 
 
 def sight(snapshot: Snapshot, inside: Inside) -> Sight:
@@ -197,6 +204,10 @@ def _recognised(view: Sight) -> list[_Found]:
         found.append((BY_NAME[name], mark, said[name], standing))
     order = {Standing.ACTIVE: 0, Standing.PROBABLE: 1, Standing.LEFTOVER: 2}
     return sorted(found, key=lambda f: (order[f[3]], -sum(c.weight for c in f[1].clues), f[0].NAME))
+
+
+def _at_work(found: Iterable[_Found]) -> _Active:
+    return {d.NAME: (d, marks, said) for d, marks, said, standing in found if standing is not Standing.LEFTOVER}
 
 
 def _superseded(said: Description) -> bool:

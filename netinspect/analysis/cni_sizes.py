@@ -33,7 +33,8 @@ def too_large(view: Sight, driver: Driver, said: Description) -> Iterator[Findin
         for tunnel in tunnels:
             yield from _beyond(node, tunnel, said.overhead, uplinks)
         if tunnels:
-            yield from _pods(node, kernel, min(tunnels, key=lambda k: k.mtu), driver)
+            # That of IPv6 takes less where both families have one; pods are made for the larger.
+            yield from _pods(node, kernel, max(tunnels, key=lambda k: k.mtu), driver)
 
 
 def _uplinks(view: Sight) -> dict[str, Link]:

@@ -13,6 +13,7 @@ from netinspect.analysis.endpoints import Backend, backends, usable
 from netinspect.analysis.ends import End
 from netinspect.analysis.expected import Expected, expect
 from netinspect.analysis.flow import Flow, Question, find, packet, services
+from netinspect.analysis.inferred import path
 from netinspect.analysis.inside import match
 from netinspect.analysis.kernels import world
 from netinspect.analysis.naming import Names
@@ -79,7 +80,12 @@ class Tracer:
             cause=cause,
             ways=ways,
             backends=several(self._backends(flow)) if question.all_backends else (),
-            notes=several(verdict.notes(flow, expected, ways, level)),
+            notes=several(
+                (
+                    *verdict.notes(flow, expected, ways, level),
+                    *(() if ways else path(snapshot, flow, expected)),
+                )
+            ),
             gaps=snapshot.gaps,
         )
 

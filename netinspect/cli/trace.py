@@ -110,7 +110,7 @@ def trace(
       netinspect trace external svc/web --via nodeport --access pod
       netinspect trace svc/web
     """  # noqa: D301 - \b is Click's mark for text that is not to be wrapped
-    from netinspect.analysis import service_trace
+    from netinspect.analysis import inferred, service_trace
     from netinspect.analysis.flow import Question, crossed, places
     from netinspect.analysis.flow import Via as Asked
     from netinspect.analysis.trace import NEEDS, Tracer
@@ -132,13 +132,15 @@ def trace(
         reply=flow.reply,
         all_backends=flow.all_backends,
     )
-    snapshot = source.read(target, NEEDS, (where,) if where else ())
+    looking = inspection.access not in {None, AccessLevel.NONE}
+    # Without the nodes the CNI's own words say how it carries packets.
+    needs = NEEDS if looking else tuple(dict.fromkeys((*NEEDS, *inferred.NEEDS)))
+    snapshot = source.read(target, needs, (where,) if where else ())
     way = crossed(snapshot, question) if destination else service_trace.nodes(snapshot, source_, where)
     if inspection.dry_run:
         inside.print_plan(inspection, list(way))
         raise typer.Exit
     seen = snapshot
-    looking = inspection.access not in {None, AccessLevel.NONE}
     if looking:
         seen, _ = inside.with_kernels(snapshot, target, inspection, _wishes(way))
     tracer = Tracer(seen) if destination else None

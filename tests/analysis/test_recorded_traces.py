@@ -63,12 +63,17 @@ def _cilium(one: dict[str, Any]) -> Attempt:
     return Attempt(question, one["result"], one["answeredBy"] or "", one["to"].startswith("external"))
 
 
-def judged(tracer: Tracer, one: Attempt) -> tuple[str, Trace | str]:
+def traced(tracer: Tracer, question: Question) -> Trace | str:
     try:
-        found = tracer.trace(one.question)
+        return tracer.trace(question)
     except UsageError as error:
+        return str(error)
+
+
+def judged(found: Trace | str, one: Attempt) -> tuple[str, Trace | str]:
+    if isinstance(found, str):
         # From outside only nodes and what is published there can be asked for.
-        return ("asks" if one.question.source.startswith("172.") else "wrong"), str(error)
+        return ("asks" if one.question.source.startswith("172.") else "wrong"), found
     arrivals = {w.arrival for w in found.ways}
     takers = {w.backend.partition(" ")[0].rpartition("/")[2] for w in found.ways if w.arrival is Arrival.ARRIVES}
     results = {RESULTS[a] for a in arrivals if a in RESULTS}
@@ -81,10 +86,11 @@ def judged(tracer: Tracer, one: Attempt) -> tuple[str, Trace | str]:
 
 def check(snapshot: Snapshot, attempts: list[Attempt], most: float) -> Counter[str]:
     tracer = Tracer(snapshot)
+    answers = {question: traced(tracer, question) for question in {one.question for one in attempts}}
     counts: Counter[str] = Counter()
     wrong = []
     for one in attempts:
-        verdict, found = judged(tracer, one)
+        verdict, found = judged(answers[one.question], one)
         counts[verdict] += 1
         said = found if isinstance(found, str) else found.sentence
         if verdict == "wrong":
