@@ -16,7 +16,7 @@ from tests.conftest import ROOT, unavailable
 from tests.lab import cluster, network, node
 from tests.lab.cluster import kubectl
 from tests.lab.errors import LabError
-from tests.lab.settings import CGROUP, Cni, IpFamily, Proxy, Settings, load
+from tests.lab.settings import CGROUP, Backend, Cni, IpFamily, Proxy, Settings, load
 from tests.lab.settings import ROOT as STATE
 
 
@@ -68,9 +68,9 @@ def test_the_proxy_runs_in_the_mode_that_was_asked_for(lab: Settings) -> None:
 
 def test_the_network_is_of_the_kind_that_was_asked_for(lab: Settings) -> None:
     routes = run(lab, "n1", "ip", "route")
-    assert ("flannel.1" in routes) is (lab.cni is Cni.FLANNEL)
+    assert ("flannel.1" in routes) is (lab.network == "flannel (vxlan)")
     # Which range a node gets depends on which registers first.
-    assert (f"via {lab.node_addresses('n2')[0]} dev eth0" in routes) is (lab.cni is Cni.BRIDGE)
+    assert (f"via {lab.node_addresses('n2')[0]} dev eth0" in routes) is (lab.network in ("flannel (host-gw)", "bridge"))
 
 
 def test_a_node_sees_itself_as_a_machine(lab: Settings) -> None:
@@ -83,6 +83,11 @@ def test_a_node_sees_itself_as_a_machine(lab: Settings) -> None:
 def test_names_that_would_reach_beyond_the_lab_are_refused(name: str) -> None:
     with pytest.raises(LabError, match="cannot be called"):
         cluster.down(name, print)
+
+
+def test_choices_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(LabError, match="a backend of Flannel"):
+        Settings(cni=Cni.BRIDGE, backend=Backend.HOST_GW)
 
 
 def test_two_labs_stand_side_by_side(dual_lab: Settings, ipv4_lab: Settings) -> None:

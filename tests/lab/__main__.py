@@ -10,7 +10,7 @@ from types import FrameType
 
 from tests.lab import cluster, node
 from tests.lab.errors import LabError
-from tests.lab.settings import Cni, IpFamily, Proxy, Settings, load
+from tests.lab.settings import Backend, Cni, IpFamily, Proxy, Settings, load
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -23,6 +23,14 @@ def _parser() -> argparse.ArgumentParser:
     up = verbs.add_parser("up", parents=[named], help="start the lab, or finish starting it")
     up.add_argument("--nodes", type=int, default=Settings.nodes, help="the first is the control plane")
     up.add_argument("--cni", type=Cni, choices=list(Cni), default=Settings.cni, metavar="|".join(c.value for c in Cni))
+    up.add_argument(
+        "--backend",
+        type=Backend,
+        choices=list(Backend),
+        default=Settings.backend,
+        metavar="|".join(b.value for b in Backend),
+        help="of Flannel",
+    )
     up.add_argument(
         "--proxy", type=Proxy, choices=list(Proxy), default=Settings.proxy, metavar="|".join(p.value for p in Proxy)
     )
@@ -62,7 +70,15 @@ def _run(options: argparse.Namespace) -> None:
     match options.verb:
         case "up":
             cluster.up(
-                Settings(options.name, options.nodes, options.cni, options.proxy, options.ip_family, options.workloads),
+                Settings(
+                    name=options.name,
+                    nodes=options.nodes,
+                    cni=options.cni,
+                    backend=options.backend,
+                    proxy=options.proxy,
+                    ip_family=options.ip_family,
+                    workloads=options.workloads,
+                ),
                 _say,
             )
         case "down":

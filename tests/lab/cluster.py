@@ -68,7 +68,7 @@ def status(name: str) -> str:
     """Say for each node whether it runs, and what Kubernetes thinks of the nodes and pods."""
     settings = load(name)
     lines = [
-        f"{name}: {settings.nodes} nodes, {settings.cni.value}, kube-proxy {settings.proxy.value}, "
+        f"{name}: {settings.nodes} nodes, {settings.network}, kube-proxy {settings.proxy.value}, "
         f"{settings.ip_family.value}"
     ]
     lines += [f"  {n} {'runs' if node.init(settings, n) else 'is down'}" for n in settings.node_names]
@@ -188,6 +188,7 @@ def _apply(settings: Settings, *manifests: str) -> None:
         "pod_cidr_ipv4": first.pods,
         "pod_cidr_ipv6": IPV6.pods,
         "ipv6": "true" if len(settings.ranges) > 1 else "false",
+        "backend": settings.backend.value,
         "proxy_mode": settings.proxy.value,
         "dns_addresses": json.dumps(list(settings.dns_addresses)),
         "dns_address": settings.dns_addresses[0],

@@ -18,10 +18,17 @@ DNS_DOMAIN = "cluster.local"
 
 
 class Cni(str, Enum):
-    """The pod network: Flannel's VXLAN, or the reference bridge plugin with a static route to each other node."""
+    """The pod network: Flannel, or the reference bridge plugin with a static route to each other node."""
 
     FLANNEL = "flannel"
     BRIDGE = "bridge"
+
+
+class Backend(str, Enum):
+    """How Flannel brings packets to another node: in a tunnel, or by a route via that node."""
+
+    VXLAN = "vxlan"
+    HOST_GW = "host-gw"
 
 
 class Proxy(str, Enum):
@@ -59,6 +66,7 @@ class Settings:
     name: str = "lab"
     nodes: int = 3
     cni: Cni = Cni.FLANNEL
+    backend: Backend = Backend.VXLAN
     proxy: Proxy = Proxy.IPTABLES
     ip_family: IpFamily = IpFamily.IPV4
     workloads: bool = True
@@ -67,6 +75,13 @@ class Settings:
         # The name ends up in paths, globs and namespaces that `down` removes as root.
         if not re.fullmatch(r"[a-z][a-z0-9]{0,30}", self.name):
             raise LabError(f"a lab cannot be called {self.name!r}: use lower-case letters and digits")
+        if self.backend is not Backend.VXLAN and self.cni is not Cni.FLANNEL:
+            raise LabError(f"{self.backend.value} is a backend of Flannel: {self.cni.value} has none to choose")
+
+    @property
+    def network(self) -> str:
+        """Name the pod network, and its backend where it has one."""
+        return f"{self.cni.value} ({self.backend.value})" if self.cni is Cni.FLANNEL else self.cni.value
 
     @property
     def ranges(self) -> tuple[Ranges, ...]:
@@ -138,6 +153,7 @@ def load(name: str) -> Settings:
         **{
             **stored,
             "cni": Cni(stored["cni"]),
+            "backend": Backend(stored["backend"]),
             "proxy": Proxy(stored["proxy"]),
             "ip_family": IpFamily(stored["ip_family"]),
         }
