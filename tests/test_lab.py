@@ -69,6 +69,7 @@ def test_the_proxy_runs_in_the_mode_that_was_asked_for(lab: Settings) -> None:
 def test_the_network_is_of_the_kind_that_was_asked_for(lab: Settings) -> None:
     routes = run(lab, "n1", "ip", "route")
     assert ("flannel.1" in routes) is (lab.network == "flannel (vxlan)")
+    assert ("vxlan.calico" in routes) is (lab.cni is Cni.CALICO)
     # Which range a node gets depends on which registers first.
     assert (f"via {lab.node_addresses('n2')[0]} dev eth0" in routes) is (lab.network in ("flannel (host-gw)", "bridge"))
 
@@ -88,6 +89,8 @@ def test_names_that_would_reach_beyond_the_lab_are_refused(name: str) -> None:
 def test_choices_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(LabError, match="a backend of Flannel"):
         Settings(cni=Cni.BRIDGE, backend=Backend.HOST_GW)
+    with pytest.raises(LabError, match="IPv4 alone"):
+        Settings(cni=Cni.CALICO, ip_family=IpFamily.DUAL)
 
 
 def test_two_labs_stand_side_by_side(dual_lab: Settings, ipv4_lab: Settings) -> None:

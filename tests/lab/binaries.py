@@ -7,42 +7,56 @@ other. What is built is decided by its ``go.mod`` and ``go.sum`` alone, so a cac
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.lab.errors import LabError
+from tests.lab.settings import Cni
 
 MODULES = Path(__file__).parent / "modules"
 KUBERNETES = "v1.36.3"
 COREDNS = "v1.15.0"
 FLANNEL = "v0.28.10"
+CALICO = "v3.28.5"
 
 
 @dataclass(frozen=True)
 class Module:
-    """One folder of ``modules/``: program name → Go package, linker variables, and whether cgo is needed."""
+    """One folder of ``modules/``: program name → Go package, linker variables, and whether cgo is needed.
+
+    ``files`` are kept beside the programs: name → path in the tree of the Go module ``source``. Where ``cni`` is set,
+    labs with another pod network do without the module.
+    """
 
     folder: str
     programs: dict[str, str]
     variables: dict[str, str]
     cgo: bool = False
+    cni: Cni | None = None
+    source: str = ""
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
         """Identify a build: sources, linker variables and cgo, but not the machine it runs on."""
         digest = hashlib.sha256(repr((sorted(self.programs.items()), self.variables, self.cgo)).encode())
+        digest.update("".join(map(repr, sorted(self.files.items()))).encode())
         for name in ("go.mod", "go.sum"):
             digest.update((MODULES / self.folder / name).read_bytes())
         return digest.hexdigest()[:16]
 
     @property
     def cached(self) -> Path:
-        """The folder that holds the built programs."""
+        """The folder that holds the built programs and the files beside them."""
         return cache() / "bin" / f"{self.folder}-{self.key}"
+
+
+_CALICO = "github.com/projectcalico/calico"
 
 
 def _kubernetes(*names: str) -> dict[str, str]:
@@ -76,6 +90,30 @@ MODULE_TABLE = (
         {"flanneld": "github.com/flannel-io/flannel"},
         {"github.com/flannel-io/flannel/pkg/version.Version": FLANNEL},
         cgo=True,
+        cni=Cni.FLANNEL,
+    ),
+    Module(
+        "calico",
+        {
+            # Also calico-ipam, by which name it is called.
+            "calico": f"{_CALICO}/cni-plugin/cmd/calico",
+            "calico-install": f"{_CALICO}/cni-plugin/cmd/install",
+            "calico-node": f"{_CALICO}/node/cmd/calico-node",
+            "calicoctl": f"{_CALICO}/calicoctl/calicoctl",
+            "check-status": f"{_CALICO}/kube-controllers/cmd/check-status",
+            "kube-controllers": f"{_CALICO}/kube-controllers/cmd/kube-controllers",
+        },
+        {
+            "main.VERSION": CALICO,
+            f"{_CALICO}/calicoctl/calicoctl/commands.VERSION": CALICO,
+            # calicoctl refuses a cluster of another version than its own.
+            f"{_CALICO}/calicoctl/calicoctl/commands/common.VERSION": CALICO,
+            f"{_CALICO}/node/buildinfo.GitVersion": CALICO,
+            f"{_CALICO}/node/pkg/lifecycle/startup.VERSION": CALICO,
+        },
+        cni=Cni.CALICO,
+        source=_CALICO,
+        files={"crds.yaml": "manifests/crds.yaml", "filesystem": "node/filesystem"},
     ),
 )
 
@@ -88,31 +126,54 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netinspect-lab"
 
 
-def build(say: Callable[[str], None]) -> dict[str, Path]:
-    """Return the path of every program, building what the cache does not hold.
+def build(say: Callable[[str], None], cni: Cni | None = None) -> dict[str, Path]:
+    """Return the path of every program that each lab needs, and of those for this CNI, building what is not cached.
 
     Raises ``LabError`` where Go is missing or a build fails, with the compiler's last words.
     """
     programs: dict[str, Path] = {}
     for module in MODULE_TABLE:
-        missing = [name for name in module.programs if not (module.cached / name).exists()]
+        if module.cni not in (None, cni):
+            continue
+        missing = [name for name in (*module.programs, *module.files) if not (module.cached / name).exists()]
         if missing:
             say(f"building {', '.join(missing)} (once; kept in {module.cached})")
+            module.cached.mkdir(parents=True, exist_ok=True)
             for name in missing:
-                _build(module, name)
+                (_build if name in module.programs else _keep)(module, name)
         programs.update({name: module.cached / name for name in module.programs})
     return programs
 
 
+def module(folder: str) -> Module:
+    """Find a module by its folder."""
+    return next(m for m in MODULE_TABLE if m.folder == folder)
+
+
 def _build(module: Module, name: str) -> None:
+    partial = module.cached / f".{name}.partial"
+    variables = " ".join(f"-X {key}={value}" for key, value in module.variables.items())
+    _go(module, "build", "-trimpath", "-ldflags", f"-s -w {variables}", "-o", str(partial), module.programs[name])
+    partial.rename(module.cached / name)
+
+
+def _keep(module: Module, name: str) -> None:
+    tree = Path(json.loads(_go(module, "mod", "download", "-json", module.source))["Dir"])
+    origin, partial = tree / module.files[name], module.cached / f".{name}.partial"
+    # Go keeps its folders read-only.
+    if origin.is_dir():
+        shutil.copytree(origin, partial, copy_function=shutil.copyfile, dirs_exist_ok=True)
+    else:
+        shutil.copyfile(origin, partial)
+    partial.rename(module.cached / name)
+
+
+def _go(module: Module, *arguments: str) -> str:
     go = shutil.which("go")
     if go is None:
         raise LabError("the lab's programs are built with Go, which is not installed: install Go 1.26 or newer")
-    module.cached.mkdir(parents=True, exist_ok=True)
-    partial = module.cached / f".{name}.partial"
-    variables = " ".join(f"-X {key}={value}" for key, value in module.variables.items())
     run = subprocess.run(
-        [go, "build", "-trimpath", "-ldflags", f"-s -w {variables}", "-o", str(partial), module.programs[name]],
+        [go, *arguments],
         cwd=MODULES / module.folder,
         env={**os.environ, "CGO_ENABLED": "1" if module.cgo else "0"},
         capture_output=True,
@@ -120,5 +181,5 @@ def _build(module: Module, name: str) -> None:
         check=False,
     )
     if run.returncode:
-        raise LabError(f"building {name} failed:\n{run.stderr[-2000:]}")
-    partial.rename(module.cached / name)
+        raise LabError(f"`go {arguments[0]} … {arguments[-1]}` failed:\n{run.stderr[-2000:]}")
+    return run.stdout

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tests.lab import binaries, control_plane, images, network, node, pki, process
 from tests.lab.errors import LabError
@@ -21,6 +21,7 @@ from tests.lab.settings import API_PORT, IPV6, ROOT, Cni, Settings, load
 
 MANIFESTS = Path(__file__).parent / "manifests"
 READY_SECONDS = 240
+_CNI_MANIFESTS: Final = {Cni.FLANNEL: ["flannel.yaml"], Cni.CALICO: ["calico.yaml"], Cni.BRIDGE: []}
 
 Say = Callable[[str], None]
 
@@ -42,7 +43,7 @@ def up(settings: Settings, say: Say) -> None:
         say(f"{settings.name} is broken: starting afresh")
         down(settings.name, say)
     try:
-        programs = binaries.build(say)
+        programs = binaries.build(say, settings.cni)
         _start(settings, programs, say)
         _populate(settings, say)
     except BaseException:
@@ -82,7 +83,7 @@ def names() -> list[str]:
 
 def kubectl(settings: Settings, *arguments: str, stdin: str | None = None) -> str:
     """Run kubectl as the administrator; ``LabError`` with what it said where it fails."""
-    program = next(m for m in binaries.MODULE_TABLE if m.folder == "kubernetes").cached / "kubectl"
+    program = binaries.module("kubernetes").cached / "kubectl"
     run = subprocess.run(
         [str(program), f"--kubeconfig={settings.kubeconfig}", *arguments],
         input=stdin,
@@ -120,7 +121,7 @@ def check_machine() -> None:
         "unshare",
     )
     missing = [t for t in tools if shutil.which(t) is None]
-    if not node.PLUGINS.is_dir():
+    if not images.PLUGINS.is_dir():
         missing.append("the CNI plugins")
     if missing:
         raise LabError(f"missing {', '.join(missing)}: `make lab-packages` installs what the lab needs on Debian")
@@ -132,8 +133,8 @@ def _start(settings: Settings, programs: dict[str, Path], say: Say) -> None:
     say(f"laying the wires of {settings.nodes} nodes")
     network.create(settings)
     pki.issue(settings, settings.folder / "pki")
-    images.archive(programs, control_plane=True)
-    images.archive(programs, control_plane=False)
+    images.archive(programs, settings.cni, control_plane=True)
+    images.archive(programs, settings.cni, control_plane=False)
     for name in settings.node_names:
         say(f"starting {name} ({', '.join(settings.node_addresses(name))})")
         node.start(settings, name, programs)
@@ -147,7 +148,9 @@ def _start(settings: Settings, programs: dict[str, Path], say: Say) -> None:
 def _populate(settings: Settings, say: Say) -> None:
     say("waiting for the API server")
     _wait(settings, lambda: "ok" in kubectl(settings, "get", "--raw=/readyz"), "the API server to answer")
-    _apply(settings, "kube-proxy.yaml", "coredns.yaml", *(["flannel.yaml"] if settings.cni is Cni.FLANNEL else []))
+    if settings.cni is Cni.CALICO:
+        kubectl(settings, "apply", "--server-side", "-f", str(binaries.module("calico").cached / "crds.yaml"))
+    _apply(settings, "kube-proxy.yaml", "coredns.yaml", *_CNI_MANIFESTS[settings.cni])
     say("waiting for the nodes to register")
     _wait(settings, lambda: len(_pod_cidrs(settings)) == settings.nodes, "every node to get its pod CIDR")
     kubectl(settings, "label", "--overwrite", "node", settings.control_plane, "node-role.kubernetes.io/control-plane=")
@@ -196,6 +199,9 @@ def _apply(settings: Settings, *manifests: str) -> None:
         "netshoot": images.NETSHOOT,
         "coredns": images.COREDNS,
         "flannel": images.FLANNEL,
+        "calico_node": images.calico_image("node"),
+        "calico_cni": images.calico_image("cni"),
+        "calico_kube_controllers": images.calico_image("kube-controllers"),
         "kube_proxy": images.kubernetes_image("kube-proxy"),
     }
     text = "\n---\n".join(string.Template((MANIFESTS / m).read_text()).substitute(values) for m in manifests)

@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.lab import binaries, oci
 from tests.lab.errors import LabError
 from tests.lab.oci import Image, Layer
+from tests.lab.settings import Cni
 
 BUSYBOX = "docker.io/library/busybox:1.36"
 NETSHOOT = "docker.io/nicolaka/netshoot:v0.13"
@@ -37,13 +38,15 @@ _TOOLS = (
     "xtables-legacy-multi",
     "xtables-nft-multi",
 )
+PLUGINS = Path("/usr/lib/cni")
+_CALICO_PLUGINS = ("bandwidth", "host-local", "loopback", "portmap", "tuning")
 # A shell as process 1 ignores TERM unless it traps it, and would then cost every pod its whole grace period.
 _WAIT_FOREVER = ["/bin/sh", "-c", "trap exit TERM INT; while :; do sleep 3600 & wait; done"]
 
 
-def archive(programs: dict[str, Path], *, control_plane: bool) -> Path:
-    """Return the cached archive of all images that a worker, or a control-plane node, needs."""
-    images = _images(programs, control_plane=control_plane)
+def archive(programs: dict[str, Path], cni: Cni, *, control_plane: bool) -> Path:
+    """Return the cached archive of all images that a worker, or a control-plane node, needs with this CNI."""
+    images = _images(programs, cni, control_plane=control_plane)
     sources = sorted({s for image in images for layer in image.layers for s in layer.files.values()})
     stamp = repr(images) + "".join(f"{s}{Path(s).stat().st_size}{Path(s).stat().st_mtime_ns}" for s in sources)
     path = binaries.cache() / "images" / f"{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.tar"
@@ -55,7 +58,7 @@ def archive(programs: dict[str, Path], *, control_plane: bool) -> Path:
     return path
 
 
-def _images(programs: dict[str, Path], *, control_plane: bool) -> list[Image]:
+def _images(programs: dict[str, Path], cni: Cni, *, control_plane: bool) -> list[Image]:
     applets = subprocess.run([_find("busybox"), "--list"], capture_output=True, text=True, check=True).stdout.split()
     base = Layer.of(
         {"bin/busybox": _find("busybox")},
@@ -82,9 +85,15 @@ def _images(programs: dict[str, Path], *, control_plane: bool) -> list[Image]:
         Image(BUSYBOX, (base, plain_ip)),
         Image(NETSHOOT, (base, tools)),
         Image(kubernetes_image("kube-proxy"), (base, tools, program("kube-proxy", "usr/local/bin/kube-proxy"))),
-        Image(FLANNEL, (base, tools, program("flanneld", "opt/bin/flanneld"))),
         Image(COREDNS, (program("coredns", "coredns"),), ("/coredns",)),
     ]
+    match cni:
+        case Cni.FLANNEL:
+            images.append(Image(FLANNEL, (base, tools, program("flanneld", "opt/bin/flanneld"))))
+        case Cni.CALICO:
+            images += _calico(programs, base, tools)
+        case Cni.BRIDGE:
+            pass
     if control_plane:
         images.append(Image(ETCD, (base, program("etcd", "usr/local/bin/etcd"))))
         images += [
@@ -92,6 +101,43 @@ def _images(programs: dict[str, Path], *, control_plane: bool) -> list[Image]:
             for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
         ]
     return images
+
+
+def _calico(programs: dict[str, Path], base: Layer, tools: Layer) -> list[Image]:
+    tree = binaries.module("calico").cached / "filesystem"
+    node = Layer.of(
+        {
+            **{str(p.relative_to(tree)): str(p) for p in sorted(tree.rglob("*")) if p.is_file()},
+            "bin/calico-node": str(programs["calico-node"]),
+            "usr/local/bin/runsvdir": str(Path(__file__).with_name("runsvdir.sh")),
+            # Felix restores no set of named ports without them, and panics.
+            "etc/protocols": "/etc/protocols",
+            "etc/services": "/etc/services",
+        },
+        links={"usr/bin/which": "/bin/busybox"},
+    )
+    cni = Layer.of(
+        {
+            "opt/cni/bin/install": str(programs["calico-install"]),
+            "opt/cni/bin/calico": str(programs["calico"]),
+            **{f"opt/cni/bin/{p}": str(PLUGINS / p) for p in _CALICO_PLUGINS},
+        },
+        links={"opt/cni/bin/calico-ipam": "calico"},
+    )
+    kube_controllers = Layer.of(
+        {f"usr/bin/{p}": str(programs[p]) for p in ("kube-controllers", "check-status")},
+        {"status/status.json": ""},
+    )
+    return [
+        Image(calico_image("node"), (base, tools, node), ("start_runit",)),
+        Image(calico_image("cni"), (base, cni), ("/opt/cni/bin/install",)),
+        Image(calico_image("kube-controllers"), (kube_controllers,), ("/usr/bin/kube-controllers",)),
+    ]
+
+
+def calico_image(component: str) -> str:
+    """Name one of Calico's images as its release does."""
+    return f"docker.io/calico/{component}:{binaries.CALICO}"
 
 
 def kubernetes_image(component: str) -> str:

@@ -17,9 +17,8 @@ from tests.lab import control_plane, images, network
 from tests.lab.errors import LabError
 from tests.lab.pki import kubeconfig
 from tests.lab.process import start as start_process
-from tests.lab.settings import CGROUP, DNS_DOMAIN, Settings
+from tests.lab.settings import CGROUP, DNS_DOMAIN, Cni, Settings
 
-PLUGINS = Path("/usr/lib/cni")
 CGROUPS = Path("/sys/fs/cgroup")
 # Zones alternate, so that topology shows without more nodes.
 ZONES = ("zone-a", "zone-b")
@@ -41,7 +40,7 @@ def start(settings: Settings, node: str, programs: dict[str, Path]) -> None:
         f"--node-labels=topology.kubernetes.io/zone={ZONES[settings.node_names.index(node) % len(ZONES)]}",
         *(["--register-with-taints=node-role.kubernetes.io/control-plane=:NoSchedule"] if is_control_plane else []),
     ]
-    archive = images.archive(programs, control_plane=is_control_plane)
+    archive = images.archive(programs, settings.cni, control_plane=is_control_plane)
     folders = dict.fromkeys(str(p.parent) for p in programs.values())
     start_process(
         [
@@ -152,11 +151,18 @@ def _write_files(settings: Settings, node: str, folder: Path) -> None:
     kubernetes, plugins = folder / "kubernetes", folder / "cni-bin"
     for path in (kubernetes / "manifests", plugins):
         path.mkdir(parents=True, exist_ok=True)
-    for plugin in PLUGINS.iterdir():
+    for plugin in images.PLUGINS.iterdir():
         (plugins / plugin.name).symlink_to(plugin)
-    flannel = plugins / "flannel"
-    flannel.write_text(f"#!{sys.executable} -I\n" + Path(__file__).with_name("flannel_cni.py").read_text())
-    flannel.chmod(0o755)
+    match settings.cni:
+        case Cni.FLANNEL:
+            flannel = plugins / "flannel"
+            flannel.write_text(f"#!{sys.executable} -I\n" + Path(__file__).with_name("flannel_cni.py").read_text())
+            flannel.chmod(0o755)
+        case Cni.CALICO:
+            # Without a folder of its own, a node would write into the machine's.
+            (folder / "calico").mkdir()
+        case Cni.BRIDGE:
+            pass
     shutil.copytree(pki, kubernetes / "pki")
     (kubernetes / "kubelet.kubeconfig").write_text(kubeconfig(pki, node, settings=settings))
     (kubernetes / "kubelet.yaml").write_text(yaml.safe_dump(_kubelet(settings, node)))

@@ -37,6 +37,10 @@ bind cni-bin /opt/cni/bin
 bind kubernetes /etc/kubernetes
 bind pods /var/log/pods
 bind containers /var/log/containers
+if [ -d "$folder/calico" ]; then
+    bind calico /var/lib/calico
+    bind calico-logs /var/log/calico
+fi
 mount --bind "$folder/resolv.conf" /etc/resolv.conf
 
 containerd --config "$folder/containerd.toml" >"$folder/containerd.log" 2>&1 &

@@ -18,9 +18,10 @@ DNS_DOMAIN = "cluster.local"
 
 
 class Cni(str, Enum):
-    """The pod network: Flannel, or the reference bridge plugin with a static route to each other node."""
+    """The pod network: Flannel, Calico, or the reference bridge plugin with a static route to each other node."""
 
     FLANNEL = "flannel"
+    CALICO = "calico"
     BRIDGE = "bridge"
 
 
@@ -77,6 +78,8 @@ class Settings:
             raise LabError(f"a lab cannot be called {self.name!r}: use lower-case letters and digits")
         if self.backend is not Backend.VXLAN and self.cni is not Cni.FLANNEL:
             raise LabError(f"{self.backend.value} is a backend of Flannel: {self.cni.value} has none to choose")
+        if self.cni is Cni.CALICO and self.ip_family is not IpFamily.IPV4:
+            raise LabError("Calico runs here with IPv4 alone")
 
     @property
     def network(self) -> str:
