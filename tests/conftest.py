@@ -66,7 +66,8 @@ def netinspect() -> Netinspect:
     return run
 
 
-def _lab(settings: Settings) -> Iterator[Settings]:
+def running(settings: Settings) -> Iterator[Settings]:
+    """Run a lab for as long as it is needed; with NETINSPECT_KEEP_LAB=1 it stays."""
     try:
         cluster.check_machine()
     except LabError as error:
@@ -83,13 +84,13 @@ def _lab(settings: Settings) -> Iterator[Settings]:
 @pytest.fixture(scope="session")
 def dual_lab() -> Iterator[Settings]:
     """Three nodes, Flannel, kube-proxy with iptables, both address families."""
-    yield from _lab(Settings(name="testdual", ip_family=IpFamily.DUAL))
+    yield from running(Settings(name="testdual", ip_family=IpFamily.DUAL))
 
 
 @pytest.fixture(scope="session")
 def ipv4_lab() -> Iterator[Settings]:
     """Two nodes, the bridge plugin with static routes, kube-proxy with nftables, IPv4 alone."""
-    yield from _lab(Settings(name="testipv4", nodes=2, cni=Cni.BRIDGE, proxy=Proxy.NFTABLES))
+    yield from running(Settings(name="testipv4", nodes=2, cni=Cni.BRIDGE, proxy=Proxy.NFTABLES))
 
 
 @pytest.fixture(scope="session", params=["dual_lab", "ipv4_lab"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -185,11 +185,11 @@ def act(lab: Settings, command: str) -> None:
 
 @contextmanager
 def frozen(lab: Settings) -> Iterator[None]:
-    """Keep flanneld from mending what is broken while it is looked at: it answers signals as any process."""
-    if lab.cni is not Cni.FLANNEL:
+    """Keep the agents from mending what is broken while it is looked at: they answer signals as any process."""
+    if lab.cni is Cni.BRIDGE:
         yield
         return
-    pids = process.run("pgrep", "-x", "flanneld").split()
+    pids = process.run("pgrep", "-x", "flanneld" if lab.cni is Cni.FLANNEL else "calico-node").split()
     process.run("kill", "-STOP", *pids)
     try:
         yield
@@ -198,20 +198,23 @@ def frozen(lab: Settings) -> Iterator[None]:
 
 
 def test_each_fault_is_named(ready: Settings, netinspect: Netinspect) -> None:
-    known = words(ready)
-    fitting = [f for f in FAULTS if f.cni in (None, ready.cni)]
-    with frozen(ready):
-        for fault in fitting:
+    name_each(ready, netinspect, [f for f in FAULTS if f.cni in (None, ready.cni)], words(ready))
+
+
+def name_each(lab: Settings, netinspect: Netinspect, faults: Iterable[Fault], known: Mapping[str, str]) -> None:
+    """Break, look and heal, fault by fault: it is named at its place and nowhere else, and then nothing is."""
+    with frozen(lab):
+        for fault in faults:
             with ExitStack() as healing:
-                healing.callback(act, ready, fault.healed.format(**known))
-                act(ready, fault.broken.format(**known))
-                found = told(ready, netinspect)
+                healing.callback(act, lab, fault.healed.format(**known))
+                act(lab, fault.broken.format(**known))
+                found = told(lab, netinspect)
             assert (fault.kind, fault.place) in kinds(found), (fault.name, found["findings"])
             places = {place for _, place in kinds(found)}
             assert places == {fault.place, *fault.also}, (fault.name, found["findings"])
             said = [f["says"] for f in found["findings"] if f["kind"] == fault.kind]
-            assert any(fault.says in s for s in said), (fault.name, said)
-    assert kinds(told(ready, netinspect)) == set()
+            assert any(fault.says.format(**known) in s for s in said), (fault.name, said)
+    assert kinds(told(lab, netinspect)) == set()
 
 
 def test_a_second_configuration_that_comes_first(ready: Settings, netinspect: Netinspect) -> None:
