@@ -422,7 +422,8 @@ def _about_all(view: Sight, found: Iterable[_Found], roles: Mapping[Role, tuple[
     if policies and not roles[Role.POLICY] and carriers:
         yield Finding(
             kind="policies-not-enforced", severity=Severity.WARNING, place="cluster",
-            says=f"there are {len(policies)} NetworkPolicies, and nobody enforces them",
+            says=f"{'a NetworkPolicy is' if len(policies) == 1 else f'{len(policies)} NetworkPolicies are'} there, "
+            "and nobody enforces them",
             cause=f"nobody but {' and '.join(map(_title, carriers))} is at work, and that is not for policies",
             remedy="install a policy engine beside it (kube-network-policies, Calico, Cilium), or another CNI",
         )  # fmt: skip

@@ -73,9 +73,10 @@ def _pods(node: Node, kernel: Kernel, tunnel: Link, driver: Driver) -> Iterator[
     ]  # fmt: skip
     if large:
         most = max(k.mtu for k in large)
+        who = "1 interface of pods takes" if len(large) == 1 else f"{len(large)} interfaces of pods take"
         yield Finding(
             kind="mtu", severity=Severity.WARNING, place=f"node/{node.name}",
-            says=f"{len(large)} interfaces of pods take up to {most} bytes, {tunnel.ifname} takes {tunnel.mtu}",
+            says=f"{who} up to {most} bytes, {tunnel.ifname} takes {tunnel.mtu}",
             cause="large packets to other nodes get through only where the ICMP error about them comes back",
             remedy=f"give the pods an MTU of {tunnel.mtu} in the CNI's configuration, and make them anew",
         )  # fmt: skip

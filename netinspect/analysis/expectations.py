@@ -15,6 +15,7 @@ from netinspect.cni.expectation import (
     Expectation,
     FdbExpected,
     FirstExpected,
+    JumpExpected,
     LinkExpected,
     NeighbourExpected,
     PluginExpected,
@@ -209,20 +210,24 @@ class _Index:
             return None if wanted.comment in self._comments else f"no rule of it is marked {wanted.comment!r}"
         if isinstance(wanted, FirstExpected):
             return _first(wanted, chains.get(wanted.chain, ()))
+        if isinstance(wanted, JumpExpected):
+            led = any(wanted.to in targets for targets in _jumps(chains.get(wanted.chain, ())))
+            return None if led else f"{wanted.chain} does not lead to {wanted.to}"
         return _UNSEEN
 
 
 def _first(wanted: FirstExpected, groups: tuple[tuple[str, ...], ...]) -> str | None:
     """Look into each ruleset that has the jump: what stands in another does not go before it there."""
-    jumps = [[rule.rpartition(" -j ")[2].split()[0] for rule in group if " -j " in rule] for group in groups]
-    own = [targets for targets in jumps if wanted.first in targets]
-    if not own:
-        return f"{wanted.chain} does not lead to {wanted.first}"
-    for targets in own:
+    for targets in (t for t in _jumps(groups) if wanted.first in t):
         ahead = [t for t in targets[: targets.index(wanted.first)] if t in wanted.before]
         if ahead:
             return f"in {wanted.chain} {', '.join(ahead)} stands above {wanted.first}"
     return None
+
+
+def _jumps(groups: tuple[tuple[str, ...], ...]) -> list[list[str]]:
+    """Give for each ruleset where the rules of a chain lead, in their order."""
+    return [[rule.rpartition(" -j ")[2].split()[0] for rule in group if " -j " in rule] for group in groups]
 
 
 def _vxlan(link: Link, wanted: LinkExpected) -> _Result:

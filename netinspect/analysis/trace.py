@@ -70,8 +70,8 @@ class Tracer:
         return Trace(
             taken_at=snapshot.taken_at,
             server_version=snapshot.server_version,
-            source=_place(flow.source, flow.source_address, 0),
-            destination=_place(flow.destination, flow.address, flow.port),
+            source=_place(flow.source, _sender(flow, attempts), 0),
+            destination=_place(flow.destination, flow.address, 0 if question.protocol == "ICMP" else flow.port),
             protocol=question.protocol,
             level=level,
             arrival=arrival,
@@ -265,6 +265,13 @@ def _together(ways: tuple[Way, ...], expected: Expected) -> tuple[Level, Arrival
     if Arrival.UNKNOWN in arrivals or Arrival.LEAVES in arrivals or not sure:
         return level, Arrival.UNKNOWN
     return level, Arrival.MIXED
+
+
+def _sender(flow: Flow, attempts: tuple[Attempt, ...]) -> str:
+    """Give the address that the flow is sent from: of a node's that which its kernel chooses, where that is one."""
+    routed = (next((s for s in a.request.steps if s.stage is walk.Stage.ROUTE), None) for a in attempts)
+    chosen = {text(s.packet.src, s.packet.family) for s in routed if s is not None and s.namespace == flow.source.place}
+    return chosen.pop() if len(chosen) == 1 else flow.source_address
 
 
 def _place(end: End, address: str, port: int) -> Place:

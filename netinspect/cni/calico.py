@@ -22,6 +22,7 @@ from netinspect.cni.expectation import (
     Expectation,
     FdbExpected,
     FirstExpected,
+    JumpExpected,
     LinkExpected,
     NeighbourExpected,
     RouteExpected,
@@ -414,6 +415,10 @@ def felix_at_work(sight: Sight, agent: Agent | None) -> Iterator[Expectation]:
     for node, kernel in sight.read:
         if _felix(sight).nftables_mode == "Enabled" or any(c.startswith("nft:calico") for c in kernel.chains or ()):
             continue
+        yield Expectation(
+            node.name, "policy-bypassed", JumpExpected("filter/FORWARD", "cali-FORWARD"),
+            "what is forwarded never meets Felix' rules, so that no policy is in force", _restart(node.name),
+        )  # fmt: skip
         if not appended:
             yield Expectation(
                 node.name, "policy-order",

@@ -68,11 +68,19 @@ class ChainExpected:
 
 @dataclass(frozen=True)
 class FirstExpected:
-    """A jump in a chain that stands before any of the jumps that would decide without it."""
+    """A jump in a chain that, where it is there, stands before any of the jumps that would decide without it."""
 
     chain: str
     first: str
     before: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class JumpExpected:
+    """A jump from a chain of iptables to another."""
+
+    chain: str
+    to: str
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,7 @@ Wanted = (
     | SysctlExpected
     | ChainExpected
     | FirstExpected
+    | JumpExpected
     | CommentExpected
     | PluginExpected
     | Contradiction

@@ -171,3 +171,38 @@ def test_maps_that_were_not_read_leave_it_unknown(section: str, text: str | None
     # This flow goes to no Service, so that it does not matter that there are none.
     none = section == "cilium:bpf-lb" and text == ""
     assert found.arrival is (real.arrival if none else Arrival.UNKNOWN)
+
+
+def test_a_node_sends_from_the_address_that_its_kernel_chooses() -> None:
+    found = Tracer(recorded.calico("policies")).trace(Question("node/c1", "192.168.71.194", port=8080))
+    first = next(h for h in found.ways[0].legs[0].hops if h.stage == "route")
+    assert found.source.address == first.packet.partition(" ")[2].partition(":")[0]
+    assert found.source.address != "172.29.0.11"
+
+
+def test_an_echo_has_no_port() -> None:
+    found = Tracer(recorded.calico("policies")).trace(
+        Question("shop/client-dqd96", "shop/web-5b75cb4d55-bwqdm", protocol="ICMP")
+    )
+    assert found.destination.port == 0
+
+
+def test_a_wire_drops_what_is_longer_than_its_far_end_takes() -> None:
+    """A veth receives no frame beyond its MTU, of which its sender hears nothing."""
+    whole = recorded.calico("policies")
+    kernels = []
+    for kernel in whole.kernels:
+        host, *pods = kernel.namespaces
+        links = host.sections["links"]
+        if kernel.node == "c2":
+            narrow = json.dumps([{**k, "mtu": 1400} if k["ifname"] == "eth0" else k for k in json.loads(links.text)])
+            links = recorded.section("links", narrow)
+        sections = {**host.sections, "links": links}
+        kernels.append(structs.replace(kernel, namespaces=(structs.replace(host, sections=sections), *pods)))
+    tracer = Tracer(structs.replace(whole, kernels=tuple(kernels)))
+    asked = Question("other/plain-pk6pm", "192.168.71.194", port=9090, size=1400)
+    assert Tracer(whole).trace(asked).arrival is Arrival.ARRIVES
+    found = tracer.trace(asked)
+    assert found.arrival is Arrival.LOST
+    assert found.cause is not None
+    assert "eth0 of node/c2 takes 1400" in found.cause.reason

@@ -37,12 +37,14 @@ CALICO = (
     Fault("forwarding entry of a node that is gone",
           "bridge fdb del {mac} dev vxlan.calico self; bridge fdb append {mac} dev vxlan.calico dst 172.30.0.99 self",
           "bridge fdb del {mac} dev vxlan.calico self; " + _BEHIND, "forwarding-entry", says="172.30.0.99"),
-    Fault("MTU of the tunnel too large", "ip link set vxlan.calico mtu 1500", "ip link set vxlan.calico mtu 1450",
-          "mtu", says="vxlan.calico has an MTU of 1500"),
+    Fault("MTU of a pod too large", "ip link set {veth} mtu 1500", "ip link set {veth} mtu 1450", "mtu",
+          says="1 interface of pods takes up to 1500 bytes, vxlan.calico takes 1450"),
     Fault("firewall on the port of VXLAN", "iptables -I INPUT -p udp --dport 4789 -j DROP",
           "iptables -D INPUT -p udp --dport 4789 -j DROP", "port-closed", says="UDP 4789"),
     Fault("other rules before Felix'", "iptables -I FORWARD -j KUBE-FORWARD", "iptables -D FORWARD -j KUBE-FORWARD",
           "policy-order", says="KUBE-FORWARD stands above cali-FORWARD"),
+    Fault("Felix' rules are not asked", "iptables-save -t filter >/run/kept; iptables -D FORWARD {jump}",
+          "iptables-restore -T filter </run/kept", "policy-bypassed", says="does not lead to cali-FORWARD"),
     Fault("the chain of a pod is gone", "iptables-save -t filter >/run/kept; iptables -F; iptables -X cali-tw-{veth}",
           "iptables-restore -T filter </run/kept", "policy-missing", says="it has no chain filter/cali-tw-{veth}"),
     Fault("a block of a node that is gone", "kubectl apply -f {ghost}",
@@ -134,13 +136,15 @@ def test_faults_of_calico_are_named(calico: Settings, netinspect: Netinspect) ->
     links = json.loads(process.run("ip", "-n", calico.namespace("n2"), "-j", "link", "show", "vxlan.calico"))
     client = address(calico, "client")
     route = process.run("ip", "-n", calico.namespace("n1"), "route", "show", client)
+    rules = process.run("ip", "netns", "exec", calico.namespace("n1"), "iptables", "-S", "FORWARD").splitlines()
+    jump = next(rule for rule in rules if rule.endswith("-j cali-FORWARD"))
     ghost = calico.folder / "ghost.json"
     ghost.write_text(json.dumps(GHOST))
     known = {
         "block": next(b["spec"]["cidr"] for b in blocks if b["spec"]["node"] == "n2"),
         "peer": calico.node_addresses("n2")[0], "mac": links[0]["address"], "pod": client,
         "vtep": nodes["n2"]["metadata"]["annotations"]["projectcalico.org/IPv4VXLANTunnelAddr"],
-        "veth": route.split()[2], "ghost": str(ghost),
+        "veth": route.split()[2], "ghost": str(ghost), "jump": jump.partition("-A FORWARD ")[2],
     }  # fmt: skip
     name_each(calico, netinspect, CALICO, known)
 

@@ -26,6 +26,7 @@ from netinspect.model.packet import BROADCAST_MAC, Packet, number
 from netinspect.model.programs import Action, Emit, HandOver, Inject, Pass, Wrap
 from netinspect.model.walk import End, Stage, Verdict
 
+_VETH: Final = "veth"
 _TUNNELS: Final = frozenset({"vxlan", "geneve", "ipip", "sit", "gre", "gretap", "ip6tnl", "ip6gre", "wireguard"})
 
 
@@ -233,9 +234,22 @@ def _wire(walk: Walk, state: Transmit, link: Link) -> State | End:
     other, port = there[0]
     if not port.up:
         return End(Verdict.DROPPED, f"{port.ifname} of {other.name} is down", stack.name, packet)
+    size = packet.fragment or packet.size
+    if size > port.mtu + VLAN_HEADER and _refuses(walk, other, port):
+        said = f"it is {size} bytes long, and {port.ifname} of {other.name} takes {port.mtu}"
+        return End(Verdict.DROPPED, said, stack.name, packet, other.pointer("links"))
     walk.step(stack, Stage.WIRE, f"{link.ifname} → {port.ifname} of {other.name}", packet)
     made = scrubbed(packet, same=False)
     return Arrive(other, structs.replace(made, dmac=port.address.lower()), port.ifname)
+
+
+def _refuses(walk: Walk, stack: Stack, port: Link) -> bool:
+    """Ask whether a device receives no more than its MTU: a veth does not (is_skb_forwardable), hardware may."""
+    if port.kind == _VETH:
+        return True
+    ways = (Way("it does not"), Way("it does"))
+    asked = f"does {port.ifname} of {stack.name} receive more than its MTU"
+    return not walk.forks.take(asked, ways, once=(stack.name, port.ifname, "mtu"))
 
 
 _SENDERS: Final[dict[str, Callable[[Walk, Transmit, Link], State | End]]] = {
