@@ -27,14 +27,16 @@ def too_large(view: Sight, driver: Driver, said: Description) -> Iterator[Findin
     """Find tunnels that take more than fits into the uplinks, and pods that send more than their tunnel takes."""
     if said.overhead is None:
         return
-    uplinks = _uplinks(view)
+    wrapped: dict[str, tuple[int, Link]] = {}
     for node, kernel in view.read:
         tunnels = [k for name in said.tunnels if (k := (kernel.links or {}).get(name)) is not None and k.up]
-        for tunnel in tunnels:
-            yield from _beyond(node, tunnel, said.overhead, uplinks)
         if tunnels:
             # That of IPv6 takes less where both families have one; pods are made for the larger.
-            yield from _pods(node, kernel, max(tunnels, key=lambda k: k.mtu), driver)
+            largest = max(tunnels, key=lambda k: k.mtu)
+            wrapped[node.name] = largest.mtu + said.overhead, largest
+            yield from _pods(node, kernel, largest, driver)
+    for name, uplink in _uplinks(view).items():
+        yield from _narrow(name, uplink, {n: found for n, found in wrapped.items() if found[0] > uplink.mtu})
 
 
 def _uplinks(view: Sight) -> dict[str, Link]:
@@ -47,21 +49,18 @@ def _uplinks(view: Sight) -> dict[str, Link]:
     }
 
 
-def _beyond(node: Node, tunnel: Link, overhead: int, uplinks: Mapping[str, Link]) -> Iterator[Finding]:
-    wrapped = tunnel.mtu + overhead
-    small = {name: link for name, link in uplinks.items() if link.mtu < wrapped}
-    if not small:
+def _narrow(name: str, uplink: Link, senders: Mapping[str, tuple[int, Link]]) -> Iterator[Finding]:
+    """Tell of an uplink that takes less than what tunnels send, its own node's or others'."""
+    if not senders:
         return
-    own = small.get(node.name)
-    name, narrow = (node.name, own) if own is not None else min(small.items(), key=lambda s: (s[1].mtu, s[0]))
-    where = f"{narrow.ifname} of {name}" if own is None else narrow.ifname
+    size, tunnel = senders.get(name) or max(senders.values(), key=lambda s: s[0])
     yield Finding(
-        kind="mtu", severity=Severity.WARNING, place=f"node/{node.name}",
-        says=f"{tunnel.ifname} has an MTU of {tunnel.mtu}: wrapped, {wrapped} bytes, and {where} takes {narrow.mtu}",
-        cause="large packets are sent in fragments, or lost where the network takes none",
-        remedy=f"give {tunnel.ifname} at most {narrow.mtu - overhead} bytes in the CNI's configuration and restart its "
-        "agents, or the uplinks more",
-        peers=several(f"node/{n}" for n in sorted(small) if n != node.name),
+        kind="mtu", severity=Severity.WARNING, place=f"node/{name}",
+        says=f"{uplink.ifname} takes {uplink.mtu} bytes, and what {tunnel.ifname} wraps is up to {size} long",
+        cause="large packets are sent in fragments, or lost",
+        remedy=f"give {tunnel.ifname} and the pods less in the CNI's configuration and restart its agents, or "
+        f"{uplink.ifname} at least {size}",
+        peers=several(f"node/{n}" for n in senders if n != name),
     )  # fmt: skip
 
 

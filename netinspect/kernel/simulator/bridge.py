@@ -14,7 +14,7 @@ from netinspect.kernel.simulator.forks import Way
 from netinspect.kernel.simulator.netfilter import bridge_chains, call
 from netinspect.kernel.simulator.routing import flow, look_up, route
 from netinspect.kernel.simulator.stack import Stack
-from netinspect.kernel.simulator.states import Forward, Receive, Route, State, Switch, Transmit
+from netinspect.kernel.simulator.states import Arrive, Forward, Route, State, Switch, Transmit
 from netinspect.kernel.simulator.traversal import (
     FORWARD,
     INPUT,
@@ -51,7 +51,7 @@ def switch(walk: Walk, state: Switch) -> State | End:
         return ended
     seen = False
     walk.needs(stack, "sysctl")
-    if neighbour.calls_ip(stack, bridge, packet.family):
+    if _calls_ip(stack, bridge, packet):
         at = Traversal(walk, stack, PREROUTING, packet, iif=bridge.ifname, physin=state.port)
         ended = call(at)
         if ended is not None:
@@ -62,6 +62,12 @@ def switch(walk: Walk, state: Switch) -> State | End:
             return aimed
         packet = aimed
     return _go_on(walk, state, bridge, packet, seen=seen)
+
+
+def _calls_ip(stack: Stack, bridge: Link, packet: Packet) -> bool:
+    """Say whether IP's hooks see a frame in a bridge; one with a VLAN tag only where that is asked for (is_vlan_ip)."""
+    tagged = bool(packet.vlan) and stack.sysctl("bridge/bridge-nf-filter-vlan-tagged") == "0"
+    return neighbour.calls_ip(stack, bridge, packet.family) and not tagged
 
 
 def _vlans(walk: Walk, stack: Stack, bridge: Link, packet: Packet) -> End | None:
@@ -116,8 +122,9 @@ def _go_on(walk: Walk, state: Switch, bridge: Link, packet: Packet, *, seen: boo
         ended = bridge_chains(walk, stack, INPUT, packet, state.port, bridge.ifname)
         if ended is not None:
             return ended
-        # Going up it is received anew, and loses the socket that TPROXY gave it in the bridge (ip_rcv_core).
-        return Receive(stack, structs.replace(packet, steered=0), bridge.ifname, state.port if seen else "", seen=seen)
+        # Going up it is received anew (br_pass_frame_up): the bridge's own ingress sees it as IP's hooks have made it,
+        # and it loses the socket that TPROXY gave it in the bridge (ip_rcv_core).
+        return Arrive(stack, structs.replace(packet, steered=0), bridge.ifname, state.port if seen else "")
     out = _port_for(walk, stack, bridge, packet, state.port)
     if isinstance(out, End):
         return out

@@ -46,7 +46,7 @@ def transmit(walk: Walk, state: Transmit) -> State | End:
     sender = _SENDERS.get(link.kind)
     if link.ifname == "lo":
         kept = structs.replace(state.packet, uid=None, gid=None, smac="", dmac="")
-        return Receive(stack, kept, "lo")
+        return Arrive(stack, kept, "lo")
     if sender is not None:
         return sender(walk, state, link)
     if walk.world.wired(stack, link):
@@ -106,7 +106,7 @@ def _moved(walk: Walk, stack: Stack, action: Action) -> State | End:
     if link is None:
         return End(Verdict.DROPPED, f"there is no device {action.dev}", stack.name, action.packet)
     if isinstance(action, Inject):
-        return Receive(stack, structs.replace(action.packet, dmac="", smac=""), action.dev)
+        return Arrive(stack, structs.replace(action.packet, dmac="", smac=""), action.dev)
     if isinstance(action, HandOver):
         return _veth(walk, Transmit(stack, structs.replace(action.packet, dmac="", smac=""), action.dev), link)
     return by_metadata(walk, Transmit(stack, action.packet, action.dev), link, action.remote, action.key)
@@ -197,7 +197,7 @@ def _ipvlan(walk: Walk, state: Transmit, link: Link) -> State | End:
     for other, sibling in walk.world.siblings(stack, link):
         if any(number(a.local) == (packet.family, packet.dst) for a in sibling.addresses):
             walk.step(stack, Stage.TRANSMIT, f"to {sibling.ifname} of {other.name}", packet)
-            return Receive(other, scrubbed(packet, same=other is stack), sibling.ifname)
+            return Arrive(other, scrubbed(packet, same=other is stack), sibling.ifname)
     return _out_below(walk, state, link)
 
 
@@ -266,7 +266,11 @@ _SENDERS: Final[dict[str, Callable[[Walk, Transmit, Link], State | End]]] = {
 
 
 def arrive(walk: Walk, state: Arrive) -> State | End:
-    """Receive a frame: it belongs to a bridge, to a device on top, or to IP here (__netif_receive_skb_core)."""
+    """Receive a frame: it belongs to a bridge, to a device on top, or to IP here (__netif_receive_skb_core).
+
+    However a device got it, its own ingress sees it first: what loops back, comes up through a bridge or out of a
+    tunnel, or is another's on a shared device, is received anew.
+    """
     stack, packet, dev = state.stack, state.packet, state.dev
     link = stack.links.get(dev)
     if link is None or not link.up:
@@ -281,8 +285,7 @@ def arrive(walk: Walk, state: Arrive) -> State | End:
     if packet.vlan:
         for other, upper in walk.world.vlans(stack, link):
             if isinstance(upper.data, VlanData) and upper.data.id == packet.vlan:
-                made = packet if other is stack else scrubbed(packet, same=False)
-                return Arrive(other, structs.replace(made, vlan=0), upper.ifname)
+                return _up(state, structs.replace(packet, vlan=0), (other, upper))
     master = stack.links.get(link.master) if link.master else None
     if master is not None and master.kind == "bridge":
         return Switch(stack, packet, master.ifname, dev)
@@ -291,27 +294,39 @@ def arrive(walk: Walk, state: Arrive) -> State | End:
     if master is not None and master.kind != "vrf":
         said = f"{dev} belongs to {master.ifname}, and switches of kind {master.kind or 'unknown'} are not modelled"
         return End(Verdict.UNKNOWN, said, stack.name, packet, settles="its own tables, or a probe")
-    above = _above(walk, stack, link, packet)
+    above = _above(walk, state, link, packet)
     if above is not None:
         return above
     if packet.vlan:
         return End(Verdict.DROPPED, f"no device here takes VLAN {packet.vlan}", stack.name, packet)
     single = packet.dmac and packet.dmac != BROADCAST_MAC and not int(packet.dmac[:2], 16) & 1
-    if single and link.address and packet.dmac != link.address.lower():
+    # What a bridge passes up it has found to be for its host, by the address of any of its ports.
+    if single and link.kind != "bridge" and link.address and packet.dmac != link.address.lower():
         said = f"the frame is for {packet.dmac}, {dev} is {link.address}"
         return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("links"))
-    return Receive(stack, packet, dev)
+    return Receive(stack, packet, dev, state.physin)
 
 
-def _above(walk: Walk, stack: Stack, link: Link, packet: Packet) -> State | None:
+def _above(walk: Walk, state: Arrive, link: Link, packet: Packet) -> State | None:
     """Give the macvlan or ipvlan on a device that a frame is for; it may live in another namespace of the node."""
     if link.kind in ("macvlan", "ipvlan"):
         return None
-    for other, upper in walk.world.uppers(stack, link):
+    for other, upper in walk.world.uppers(state.stack, link):
         if not upper.up:
             continue
         if upper.kind != "ipvlan" and upper.address.lower() == packet.dmac:
-            return Arrive(other, scrubbed(packet, same=other is stack), upper.ifname)
+            return _up(state, packet, (other, upper))
         if upper.kind == "ipvlan" and any(number(a.local) == (packet.family, packet.dst) for a in upper.addresses):
-            return Receive(other, scrubbed(packet, same=other is stack), upper.ifname)
+            return _up(state, packet, (other, upper))
     return None
+
+
+def _up(state: Arrive, packet: Packet, upper: Port) -> Arrive:
+    """Give a frame to a device on top of the one that has it; in the same namespace it keeps what is beside it.
+
+    That a bridge has called PREROUTING for it is kept there too (ip_sabotage_in).
+    """
+    other, link = upper
+    if other is state.stack:
+        return Arrive(other, packet, link.ifname, state.physin)
+    return Arrive(other, scrubbed(packet, same=False), link.ifname)

@@ -51,16 +51,16 @@ def receive(walk: Walk, state: Receive) -> State | End:
     stack, packet, dev = state.stack, state.packet, state.dev
     if packet.family == 6 and stack.conf(6, dev, "disable_ipv6"):
         return End(Verdict.DROPPED, f"IPv6 is off on {dev}", stack.name, packet, stack.pointer("sysctl"))
-    if state.seen:
+    if state.physin:
         return Route(stack, packet, dev, state.physin)
-    at = Traversal(walk, stack, PREROUTING, packet, iif=dev, physin=state.physin)
+    at = Traversal(walk, stack, PREROUTING, packet, iif=dev)
     ended = call(at)
     if ended is not None:
         return ended
     if dev == "lo" and at.packet.dst == packet.dst:
         # What comes over loopback keeps the route that it was sent with.
         return Deliver(stack, at.packet, dev)
-    return Route(stack, at.packet, dev, state.physin)
+    return Route(stack, at.packet, dev)
 
 
 def deliver(walk: Walk, state: Deliver) -> State | End:

@@ -50,9 +50,13 @@ class Transmit(State):
 
 @dataclass(frozen=True)
 class Arrive(State):
-    """A frame that a device has received."""
+    """A frame that a device has received.
+
+    ``physin`` is the bridge port by which it came before, where PREROUTING was called there.
+    """
 
     dev: str
+    physin: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,6 @@ class Receive(State):
 
     dev: str
     physin: str = ""
-    seen: bool = False
 
 
 @dataclass(frozen=True)

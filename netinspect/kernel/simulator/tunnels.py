@@ -14,7 +14,7 @@ from msgspec import structs
 from netinspect.kernel.simulator.fib import prefix
 from netinspect.kernel.simulator.forks import Way
 from netinspect.kernel.simulator.stack import Stack
-from netinspect.kernel.simulator.states import Arrive, Receive, Send, State, Transmit
+from netinspect.kernel.simulator.states import Arrive, Send, State, Transmit
 from netinspect.kernel.simulator.walk import Walk
 from netinspect.model.kernel import FdbEntry, GeneveData, Link, TunnelData, VxlanData, WireguardPeer
 from netinspect.model.packet import BITS, BROADCAST_MAC, GRE, IPIP, IPV6, UDP, Packet, number, text
@@ -305,9 +305,9 @@ def _out_of_wireguard(walk: Walk, stack: Stack, packet: Packet, inner: Packet) -
     if peer is None:
         said = f"no peer here is allowed to send from {text(inner.src, inner.family)}"
         return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("wireguard-allowed-ips"))
-    made = _unwrapped(packet, inner)
+    made = _bare(_unwrapped(packet, inner))
     walk.step(stack, Stage.DECAPSULATE, f"out of WireGuard on {peer.dev}", made)
-    return Receive(stack, made, peer.dev)
+    return Arrive(stack, made, peer.dev)
 
 
 def _out_of_ip(walk: Walk, stack: Stack, packet: Packet, inner: Packet) -> State | End | None:
@@ -328,8 +328,10 @@ def _out_of_ip(walk: Walk, stack: Stack, packet: Packet, inner: Packet) -> State
     if best is None:
         return None
     made = _unwrapped(packet, inner)
+    if best[1].kind != "gretap":
+        made = _bare(made)
     walk.step(stack, Stage.DECAPSULATE, f"out of {best[1].kind} on {best[1].ifname}", made)
-    return Arrive(stack, made, best[1].ifname) if best[1].kind == "gretap" else Receive(stack, made, best[1].ifname)
+    return Arrive(stack, made, best[1].ifname)
 
 
 def _unwrapped(packet: Packet, inner: Packet) -> Packet:
@@ -337,3 +339,8 @@ def _unwrapped(packet: Packet, inner: Packet) -> Packet:
     return structs.replace(
         inner, mark=packet.mark, connection=None, reply=False, state="", uid=None, gid=None, balanced=False, steered=0
     )
+
+
+def _bare(packet: Packet) -> Packet:
+    """Give a packet without the frame that it came in before its tunnel, which carries none (ip_tunnel_rcv)."""
+    return structs.replace(packet, dmac="", smac="")

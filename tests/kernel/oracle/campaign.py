@@ -37,12 +37,15 @@ class Campaign:
 
     def run(self, seed: str, *, user_mode: bool = False) -> None:
         """Run the scene of a seed."""
-        made = scene(seed, user_mode=user_mode)
+        self.judge(scene(seed, user_mode=user_mode), seed)
+
+    def judge(self, made: Scene, name: str) -> None:
+        """Run a scene."""
         try:
             found = judge(made)
         except RuntimeError as error:
             # The tools refuse some of what chance writes; such a scene is none.
-            self.refused.append(f"{seed}: {str(error).strip().splitlines()[0][:120]}")
+            self.refused.append(f"{name}: {str(error).strip().splitlines()[0][:120]}")
             return
         self.scenes += 1
         self.agreed += found.agreed
@@ -51,7 +54,7 @@ class Campaign:
         for attempts in found.attempts:
             self.met.update(features.decided(attempts))
         for one in found.wrong:
-            where = f"{seed} {made.name} probe {one.number}"
+            where = f"{name} {made.name} probe {one.number}"
             self.wrong.append(f"{where} {one.probe}: real {one.real}, simulated {one.simulated}")
 
     def report(self) -> str:
