@@ -28,6 +28,24 @@ def unavailable(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+# Tests that share labs run one after another in one process, the longest first; others by their files, beside them.
+_TOGETHER = {"faults": 0, "cluster": 1, "test_lab.py": 1, "test_completion.py": 1}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests must not run beside each other, where several processes run them."""
+
+    def shared(item: pytest.Item) -> int:
+        parts = item.path.relative_to(ROOT / "tests").parts
+        return min((place for part, place in _TOGETHER.items() if part in parts), default=len(_TOGETHER))
+
+    for item in items:
+        place = shared(item)
+        name = str(place) if place < len(_TOGETHER) else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(name))
+    items.sort(key=shared)
+
+
 @dataclass(frozen=True)
 class Result:
     """What a run of the program left."""
