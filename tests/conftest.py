@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.lab import cluster
 from tests.lab.errors import LabError
@@ -32,18 +33,27 @@ def unavailable(reason: str) -> NoReturn:
 _TOGETHER = {"faults": 0, "cluster": 1, "test_lab.py": 1, "test_completion.py": 1}
 
 
+def _stream(path: Path) -> int:
+    return min((place for part, place in _TOGETHER.items() if part in path.parts), default=len(_TOGETHER))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests must not run beside each other, where several processes run them."""
+    """Begin with what takes longest, so that where several processes run the tests it is not waited for at the end."""
+    items.sort(key=lambda item: _stream(item.path.relative_to(ROOT)))
 
-    def shared(item: pytest.Item) -> int:
-        parts = item.path.relative_to(ROOT / "tests").parts
-        return min((place for part, place in _TOGETHER.items() if part in parts), default=len(_TOGETHER))
 
-    for item in items:
-        place = shared(item)
-        name = str(place) if place < len(_TOGETHER) else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(name))
-    items.sort(key=shared)
+class Streams(LoadScopeScheduling):  # type: ignore[misc]  # it comes without types
+    """Keeps together in one process the tests of a stream, or of a file that needs no lab."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        stream = _stream(Path(path))
+        return path if stream == len(_TOGETHER) else str(stream)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Streams:
+    """Choose how tests are shared out among processes, where several run them."""
+    return Streams(config, log)
 
 
 @dataclass(frozen=True)

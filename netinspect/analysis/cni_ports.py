@@ -17,9 +17,8 @@ from netinspect.model.topology import several
 from netinspect.model.trace import Proof
 from netinspect.model.walk import Branch, Pointer, Verdict
 
-# Of more nodes than these each is walked to from some, since rules for single peers are rare.
-_ALL_PAIRS = 24
-_SOME = 3
+# Of more nodes than these each is walked to from one other alone, since rules for single peers are rare.
+_ALL_PAIRS = 8
 _NUMBER = re.compile(r"\((\d+)\)")
 _STOPPED = frozenset({Verdict.DROPPED, Verdict.REJECTED})
 
@@ -56,7 +55,7 @@ def closed(view: Sight, made: World, title: str, ports: Iterable[Port]) -> Walke
 
 def _pairs(view: Sight) -> Iterator[tuple[Node, Node]]:
     known = [node for node, _ in view.read]
-    reach = len(known) - 1 if len(known) <= _ALL_PAIRS else _SOME
+    reach = len(known) - 1 if len(known) <= _ALL_PAIRS else 1
     for place, node in enumerate(known):
         yield from ((node, known[(place + step) % len(known)]) for step in range(1, reach + 1))
 

@@ -35,7 +35,10 @@ def too_large(view: Sight, driver: Driver, said: Description) -> Iterator[Findin
             largest = max(tunnels, key=lambda k: k.mtu)
             wrapped[node.name] = largest.mtu + said.overhead, largest
             yield from _pods(node, kernel, largest, driver)
-    for name, uplink in _uplinks(view).items():
+    most = max((size for size, _ in wrapped.values()), default=0)
+    for name, uplink in _uplinks(view).items() if most else ():
+        if uplink.mtu >= most:
+            continue
         yield from _narrow(name, uplink, {n: found for n, found in wrapped.items() if found[0] > uplink.mtu})
 
 
@@ -51,8 +54,6 @@ def _uplinks(view: Sight) -> dict[str, Link]:
 
 def _narrow(name: str, uplink: Link, senders: Mapping[str, tuple[int, Link]]) -> Iterator[Finding]:
     """Tell of an uplink that takes less than what tunnels send, its own node's or others'."""
-    if not senders:
-        return
     size, tunnel = senders.get(name) or max(senders.values(), key=lambda s: s[0])
     yield Finding(
         kind="mtu", severity=Severity.WARNING, place=f"node/{name}",

@@ -206,3 +206,17 @@ def test_a_wire_drops_what_is_longer_than_its_far_end_takes() -> None:
     assert found.arrival is Arrival.LOST
     assert found.cause is not None
     assert "eth0 of node/c2 takes 1400" in found.cause.reason
+
+
+@pytest.mark.parametrize(
+    ("destination", "said"),
+    [
+        ("shop/web-5b75cb4d55-sp7g8", "from c2 to c1, Calico: VXLAN, VNI 4096"),
+        ("shop/web-5b75cb4d55-bwqdm", "on c2 itself, Calico: each pod hangs by a veth"),
+    ],
+)
+def test_without_the_nodes_the_cni_says_how_it_is_carried(destination: str, said: str) -> None:
+    blind = structs.replace(recorded.calico("policies"), kernels=())
+    found = Tracer(blind).trace(Question("shop/client-r6pzj", destination, port=8080))
+    assert not found.ways
+    assert any(note.startswith(said) for note in found.notes), found.notes

@@ -6,12 +6,14 @@ other. What is built is decided by its ``go.mod`` and ``go.sum`` alone, so a cac
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -131,6 +133,20 @@ def build(say: Callable[[str], None], cni: Cni | None = None) -> dict[str, Path]
 
     Raises ``LabError`` where Go is missing or a build fails, with the compiler's last words.
     """
+    with alone():
+        return _build_all(say, cni)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let one process at a time write into the cache: several labs may start at once."""
+    cache().mkdir(parents=True, exist_ok=True)
+    with (cache() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _build_all(say: Callable[[str], None], cni: Cni | None) -> dict[str, Path]:
     programs: dict[str, Path] = {}
     for module in MODULE_TABLE:
         if module.cni not in (None, cni):

@@ -50,7 +50,9 @@ def archive(programs: dict[str, Path], cni: Cni, *, control_plane: bool) -> Path
     sources = sorted({s for image in images for layer in image.layers for s in layer.files.values()})
     stamp = repr(images) + "".join(f"{s}{Path(s).stat().st_size}{Path(s).stat().st_mtime_ns}" for s in sources)
     path = binaries.cache() / "images" / f"{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.tar"
-    if not path.exists():
+    with binaries.alone():
+        if path.exists():
+            return path
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         oci.write(partial, images)
