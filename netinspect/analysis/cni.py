@@ -53,7 +53,7 @@ def report(snapshot: Snapshot) -> CniReport:
     wanted = (e for driver, marks, _ in active.values() for e in driver.expect(view, marks.agent))
     result = compare(view, wanted)
     made = hosts(inside)
-    walked = [closed(view, made, driver.TITLE, said.ports) for driver, _, said in active.values()]
+    walked = [closed(view, made, driver.TITLE, said) for driver, _, said in active.values()]
     findings = (
         *_about_all(view, found, roles), *_agents(active), *result.findings, *(f for w in walked for f in w.findings),
         *(f for driver, _, said in active.values() for f in too_large(view, driver, said)),

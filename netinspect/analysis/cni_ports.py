@@ -1,25 +1,25 @@
-"""Whether the nodes' rules let through what a CNI sends between nodes: its ports, walked from node to node."""
+"""Whether the nodes' rules let through what a CNI's tunnels send, walked from node to node."""
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from netinspect.cni.base import Description
 from netinspect.cni.sight import Node, Sight
 from netinspect.kernel.simulator.simulate import walk
 from netinspect.kernel.simulator.states import Send
 from netinspect.kernel.simulator.world import World
-from netinspect.model.cni import Finding, Port, Severity
-from netinspect.model.packet import PROTOCOLS, SYN, TCP, UDP, Packet, number
+from netinspect.model.cni import Finding, Severity
+from netinspect.model.kernel import Link, VxlanData
+from netinspect.model.packet import UDP, Packet, number
 from netinspect.model.topology import several
 from netinspect.model.trace import Proof
 from netinspect.model.walk import Branch, Pointer, Verdict
 
 # Of more nodes than these each is walked to from one other alone, since rules for single peers are rare.
 _ALL_PAIRS = 8
-_NUMBER = re.compile(r"\((\d+)\)")
 _STOPPED = frozenset({Verdict.DROPPED, Verdict.REJECTED})
 
 
@@ -33,22 +33,25 @@ class Walked:
     unseen: int = 0
 
 
-def closed(view: Sight, made: World, title: str, ports: Iterable[Port]) -> Walked:
-    """Find the rules that stop a CNI's packets between the nodes that were read."""
+def closed(view: Sight, made: World, title: str, said: Description) -> Walked:
+    """Find the rules that stop a CNI's VXLAN between nodes that were read and of which the one sends to the other.
+
+    Other ports are needed between some nodes only, which their agents choose.
+    """
     result = Walked()
-    stopped: dict[tuple[Pointer, Port], list[str]] = defaultdict(list)
-    for port in ports:
-        for node, peer in _pairs(view):
-            for family in view.families():
-                if not (node.address(family) and peer.address(family)):
-                    continue
-                evidence = _stopped(made, node, peer, family, port)
-                result.compared += evidence is not _UNSEEN
-                result.unseen += evidence is _UNSEEN
-                if isinstance(evidence, Pointer):
-                    result.broken += 1
-                    other = peer if evidence.namespace == f"node/{node.name}" else node
-                    stopped[evidence, port].append(f"node/{other.name}")
+    stopped: dict[tuple[Pointer, int], list[str]] = defaultdict(list)
+    for node, peer in _pairs(view):
+        for name in said.tunnels:
+            ends = _ends(node, peer, name)
+            if ends is None:
+                continue
+            evidence = _stopped(made, node, *ends)
+            result.compared += evidence is not _UNSEEN
+            result.unseen += evidence is _UNSEEN
+            if isinstance(evidence, Pointer):
+                result.broken += 1
+                other = peer if evidence.namespace == f"node/{node.name}" else node
+                stopped[evidence, ends[2]].append(f"node/{other.name}")
     result.findings += [_finding(title, evidence, port, peers) for (evidence, port), peers in stopped.items()]
     return result
 
@@ -60,6 +63,25 @@ def _pairs(view: Sight) -> Iterator[tuple[Node, Node]]:
         yield from ((node, known[(place + step) % len(known)]) for step in range(1, reach + 1))
 
 
+def _ends(node: Node, peer: Node, name: str) -> tuple[str, str, int] | None:
+    """Give from and to which address a node's tunnel sends, and the port; None where it sends nothing to that peer."""
+    own, other = _tunnel(node, name), _tunnel(peer, name)
+    if own is None or other is None or node.kernel is None:
+        return None
+    theirs = {a.local for a in other.addresses}
+    if not any(r.dev == name and r.gateway in theirs for r in node.kernel.routes or ()):
+        return None
+    data, far = own.data, other.data
+    if not isinstance(data, VxlanData) or not isinstance(far, VxlanData) or not data.port:
+        return None
+    src, dst = data.local or data.local6, far.local or far.local6
+    return (src, dst, data.port) if src and dst else None
+
+
+def _tunnel(node: Node, name: str) -> Link | None:
+    return (node.kernel.links or {}).get(name) if node.kernel is not None else None
+
+
 class _Unseen:
     """Nobody can tell what becomes of it."""
 
@@ -67,14 +89,16 @@ class _Unseen:
 _UNSEEN = _Unseen()
 
 
-def _stopped(made: World, node: Node, peer: Node, family: int, port: Port) -> Pointer | _Unseen | None:
+def _stopped(made: World, node: Node, src: str, dst: str, port: int) -> Pointer | _Unseen | None:
     """Give the rule that stops a packet on every way that it may take; None where one gets through."""
     stack = made.stacks.get(f"node/{node.name}")
-    packet = _packet(node, peer, family, port)
-    if stack is None or packet is None:
+    if stack is None:
         return _UNSEEN
-    branches = walk(made, Send(stack, packet))
-    found = [_rule(b) for b in branches]
+    packet = Packet(
+        family=number(src)[0], src=number(src)[1], dst=number(dst)[1], protocol=UDP, sport=49152, dport=port,
+        loose=frozenset({"sport"}), uid=0, gid=0,
+    )  # fmt: skip
+    found = [_rule(b) for b in walk(made, Send(stack, packet))]
     if all(isinstance(one, Pointer) for one in found):
         return found[0]
     return None if None in found else _UNSEEN
@@ -92,26 +116,12 @@ def _is_rule(evidence: Pointer) -> bool:
     return "tables" in evidence.section
 
 
-def _packet(node: Node, peer: Node, family: int, port: Port) -> Packet | None:
-    named = _NUMBER.search(port.protocol)
-    protocol = int(named[1]) if named else PROTOCOLS.get(port.protocol.lower())
-    if protocol is None:
-        return None
-    ported = protocol in (TCP, UDP)
-    return Packet(
-        family=family, src=number(node.address(family))[1], dst=number(peer.address(family))[1], protocol=protocol,
-        sport=49152 if ported else 0, dport=port.number if ported else 0, flags=SYN if protocol == TCP else 0,
-        loose=frozenset({"sport"}) if ported else frozenset(), uid=0, gid=0,
-    )  # fmt: skip
-
-
-def _finding(title: str, evidence: Pointer, port: Port, peers: list[str]) -> Finding:
-    what = f"{port.protocol} {port.number}" if port.number else port.protocol
+def _finding(title: str, evidence: Pointer, port: int, peers: list[str]) -> Finding:
     return Finding(
-        kind="port-closed", severity=Severity.WARNING if port.protocol == "TCP" else Severity.ERROR,
-        place=evidence.namespace, says=f"a rule stops {what} ({port.purpose})",
-        cause=f"{title} cannot use it there: a firewall of the node does not know of it",
-        remedy=f"let the node's firewall pass {what} from the other nodes, above this rule",
+        kind="port-closed", severity=Severity.ERROR, place=evidence.namespace,
+        says=f"a rule stops UDP {port} (VXLAN between nodes)",
+        cause=f"what {title} sends between the nodes does not get through: their firewall does not know of it",
+        remedy=f"let the node's firewall pass UDP {port} from the other nodes, above this rule",
         peers=several(dict.fromkeys(peers)),
         proof=Proof(section=evidence.section, line=evidence.line, text=evidence.text),
     )  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from netinspect.cni.base import Description, Driver
 from netinspect.cni.sight import Kernel, Node, Sight
 from netinspect.model.cni import Fact, Finding, Severity, Subject
-from netinspect.model.kernel import Link
+from netinspect.model.kernel import Link, VxlanData
 from netinspect.model.topology import several
 
 # The bridge of the reference plug-in, to which others delegate.
@@ -16,7 +16,7 @@ _BRIDGE = "cni0"
 
 def sizes(view: Sight, said: Description) -> Iterator[Fact]:
     """Do the arithmetic on the node with the smallest uplink."""
-    found = [(link.mtu, name, link.ifname) for name, link in _uplinks(view).items()]
+    found = [(link.mtu, name, link.ifname) for name, link in _uplinks(view, said).items()]
     if found and said.overhead is not None:
         mtu, node, dev = min(found)
         says = f"{mtu} of {dev} - {said.overhead} = {mtu - said.overhead} bytes for pods at most"
@@ -36,20 +36,33 @@ def too_large(view: Sight, driver: Driver, said: Description) -> Iterator[Findin
             wrapped[node.name] = largest.mtu + said.overhead, largest
             yield from _pods(node, kernel, largest, driver)
     most = max((size for size, _ in wrapped.values()), default=0)
-    for name, uplink in _uplinks(view).items() if most else ():
+    for name, uplink in _uplinks(view, said).items() if most else ():
         if uplink.mtu >= most:
             continue
         yield from _narrow(name, uplink, {n: found for n, found in wrapped.items() if found[0] > uplink.mtu})
 
 
-def _uplinks(view: Sight) -> dict[str, Link]:
-    """Give for each node that was read the interface that has the node's address."""
-    return {
-        node.name: link
-        for node, kernel in view.read
-        for link in (kernel.links or {}).values()
-        if any(a.local == node.address(6 if ":" in a.local else 4) for a in link.addresses)
-    }
+def _uplinks(view: Sight, said: Description) -> dict[str, Link]:
+    """Give for each node that was read the interface under its tunnel, else the one that has the node's address."""
+    found: dict[str, Link] = {}
+    for node, kernel in view.read:
+        links = kernel.links or {}
+        below = [k for name in said.tunnels if name in links and (k := _below(links[name], links)) is not None]
+        own = {a for a in (node.address(4), node.address(6)) if a}
+        holders = below or [k for k in links.values() if not own.isdisjoint(a.local for a in k.addresses)]
+        if holders:
+            found[node.name] = holders[0]
+    return found
+
+
+def _below(tunnel: Link, links: Mapping[str, Link]) -> Link | None:
+    """Give the interface by which a VXLAN sends, as far as it says so."""
+    if not isinstance(tunnel.data, VxlanData):
+        return None
+    local = tunnel.data.local or tunnel.data.local6
+    return links.get(tunnel.data.link) or next(
+        (k for k in links.values() if local and any(a.local == local for a in k.addresses)), None
+    )
 
 
 def _narrow(name: str, uplink: Link, senders: Mapping[str, tuple[int, Link]]) -> Iterator[Finding]:
@@ -66,6 +79,9 @@ def _narrow(name: str, uplink: Link, senders: Mapping[str, tuple[int, Link]]) ->
 
 
 def _pods(node: Node, kernel: Kernel, tunnel: Link, driver: Driver) -> Iterator[Finding]:
+    if not any(r.dev == tunnel.ifname and r.gateway for r in kernel.routes or ()):
+        # Nothing goes through it: all other nodes are in the same subnet.
+        return
     own = driver.SIGNATURE.interfaces
     large = [
         k for k in (kernel.links or {}).values()

@@ -28,7 +28,7 @@ from netinspect.cni.expectation import (
     RouteExpected,
 )
 from netinspect.cni.ranges import forwarding
-from netinspect.cni.sight import Agent, Node, Sight
+from netinspect.cni.sight import Agent, Kernel, Node, Sight
 from netinspect.model import wire
 from netinspect.model.cni import Fact, Port, Role, Severity, Subject
 
@@ -408,12 +408,13 @@ def felix_at_work(sight: Sight, agent: Agent | None) -> Iterator[Expectation]:
     """Expect Felix' chains where packets pass them, in front of those that would decide before them."""
     variables = agent.variables if agent else {}
     prefix = (variables.get("FELIX_INTERFACEPREFIX") or _felix(sight).interface_prefix or "cali").split(",")[0]
-    appended = variables.get("FELIX_CHAININSERTMODE", "").lower() == "append"
+    mode = variables.get("FELIX_CHAININSERTMODE") or _felix(sight).chain_insert_mode
+    appended = mode.lower() == "append"
     policies: dict[str, list[wire.NetworkPolicy]] = defaultdict(list)
     for policy in sight.snapshot.network_policies:
         policies[policy.metadata.namespace].append(policy)
     for node, kernel in sight.read:
-        if _felix(sight).nftables_mode == "Enabled" or any(c.startswith("nft:calico") for c in kernel.chains or ()):
+        if _by_nftables(sight, kernel, variables):
             continue
         yield Expectation(
             node.name, "policy-bypassed", JumpExpected("filter/FORWARD", "cali-FORWARD"),
@@ -441,6 +442,15 @@ def felix_at_work(sight: Sight, agent: Agent | None) -> Iterator[Expectation]:
         rules = (rule for groups in (kernel.chains or {}).values() for group in groups for rule in group)
         if any(_NAMED.search(rule) for rule in rules):
             yield from _policies(node, settled, policies)
+
+
+def _by_nftables(sight: Sight, kernel: Kernel, variables: Mapping[str, str]) -> bool:
+    """Say whether Felix may program nftables, whose rules are not compared: it is told to, or nothing denies it."""
+    told = variables.get("FELIX_NFTABLESMODE") or _felix(sight).nftables_mode
+    chains = kernel.chains or {}
+    if told in ("Enabled", "Auto") or any(c.startswith("nft:calico") for c in chains):
+        return True
+    return not any("/cali-" in c for c in chains) and not any(c.startswith("nft:") for c in chains)
 
 
 def _policies(

@@ -41,13 +41,15 @@ def dropped(rule: str, rules: Rules) -> str:
         return f"{_of_chain(chain[1], rules) or 'a policy of Calico'} denies it"
     if not any(said in rule for said in _NOBODY):
         return ""
-    way = "out" if chain[1].startswith(("cali-fw-", "cali-fh-")) else "in"
+    # Of a workload "from" is egress, of a host endpoint what comes in from it.
+    way = "out" if chain[1].startswith(("cali-fw-", "cali-th")) else "in"
+    whom = "the host" if chain[1].startswith(("cali-fh", "cali-th")) else "the pod"
     jumps = (m[1] for r in rules(chain[1]) if (m := _TARGET.search(r)) is not None)
     names = dict.fromkeys(n for c in jumps if c.startswith(_POLICY_CHAINS) and (n := _of_chain(c, rules)))
     if not names:
         return f"no policy or profile of Calico lets it {way}"
     select = "selects" if len(names) == 1 else "select"
-    return f"no policy lets it {way}: {', '.join(names)} {select} the pod"
+    return f"no policy lets it {way}: {', '.join(names)} {select} {whom}"
 
 
 def _of_chain(chain: str, rules: Rules) -> str:

@@ -20,7 +20,9 @@ STATUS, CONFIG, ENDPOINTS = "cilium:status", "cilium:config", "cilium:endpoints"
 IPCACHE, SERVICES = "cilium:bpf-ipcache", "cilium:bpf-lb"
 ADDRESSES, POLICIES = "cilium:bpf-endpoint", "cilium:bpf-policy"
 SECTIONS: Final = (STATUS, CONFIG, ENDPOINTS, IPCACHE, SERVICES, ADDRESSES, POLICIES)
-_PEER = re.compile(r"identity=(\d+) .*tunnelendpoint=([^\s,]+)")
+_PEER = re.compile(r"identity=(\d+) .*tunnelendpoint=([^\s,]+)(?:,? flags=(\S+))?")
+# What an address may be noted with and changes nothing here.
+_PLAIN = frozenset({None, "", "<none>", "hastunnel"})
 _ENDPOINT = re.compile(r"id=(\d+)\s+sec_id=(\d+)")
 _FRONTEND = re.compile(r"(?P<address>.*):(?P<port>\d+)(?:/(?P<protocol>\w+))?(?P<inner>/i)? \((?P<slot>\d+)\)")
 _BACKEND = re.compile(r"(?P<address>.*):(?P<port>\d+)(?:/\w+)? \(\d+\) \(\d+\)(?: \[(?P<flags>[^]]*)\])?")
@@ -42,12 +44,16 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Peer:
-    """What is known of an address: its identity, the node behind whose tunnel it is, and the line that says so."""
+    """What is known of an address: its identity, the node behind whose tunnel it is, and the line that says so.
+
+    ``odd`` says that it is noted with something that is not modelled.
+    """
 
     identity: int
     tunnel: str
     prefix: str
     line: int
+    odd: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,8 +90,8 @@ class Entry:
 class Settings:
     """How the agent is set up.
 
-    ``router`` is the address of cilium_host (IPv4). ``devices`` are those at which it serves node ports. ``odd`` names
-    what is on and not modelled.
+    ``router`` is the address of cilium_host (IPv4). ``devices`` are those at which it serves node ports. ``rejects``
+    says that who asks for a Service without backends may be sent an error. ``odd`` names what is on and not modelled.
     """
 
     tunnelled: bool = False
@@ -95,6 +101,8 @@ class Settings:
     node_ports: bool = False
     legacy_routing: bool = True
     masquerades: bool = False
+    verifies_sources: bool = True
+    rejects: bool = True
     router: int | None = None
     devices: tuple[str, ...] = ()
     odd: tuple[str, ...] = ()
@@ -119,6 +127,18 @@ class Maps:
         by_length = self.peers.get(family, {})
         for bits in sorted(by_length, reverse=True):
             found = by_length[bits].get(address >> (BITS[family] - bits))
+            if found is not None:
+                return found
+        return None
+
+    def front(self, place: tuple[int, int, int, int], *, inside: bool) -> Frontend | None:
+        """Find the Service of a family, address, protocol and port; ``inside`` prefers what is for the cluster alone.
+
+        Without a protocol in their keys (bpf-lb-proto-diff) frontends are for any.
+        """
+        family, address, _, port = place
+        for one in (place, (family, address, 0, port)):
+            found = (self.inner_services.get(one) if inside else None) or self.services.get(one)
             if found is not None:
                 return found
         return None
@@ -213,7 +233,7 @@ def _peers(text: str) -> dict[int, dict[int, dict[int, Peer]]]:
         if found := _PEER.search(said[0]):
             tunnel = found[2] if number(found[2])[1] else ""
             peers[family][length][value >> (BITS[family] - length)] = Peer(
-                int(found[1]), tunnel, prefix, lines.get(prefix, 0)
+                int(found[1]), tunnel, prefix, lines.get(prefix, 0), found[3] not in _PLAIN
             )
     return peers
 
@@ -228,6 +248,9 @@ def _services(text: str) -> tuple[Services, Services]:
     for key, values in _object(text).items():
         front = _FRONTEND.fullmatch(key)
         back = _BACKEND.match(values[0].strip()) if values else None
+        if front is not None and back is None and front["slot"] != "0":
+            # A backend that went away while the map was read ("backend 7 not found").
+            continue
         if front is None or back is None:
             raise ValueError(f"{key} is no frontend")
         name = key.rpartition(" ")[0]
@@ -293,6 +316,8 @@ def _settings(status: Mapping[str, Any], config: Mapping[str, Any]) -> Settings:
         node_ports=bool(node_port.get("enabled")),
         legacy_routing=str(routing.get("intra-host-routing-mode", "")).lower() == "legacy",
         masquerades=bool(masquerading.get("enabled")) and str(masquerading.get("mode", "")).lower() == "bpf",
+        verifies_sources=bool(config.get("EnableSourceIPVerification", True)),
+        rejects=config.get("ServiceNoBackendResponse", "reject") != "drop",
         router=next((value for family, value in routers if family == 4), None),
         devices=tuple(services.get("devices") or ()),
         odd=tuple(_odd(status, config, node_port)),

@@ -9,8 +9,10 @@ Sources: cilium/cilium bpf/bpf_lxc.c, bpf_host.c, bpf_overlay.c, bpf_sock.c, bpf
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final, NamedTuple
 
 from msgspec import structs
@@ -40,8 +42,16 @@ _NODES: Final = frozenset({_HOST, _REMOTE_NODE, _API_SERVER})
 _MAGIC, _FROM_HOST, _IDENTITY, _FROM_PROXY, _OVERLAY = 0xF00, 0xC00, 0xF00, frozenset({0xA00, 0xB00}), 0x400
 # The source of what a Service leads back to its own sender (IPV4_LOOPBACK).
 _LOOPBACK: Final = (169 << 24) | (254 << 16) | (42 << 8) | 1
+_LOOPBACK_NETWORK: Final = 127
 _SETTLES: Final = "`cilium-dbg monitor` in the agent, or a probe"
-_ODD_FLAGS: Final = frozenset({"LocalRedirect", "L7LoadBalancer", "l7-load-balancer", "check source-range", "nat46x64"})
+# What a frontend may be without any turn that is not modelled (pkg/loadbalancer: ServiceFlags.String()).
+_PLAIN_FLAGS: Final = frozenset({
+    "ClusterIP", "NodePort", "LoadBalancer", "HostPort", "ExternalIPs", "Local", "InternalLocal", "two-scopes",
+    "sessionAffinity", "non-routable",
+})  # fmt: skip
+# A local CIDR's identity, which means the world to other nodes (pkg/identity: IdentityScopeLocal).
+_LOCAL_SCOPE: Final = 1 << 24
+_POD_DEVICE: Final = re.compile(r"lxc(?:_health|[0-9a-f]{8,})")
 _OWN_DEVICES: Final = frozenset({"cilium_host", "cilium_net", "cilium_vxlan", "cilium_geneve"})
 _TUNNELS: Final = frozenset({"cilium_vxlan", "cilium_geneve"})
 
@@ -126,22 +136,31 @@ def _aim(packet: Packet) -> str:
 class Dark:
     """The programs of a node whose maps were not read, or cannot be: nobody can tell what they do."""
 
-    question = ""
+    question = "what does Cilium's program at connect() do"
 
     def __init__(self, why: str) -> None:
         self._why = why
 
     def covers(self, dev: str, hook: str) -> bool:
         """Cover the devices at which Cilium always has programs."""
-        return dev in _OWN_DEVICES or (dev.startswith("lxc") and hook == "ingress")
+        return dev in _OWN_DEVICES or (_POD_DEVICE.fullmatch(dev) is not None and hook == "ingress")
 
     def at(self, dev: str, _hook: str, packet: Packet, known: Known) -> tuple[Outcome, ...]:
         """Say that it cannot be told."""
         return (_At(packet, known).unknown(f"Cilium's programs at {dev} decide, and {self._why}"),)
 
-    def connect(self, packet: Packet, _known: Known, *, host: bool) -> tuple[Outcome, ...]:  # noqa: ARG002 - protocol
-        """Say nothing of sockets: that there is a program at all the kernel tells."""
-        return (Outcome(Pass(packet)),)
+    def connect(self, packet: Packet, known: Known, *, host: bool) -> tuple[Outcome, ...]:  # noqa: ARG002 - protocol
+        """Ask whether a program sends the socket elsewhere."""
+        return _perhaps(_At(packet, known), f"Cilium's program at connect() decides, and {self._why}")
+
+
+def _perhaps(at: _At, reason: str) -> tuple[Outcome, ...]:
+    """Fork where a socket may be sent elsewhere, once for each connection."""
+    key = ("connect", _ends(at.packet))
+    if key in at.known:
+        return (at.ends(Pass(at.packet)),)
+    passes = structs.replace(at.kept(key).ends(Pass(at.packet)), name="it connects where it is asked to")
+    return passes, structs.replace(at.unknown(reason), name="a program sends it elsewhere")
 
 
 class Cilium:
@@ -156,7 +175,7 @@ class Cilium:
     def covers(self, dev: str, hook: str) -> bool:
         """Cover the pods' veths, Cilium's own devices, and those at which it serves node ports or masquerades."""
         at_wire = dev in self._settings.devices and (self._settings.node_ports or self._settings.masquerades)
-        return dev in _OWN_DEVICES or (dev.startswith("lxc") and hook == "ingress") or at_wire
+        return dev in _OWN_DEVICES or (_POD_DEVICE.fullmatch(dev) is not None and hook == "ingress") or at_wire
 
     def at(self, dev: str, hook: str, packet: Packet, known: Known) -> tuple[Outcome, ...]:
         """Say what becomes of a packet at a device."""
@@ -167,7 +186,7 @@ class Cilium:
         return tuple(self._program(dev, hook)(at))
 
     def _program(self, dev: str, hook: str) -> Callable[[_At], Iterable[Outcome]]:
-        if hook == "ingress" and dev.startswith("lxc"):
+        if hook == "ingress" and _POD_DEVICE.fullmatch(dev) is not None:
             return lambda at: self._from_container(at, dev)
         if hook == "egress" and dev == "cilium_host":
             return self._from_host
@@ -181,7 +200,9 @@ class Cilium:
         """Translate a Service before there is a packet (cil_sock4_connect)."""
         at = _At(packet, known)
         serves = self._settings.connects if host else self._settings.connects_pods
-        front = self._front(packet, everywhere=True) if serves and packet.family == 4 else None
+        if serves and packet.family != 4:
+            return _perhaps(at, "Cilium's program at connect() decides, and IPv6 in it is not modelled")
+        front = self._at_connect(packet, host=host) if serves else None
         if front is None:
             return (at.ends(Pass(packet)),)
         if not front.backends:
@@ -191,22 +212,37 @@ class Cilium:
 
     # Services
 
-    def _front(self, packet: Packet, *, everywhere: bool) -> Frontend | None:
-        """Find the Service of an address and port; of a node port ``everywhere`` at other nodes too."""
-        place = (packet.family, packet.dst, packet.protocol, packet.dport)
-        found = self._maps.inner_services.get(place) or self._maps.services.get(place)
-        if found is None and everywhere:
-            peer = self._maps.peer(packet.family, packet.dst)
-            if peer is not None and peer.identity in _NODES:
-                found = self._maps.services.get((packet.family, 0, packet.protocol, packet.dport))
+    def _front(self, packet: Packet) -> Frontend | None:
+        """Find the Service of an address and port."""
+        return self._maps.front((packet.family, packet.dst, packet.protocol, packet.dport), inside=True)
+
+    def _at_connect(self, packet: Packet, *, host: bool) -> Frontend | None:
+        """Find the Service as a socket sees it: node ports at any node (sock4_wildcard_lookup, sock4_skip_xlate)."""
+        peer = self._maps.peer(packet.family, packet.dst)
+        identity = peer.identity if peer is not None else _WORLD
+        here = identity == _HOST or (host and packet.dst >> 24 == _LOOPBACK_NETWORK)
+        found = self._front(packet)
+        if found is None:
+            found = self._maps.front((packet.family, 0, packet.protocol, packet.dport), inside=True)
+            ported = found is not None and "NodePort" in found.flags and (here or identity in _NODES)
+            hosted = found is not None and "HostPort" in found.flags and here
+            found = found if ported or hosted else None
+        if found is not None and not here and {"ExternalIPs", "HostPort"} & found.flags:
+            return None
         return found
+
+    @cached_property
+    def _world(self) -> int:
+        """Give the identity of what is outside, which is another where there are two families."""
+        peer = self._maps.peer(4, 0)
+        return peer.identity if peer is not None and peer.prefix.startswith("0.0.0.0/0") else _WORLD
 
     def _served_by(self, at: _At, front: Frontend, said: str, **fields: object) -> _At:
         return at.noted(f"Cilium: {said}", SERVICES, front.line, front.key, **fields)
 
     def _each(self, at: _At, front: Frontend, go: Callable[[_At, _Backend], Outcome]) -> Iterable[Outcome]:
         """Go on to each backend, or to the one that the connection has already."""
-        if front.flags & _ODD_FLAGS:
+        if front.flags - _PLAIN_FLAGS:
             yield at.unknown(f"Cilium's frontend {front.key} is of a kind that is not modelled")
             return
         chosen = at.known.get(("backend", _ends(at.packet)))
@@ -234,7 +270,7 @@ class Cilium:
             return (replace(at, packet=back).noted("Cilium: the answer of a node port").ends(Emit(back)),)
         if packet.is_error or ("ingress", own.id, _inverse(_ends(packet))) in at.known:
             return (self._answers(at, own),)
-        front = self._front(packet, everywhere=False)
+        front = self._front(packet)
         if front is None or packet.protocol not in PORTED or self._settings.connects_pods:
             return (self._leaves(at, own),)
 
@@ -250,8 +286,11 @@ class Cilium:
         own = self._maps.by_dev.get(dev)
         if own is None:
             return at.unknown(f"Cilium's agent has no endpoint at {dev}")
-        if self._maps.by_address.get((at.packet.family, at.packet.src)) is own:
-            return own
+        known = self._maps.by_address.get((at.packet.family, at.packet.src))
+        if known is not None and known.id == own.id:
+            return known
+        if not self._settings.verifies_sources:
+            return at.unknown("Cilium lets pods send from any address here, and what becomes of it is not modelled")
         said = f"Cilium: {text(at.packet.src, at.packet.family)} is no address of the endpoint at {dev}"
         return at.stops(Verdict.DROPPED, said)
 
@@ -274,7 +313,7 @@ class Cilium:
         key = ("egress", own.id, _ends(packet))
         if key not in at.known:
             peer = self._maps.peer(packet.family, packet.dst)
-            ruled = self._ruled(at, own, "egress", peer.identity if peer is not None else _WORLD)
+            ruled = self._ruled(at, own, "egress", peer.identity if peer is not None else self._world)
             if isinstance(ruled, Outcome):
                 return ruled
             at = ruled
@@ -297,6 +336,8 @@ class Cilium:
 
     def _into_tunnel(self, at: _At, peer: Peer, identity: int) -> Outcome:
         """Wrap it, with the sender's identity as key; the host is a remote node to others (encap_with_nodeid)."""
+        if peer.odd:
+            return at.unknown(f"Cilium's ipcache notes {peer.prefix} with what is not modelled")
         key = _REMOTE_NODE if identity == _HOST else identity
         about = f"{peer.prefix} identity={peer.identity} tunnelendpoint={peer.tunnel}"
         at = at.noted(
@@ -341,12 +382,12 @@ class Cilium:
         magic = packet.mark & _MAGIC
         if magic in _FROM_PROXY:
             return (at.unknown("it comes from Cilium's proxy, which is not modelled"),)
-        identity = _WORLD
+        identity = self._world
         if magic == _FROM_HOST:
             identity = _HOST
         elif magic == _IDENTITY:
             identity = (packet.mark & 0xFF) << 16 | packet.mark >> 16
-        if identity == _WORLD or identity in _NODES:
+        if identity == self._world or identity in _NODES:
             # What was masqueraded here has this host's address, and is not from it (resolve_srcid_ipv4).
             peer = self._maps.peer(packet.family, packet.src)
             if peer is not None and peer.identity not in (0, _HOST):
@@ -357,7 +398,7 @@ class Cilium:
         packet = at.packet
         if (back := at.restored("source")) is not None:
             return (replace(at, packet=back).noted("Cilium: the answer of a node port").ends(Emit(back)),)
-        identity = packet.key or _WORLD
+        identity = packet.key or self._world
         if identity in _NODES:
             peer = self._maps.peer(packet.family, packet.src)
             identity = peer.identity if peer is not None and peer.identity else identity
@@ -384,11 +425,17 @@ class Cilium:
         """Serve node ports and outer addresses at the wire (nodeport_lb4)."""
         packet = at.packet
         place = (packet.family, packet.dst, packet.protocol, packet.dport)
-        front = self._maps.services.get(place) if self._settings.node_ports and packet.protocol in PORTED else None
-        if front is None or "ClusterIP" in front.flags:
+        asked = self._settings.node_ports and packet.protocol in PORTED
+        front = self._maps.front(place, inside=False) if asked else None
+        if front is None:
             if not self._settings.legacy_routing and place[:2] in self._maps.by_address:
                 return (at.unknown("Cilium hands it on itself (host routing in eBPF), which is not modelled"),)
             return (at.ends(Pass(packet)),)
+        if "non-routable" in front.flags:
+            at = self._served_by(at, front, f"{front.key} is for inside the cluster")
+            return (at.stops(Verdict.DROPPED, f"Cilium drops what comes from outside for {_aim(packet)}"),)
+        if not front.backends and self._settings.rejects:
+            return (at.unknown(f"{_aim(packet)} has no backend: Cilium drops it or answers with an error"),)
         back = _Restored(packet.dst, packet.dport, packet.src, packet.sport)
         return self._each(at, front, lambda to, backend: self._to_backend(to, back, backend))
 
@@ -402,7 +449,9 @@ class Cilium:
         if peer is None or not peer.tunnel or not self._settings.tunnelled or router is None:
             return at.unknown(f"Cilium sends it on to {_aim(at.packet)} outside its tunnel, which is not modelled")
         at = at.noted(f"Cilium: from {text(router, family)}, so that the answer comes back here", src=router)
-        return self._into_tunnel(at.kept(("source", _inverse(_ends(at.packet))), back), peer, _WORLD)
+        client = self._maps.peer(family, back.dst)
+        identity = client.identity if client is not None and client.identity < _LOCAL_SCOPE else self._world
+        return self._into_tunnel(at.kept(("source", _inverse(_ends(at.packet))), back), peer, identity)
 
     def _to_wire(self, at: _At) -> Iterable[Outcome]:
         if self._settings.masquerades and (at.packet.family, at.packet.src) in self._maps.by_address:

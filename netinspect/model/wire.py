@@ -700,6 +700,7 @@ class FelixConfigurationSpec(Wire, frozen=True):
     bpf_enabled: bool | None = None
     wireguard_enabled: bool | None = None
     nftables_mode: Term = ""
+    chain_insert_mode: Term = ""
     interface_prefix: str = ""
     vxlan_vni: int | None = field(default=None, name="vxlanVNI")
     vxlan_port: int | None = None
