@@ -21,6 +21,8 @@ from tests.lab.settings import API_PORT, IPV6, ROOT, Cni, Settings, load
 
 MANIFESTS = Path(__file__).parent / "manifests"
 READY_SECONDS = 240
+_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
+_ENOUGH = 1024
 _CNI_MANIFESTS: Final = {Cni.FLANNEL: ["flannel.yaml"], Cni.CALICO: ["calico.yaml"], Cni.BRIDGE: []}
 
 Say = Callable[[str], None]
@@ -42,6 +44,7 @@ def up(settings: Settings, say: Say) -> None:
             return
         say(f"{settings.name} is broken: starting afresh")
         down(settings.name, say)
+    _allow_watches(say)
     try:
         programs = binaries.build(say, settings.cni)
         _start(settings, programs, say)
@@ -99,6 +102,14 @@ def kubectl(settings: Settings, *arguments: str, stdin: str | None = None) -> st
 def get(settings: Settings, *arguments: str) -> Any:
     """Run ``kubectl get … -o json`` and decode its answer."""
     return json.loads(kubectl(settings, "get", *arguments, "-o", "json"))
+
+
+def _allow_watches(say: Say) -> None:
+    """Let root watch files from many programs: each node takes a dozen, and four labs are more than the usual 128."""
+    allowed = int(_INSTANCES.read_text())
+    if allowed < _ENOUGH:
+        say(f"raising fs.inotify.max_user_instances from {allowed} to {_ENOUGH}, for as long as the machine runs")
+        _INSTANCES.write_text(str(_ENOUGH))
 
 
 def check_machine() -> None:
