@@ -53,9 +53,9 @@ def report(snapshot: Snapshot) -> CniReport:
     wanted = (e for driver, marks, _ in active.values() for e in driver.expect(view, marks.agent))
     result = compare(view, wanted)
     made = hosts(inside)
-    walked = [closed(view, made, driver.TITLE, said) for driver, _, said in active.values()]
+    compared = [result, *(closed(view, made, driver.TITLE, said) for driver, _, said in active.values())]
     findings = (
-        *_about_all(view, found, roles), *_agents(active), *result.findings, *(f for w in walked for f in w.findings),
+        *_about_all(view, found, roles), *_agents(active), *(f for one in compared for f in one.findings),
         *(f for driver, _, said in active.values() for f in too_large(view, driver, said)),
     )  # fmt: skip
     return CniReport(
@@ -70,9 +70,9 @@ def report(snapshot: Snapshot) -> CniReport:
         cnis=several(_entry(*one) for one in found),
         facts=several(_facts(view, active, roles)),
         findings=several(findings),
-        compared=result.compared + sum(w.compared for w in walked),
-        broken=result.broken + sum(w.broken for w in walked),
-        unseen=result.unseen + sum(w.unseen for w in walked),
+        compared=sum(one.compared for one in compared),
+        broken=sum(one.broken for one in compared),
+        unseen=sum(one.unseen for one in compared),
         gaps=(*snapshot.gaps, *gaps(snapshot.kernels, _COMPARED)),
     )
 
@@ -82,18 +82,21 @@ def headline(snapshot: Snapshot) -> str:
 
     The policy engine is named where it is another.
     """
-    view = sight(snapshot, match(snapshot))
-    active = _at_work(_recognised(view))
-    roles = _roles(view, active)
+    view, active, roles = _set_up(snapshot)
     return _headline(view, active, roles) if roles[Role.DATAPATH] else ""
 
 
 def carrier(snapshot: Snapshot) -> tuple[str, Description] | None:
     """Give the CNI that carries packets between nodes, by its title, and how it is set up; None where not one is."""
+    _, active, roles = _set_up(snapshot)
+    names = roles[Role.DATAPATH]
+    return (_title(names[0]), active[names[0]][2]) if len(names) == 1 else None
+
+
+def _set_up(snapshot: Snapshot) -> tuple[Sight, _Active, Mapping[Role, tuple[str, ...]]]:
     view = sight(snapshot, match(snapshot))
     active = _at_work(_recognised(view))
-    names = _roles(view, active)[Role.DATAPATH]
-    return (_title(names[0]), active[names[0]][2]) if len(names) == 1 else None
+    return view, active, _roles(view, active)
 
 
 def sight(snapshot: Snapshot, inside: Inside) -> Sight:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
+from netinspect.analysis.expectations import UNSEEN, Compared, Unseen
+from netinspect.analysis.verdict import proof_of
 from netinspect.cni.base import Description
 from netinspect.cni.sight import Node, Sight
 from netinspect.kernel.simulator.simulate import walk
@@ -15,7 +16,6 @@ from netinspect.model.cni import Finding, Severity
 from netinspect.model.kernel import Link, VxlanData
 from netinspect.model.packet import UDP, Packet, number
 from netinspect.model.topology import several
-from netinspect.model.trace import Proof
 from netinspect.model.walk import Branch, Pointer, Verdict
 
 # Of more nodes than these each is walked to from one other alone, since rules for single peers are rare.
@@ -23,22 +23,12 @@ _ALL_PAIRS = 8
 _STOPPED = frozenset({Verdict.DROPPED, Verdict.REJECTED})
 
 
-@dataclass
-class Walked:
-    """What came of it, in numbers of walks; what ended where nothing can be told is ``unseen``."""
-
-    findings: list[Finding] = field(default_factory=list)
-    compared: int = 0
-    broken: int = 0
-    unseen: int = 0
-
-
-def closed(view: Sight, made: World, title: str, said: Description) -> Walked:
+def closed(view: Sight, made: World, title: str, said: Description) -> Compared:
     """Find the rules that stop a CNI's VXLAN between nodes that were read and of which the one sends to the other.
 
     Other ports are needed between some nodes only, which their agents choose.
     """
-    result = Walked()
+    compared = unseen = 0
     stopped: dict[tuple[Pointer, int], list[str]] = defaultdict(list)
     for node, peer in _pairs(view):
         for name in said.tunnels:
@@ -46,14 +36,13 @@ def closed(view: Sight, made: World, title: str, said: Description) -> Walked:
             if ends is None:
                 continue
             evidence = _stopped(made, node, *ends)
-            result.compared += evidence is not _UNSEEN
-            result.unseen += evidence is _UNSEEN
+            compared += evidence is not UNSEEN
+            unseen += evidence is UNSEEN
             if isinstance(evidence, Pointer):
-                result.broken += 1
                 other = peer if evidence.namespace == f"node/{node.name}" else node
                 stopped[evidence, ends[2]].append(f"node/{other.name}")
-    result.findings += [_finding(title, evidence, port, peers) for (evidence, port), peers in stopped.items()]
-    return result
+    findings = tuple(_finding(title, evidence, port, peers) for (evidence, port), peers in stopped.items())
+    return Compared(findings, compared, sum(map(len, stopped.values())), unseen)
 
 
 def _pairs(view: Sight) -> Iterator[tuple[Node, Node]]:
@@ -82,18 +71,11 @@ def _tunnel(node: Node, name: str) -> Link | None:
     return (node.kernel.links or {}).get(name) if node.kernel is not None else None
 
 
-class _Unseen:
-    """Nobody can tell what becomes of it."""
-
-
-_UNSEEN = _Unseen()
-
-
-def _stopped(made: World, node: Node, src: str, dst: str, port: int) -> Pointer | _Unseen | None:
+def _stopped(made: World, node: Node, src: str, dst: str, port: int) -> Pointer | Unseen | None:
     """Give the rule that stops a packet on every way that it may take; None where one gets through."""
     stack = made.stacks.get(f"node/{node.name}")
     if stack is None:
-        return _UNSEEN
+        return UNSEEN
     packet = Packet(
         family=number(src)[0], src=number(src)[1], dst=number(dst)[1], protocol=UDP, sport=49152, dport=port,
         loose=frozenset({"sport"}), uid=0, gid=0,
@@ -101,19 +83,15 @@ def _stopped(made: World, node: Node, src: str, dst: str, port: int) -> Pointer 
     found = [_rule(b) for b in walk(made, Send(stack, packet))]
     if all(isinstance(one, Pointer) for one in found):
         return found[0]
-    return None if None in found else _UNSEEN
+    return None if None in found else UNSEEN
 
 
-def _rule(branch: Branch) -> Pointer | _Unseen | None:
+def _rule(branch: Branch) -> Pointer | Unseen | None:
     end = branch.end
-    if end.verdict in _STOPPED and end.evidence is not None and _is_rule(end.evidence):
+    if end.verdict in _STOPPED and end.evidence is not None and "tables" in end.evidence.section:
         return end.evidence
     # Where nothing listens, or a route leads elsewhere, is for other expectations to say.
-    return _UNSEEN if end.verdict is Verdict.UNKNOWN else None
-
-
-def _is_rule(evidence: Pointer) -> bool:
-    return "tables" in evidence.section
+    return UNSEEN if end.verdict is Verdict.UNKNOWN else None
 
 
 def _finding(title: str, evidence: Pointer, port: int, peers: list[str]) -> Finding:
@@ -123,5 +101,5 @@ def _finding(title: str, evidence: Pointer, port: int, peers: list[str]) -> Find
         cause=f"what {title} sends between the nodes does not get through: their firewall does not know of it",
         remedy=f"let the node's firewall pass UDP {port} from the other nodes, above this rule",
         peers=several(dict.fromkeys(peers)),
-        proof=Proof(section=evidence.section, line=evidence.line, text=evidence.text),
+        proof=proof_of(evidence),
     )  # fmt: skip

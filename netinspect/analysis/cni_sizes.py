@@ -36,10 +36,9 @@ def too_large(view: Sight, driver: Driver, said: Description) -> Iterator[Findin
             wrapped[node.name] = largest.mtu + said.overhead, largest
             yield from _pods(node, kernel, largest, driver)
     most = max((size for size, _ in wrapped.values()), default=0)
-    for name, uplink in _uplinks(view, said).items() if most else ():
-        if uplink.mtu >= most:
-            continue
-        yield from _narrow(name, uplink, {n: found for n, found in wrapped.items() if found[0] > uplink.mtu})
+    for name, uplink in _uplinks(view, said).items():
+        if uplink.mtu < most:
+            yield from _narrow(name, uplink, {n: found for n, found in wrapped.items() if found[0] > uplink.mtu})
 
 
 def _uplinks(view: Sight, said: Description) -> dict[str, Link]:

@@ -29,7 +29,7 @@ from netinspect.model.topology import several
 
 
 @dataclass(frozen=True)
-class _Unseen:
+class Unseen:
     """What would be compared was not read."""
 
 
@@ -43,9 +43,9 @@ class Compared:
     unseen: int
 
 
-_UNSEEN = _Unseen()
+UNSEEN = Unseen()
 # A difference in words, None where there is none.
-_Result = str | None | _Unseen
+_Result = str | None | Unseen
 
 
 def compare(sight: Sight, expectations: Iterable[Expectation]) -> Compared:
@@ -62,8 +62,8 @@ def compare(sight: Sight, expectations: Iterable[Expectation]) -> Compared:
         if isinstance(expectation.wanted, Contradiction):
             said = expectation.wanted.says
         else:
-            said = index.difference(expectation) if index else _UNSEEN
-        if isinstance(said, _Unseen):
+            said = index.difference(expectation) if index else UNSEEN
+        if isinstance(said, Unseen):
             unseen += 1
             continue
         compared += 1
@@ -131,7 +131,7 @@ class _Index:
 
     def _link(self, wanted: LinkExpected) -> _Result:  # noqa: PLR0911 - one for each difference
         if self._kernel.links is None:
-            return _UNSEEN
+            return UNSEEN
         link = self._kernel.links.get(wanted.name)
         if link is None:
             return f"it has no interface {wanted.name}"
@@ -150,7 +150,7 @@ class _Index:
 
     def _route(self, wanted: RouteExpected) -> _Result:
         if self._kernel.routes is None or (":" in wanted.dst and not self._kernel.six):
-            return _UNSEEN
+            return UNSEEN
         found = self._routes.get(_prefix(wanted.dst), [])
         if not found:
             return f"it has no route to {wanted.dst}"
@@ -161,14 +161,14 @@ class _Index:
         if any((not wanted.via or via == wanted.via) and (not wanted.dev or dev == wanted.dev) for via, dev in ways):
             return None
         if best.nhid is not None and ways == [("", "")]:
-            return _UNSEEN
+            return UNSEEN
         has = ", ".join(f"{f'via {via} ' if via else ''}dev {dev}" for via, dev in ways)
         should = f"{f'via {wanted.via} ' if wanted.via else ''}{f'dev {wanted.dev}' if wanted.dev else ''}".strip()
         return f"its route to {wanted.dst} leads {has}, not {should}"
 
     def _neighbour(self, wanted: NeighbourExpected) -> _Result:
         if self._kernel.neighbours is None:
-            return _UNSEEN
+            return UNSEEN
         has = self._neighbours.get((wanted.dst, wanted.dev))
         if has is None:
             return f"it does not know the MAC of {wanted.dst} on {wanted.dev}"
@@ -178,7 +178,7 @@ class _Index:
 
     def _forwarding(self, wanted: FdbExpected) -> _Result:
         if self._kernel.fdb is None:
-            return _UNSEEN
+            return UNSEEN
         has = self._fdb.get((wanted.dev, wanted.mac.lower()))
         if has is None:
             return f"{wanted.dev} does not know behind which node {wanted.mac} is"
@@ -188,7 +188,7 @@ class _Index:
 
     def _sysctl(self, wanted: SysctlExpected) -> _Result:
         if self._kernel.sysctls is None or wanted.key not in self._kernel.sysctls:
-            return _UNSEEN
+            return UNSEEN
         has = self._kernel.sysctls[wanted.key]
         name = f"net.{wanted.key.replace('/', '.')}"
         return None if has in wanted.values else f"{name} is {has}, not {' or '.join(wanted.values)}"
@@ -196,14 +196,14 @@ class _Index:
     def _plugin(self, wanted: PluginExpected) -> _Result:
         conflists = self._kernel.conflists
         if not conflists:
-            return _UNSEEN
+            return UNSEEN
         first = conflists[0]
         return None if wanted.type in first.types else f"{first.path} comes first and calls {', '.join(first.types)}"
 
     def _rules(self, wanted: object) -> _Result:
         chains = self._kernel.chains
         if chains is None or not any(not c.startswith("nft:") for c in chains):
-            return _UNSEEN
+            return UNSEEN
         if isinstance(wanted, ChainExpected):
             return None if wanted.chain in chains else f"it has no chain {wanted.chain}"
         if isinstance(wanted, CommentExpected):
@@ -213,7 +213,7 @@ class _Index:
         if isinstance(wanted, JumpExpected):
             led = any(wanted.to in targets for targets in _jumps(chains.get(wanted.chain, ())))
             return None if led else f"{wanted.chain} does not lead to {wanted.to}"
-        return _UNSEEN
+        return UNSEEN
 
 
 def _first(wanted: FirstExpected, groups: tuple[tuple[str, ...], ...]) -> str | None:
@@ -235,7 +235,7 @@ def _vxlan(link: Link, wanted: LinkExpected) -> _Result:
     if wanted.vni is None and not wanted.port and not wanted.local:
         return None
     if data is None:
-        return _UNSEEN
+        return UNSEEN
     if wanted.vni is not None and data.id != wanted.vni:
         return f"{link.ifname} has the VNI {data.id}, the others use {wanted.vni}"
     if wanted.port and data.port and data.port != wanted.port:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netinspect.analysis.cni import HEADLINE_NEEDS, carrier
+from netinspect.analysis.cni import HEADLINE_NEEDS
 from netinspect.analysis.ends import Kind
 from netinspect.analysis.expected import Expected
 from netinspect.analysis.flow import Flow
 from netinspect.cni.base import Description
 from netinspect.model.cni import Subject
-from netinspect.model.snapshot import Snapshot
 
 NEEDS = HEADLINE_NEEDS
 
 
-def path(snapshot: Snapshot, flow: Flow, expected: Expected) -> Iterator[str]:
-    """Say how the CNI means to carry the flow between its nodes; nothing where not one CNI is known."""
-    found = carrier(snapshot)
+def path(found: tuple[str, Description] | None, flow: Flow, expected: Expected) -> Iterator[str]:
+    """Say how the CNI that was found (``cni.carrier``) means to carry the flow between its nodes."""
     if found is None or not flow.source.node:
         return
     title, said = found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 
 from netinspect.analysis.inside import Inside
 from netinspect.analysis.pods import addresses, full_name
@@ -18,7 +19,7 @@ from netinspect.model.snapshot import Snapshot
 def world(snapshot: Snapshot, inside: Inside) -> World:
     """Give all namespaces by name: ``node/NAME``, ``pod/NAMESPACE/NAME``, and those of no known pod by their number."""
     hidden = None if snapshot.gap("pods") else _hidden(snapshot, inside)
-    return World(_stacks(inside), hidden, dict(_programs(inside)))
+    return World(_stacks(inside), hidden, cache(_programs))
 
 
 def hosts(inside: Inside) -> World:
@@ -26,13 +27,10 @@ def hosts(inside: Inside) -> World:
     return World(s for s in _stacks(inside) if s.host)
 
 
-def _programs(inside: Inside) -> Iterator[tuple[str, Programs]]:
-    """Give the programs of eBPF of each node whose CNI can say what they do."""
-    for node, namespace in inside.hosts.items():
-        devices = {link.ifname for link in namespace.links}
-        found = (load(namespace.evidence, devices) for load in LOADERS)
-        if (programs := next((p for p in found if p is not None), None)) is not None:
-            yield node, programs
+def _programs(host: Stack) -> Programs | None:
+    """Give the programs of eBPF of a node, where its CNI can say what they do."""
+    found = (load(host.namespace.evidence, host.links) for load in LOADERS)
+    return next((programs for programs in found if programs is not None), None)
 
 
 def _hidden(snapshot: Snapshot, inside: Inside) -> Callable[[str, int, int], bool]:

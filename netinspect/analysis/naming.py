@@ -23,8 +23,9 @@ class Names:
     def hop(self, step: Step) -> str:
         """Say what happened, with names: whose tunnel it is and to which node, which policy a rule leads to."""
         if step.stage is Stage.ENCAPSULATE:
-            said = (_owner(step.text.partition(":")[0]), self.homes.get(text(step.packet.dst, step.packet.family), ""))
-            named = ", to ".join(filter(None, said)) if said[0] else said[1]
+            owner = _owner(step.text.partition(":")[0])
+            home = self.homes.get(text(step.packet.dst, step.packet.family), "")
+            named = f"{owner}, to {home}" if owner and home else owner or home
             return f"{step.text} ({named})" if named else step.text
         policy = self._felix(step.evidence, calico_policy.policy)
         return f"{step.text} ({policy})" if policy else step.text

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import cached_property
 
 from msgspec import structs
 
 from netinspect.analysis import dns, outside, verdict
 from netinspect.analysis.backends import finished
+from netinspect.analysis.cni import carrier
 from netinspect.analysis.endpoints import Backend, backends, usable
 from netinspect.analysis.ends import End
 from netinspect.analysis.expected import Expected, expect
@@ -18,6 +20,7 @@ from netinspect.analysis.inside import match
 from netinspect.analysis.kernels import world
 from netinspect.analysis.naming import Names
 from netinspect.analysis.pods import addresses, full_name
+from netinspect.cni.base import Description
 from netinspect.errors import UsageError
 from netinspect.kernel.simulator import simulate
 from netinspect.kernel.simulator.simulate import Attempt, attempt
@@ -80,14 +83,18 @@ class Tracer:
             cause=cause,
             ways=ways,
             backends=several(self._backends(flow)) if question.all_backends else (),
-            notes=several(
-                (
-                    *verdict.notes(flow, expected, ways, level),
-                    *(() if ways else path(snapshot, flow, expected)),
-                )
-            ),
+            notes=several((*verdict.notes(flow, expected, ways, level), *self._in_words(flow, expected, ways))),
             gaps=snapshot.gaps,
         )
+
+    @cached_property
+    def _carrier(self) -> tuple[str, Description] | None:
+        return carrier(self._snapshot)
+
+    def _in_words(self, flow: Flow, expected: Expected, ways: tuple[Way, ...]) -> Iterator[str]:
+        """Say where no kernel does in the CNI's words how it is carried."""
+        if not ways:
+            yield from path(self._carrier, flow, expected)
 
     def unread(self, question: Question) -> tuple[str, ...]:
         """Name what was not read and packets of a flow go to, as ``node/N1`` and ``pod/NS/NAME``."""

@@ -10,8 +10,8 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple
 
 from netinspect.model.evidence import Section
 from netinspect.model.packet import BITS, PROTOCOLS, number
@@ -56,11 +56,18 @@ class Peer:
     odd: bool = False
 
 
+class Backend(NamedTuple):
+    """To which address, as a number, and port a Service leads."""
+
+    address: int
+    port: int
+
+
 @dataclass(frozen=True)
 class Frontend:
     """An address and port that are translated, and to what."""
 
-    backends: tuple[tuple[int, int], ...]
+    backends: tuple[Backend, ...]
     flags: frozenset[str]
     key: str
     line: int
@@ -108,25 +115,32 @@ class Settings:
     odd: tuple[str, ...] = ()
 
 
+# By family, address, protocol (0 for any) and port.
+Services = Mapping[tuple[int, int, int, int], Frontend]
+
+
 @dataclass(frozen=True)
 class Maps:
-    """All maps of one node. ``policies`` is by endpoint, direction (``ingress``, ``egress``) and identity."""
+    """All maps of one node.
+
+    ``peers`` is by family, length of the prefix, the longest first, and prefix; ``policies`` by endpoint, direction
+    (``ingress``, ``egress``) and identity.
+    """
 
     settings: Settings
     by_dev: Mapping[str, Endpoint]
     by_address: Mapping[tuple[int, int], Endpoint]
     own: frozenset[tuple[int, int]]
     peers: Mapping[int, Mapping[int, Mapping[int, Peer]]]
-    services: Mapping[tuple[int, int, int, int], Frontend]
-    inner_services: Mapping[tuple[int, int, int, int], Frontend]
+    services: Services
+    inner_services: Services
     policies: Mapping[int, Mapping[tuple[str, int], tuple[Entry, ...]]]
     policy_lines: Mapping[int, int]
 
     def peer(self, family: int, address: int) -> Peer | None:
         """Find an address by the longest prefix that holds it."""
-        by_length = self.peers.get(family, {})
-        for bits in sorted(by_length, reverse=True):
-            found = by_length[bits].get(address >> (BITS[family] - bits))
+        for bits, known in self.peers.get(family, {}).items():
+            found = known.get(address >> (BITS[family] - bits))
             if found is not None:
                 return found
         return None
@@ -159,11 +173,8 @@ def parse(sections: Mapping[str, Section]) -> Maps:
         if "localhost" in said[0]:
             own.add(place)
         elif found := _ENDPOINT.search(said[0]):
-            known = by_id.get(int(found[1]))
-            by_address[place] = Endpoint(
-                int(found[1]), int(found[2]), known.dev if known else "", known.policies if known else {},
-                known.audited if known else False,
-            )  # fmt: skip
+            id_, identity = int(found[1]), int(found[2])
+            by_address[place] = replace(by_id.get(id_, Endpoint(id_, identity, "")), identity=identity)
     services, inner = _services(texts[SERVICES])
     policies, lines = _policies(texts[POLICIES])
     return Maps(
@@ -235,15 +246,12 @@ def _peers(text: str) -> dict[int, dict[int, dict[int, Peer]]]:
             peers[family][length][value >> (BITS[family] - length)] = Peer(
                 int(found[1]), tunnel, prefix, lines.get(prefix, 0), found[3] not in _PLAIN
             )
-    return peers
-
-
-Services = dict[tuple[int, int, int, int], Frontend]
+    return {family: dict(sorted(by_length.items(), reverse=True)) for family, by_length in peers.items()}
 
 
 def _services(text: str) -> tuple[Services, Services]:
     """Read frontends by family, address, protocol (0 for any) and port, and those that are for inside alone."""
-    backends: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    backends: dict[str, list[Backend]] = defaultdict(list)
     heads: dict[str, tuple[re.Match[str], frozenset[str], str]] = {}
     for key, values in _object(text).items():
         front = _FRONTEND.fullmatch(key)
@@ -259,9 +267,9 @@ def _services(text: str) -> tuple[Services, Services]:
             heads[name] = front, flags, key
         # Of a backend that is going away new connections take no notice.
         elif not back["flags"] or not {"quarantined", "maintenance", "terminating"} & set(back["flags"].split(", ")):
-            backends[name].append((number(back["address"].strip("[]"))[1], int(back["port"])))
-    outer: Services = {}
-    inner: Services = {}
+            backends[name].append(Backend(number(back["address"].strip("[]"))[1], int(back["port"])))
+    outer: dict[tuple[int, int, int, int], Frontend] = {}
+    inner: dict[tuple[int, int, int, int], Frontend] = {}
     lines = _lines(text)
     for name, (front, flags, key) in heads.items():
         protocol = PROTOCOLS.get((front["protocol"] or "any").lower(), 0)

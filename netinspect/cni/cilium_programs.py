@@ -22,6 +22,7 @@ from netinspect.cni.cilium_maps import (
     POLICIES,
     SECTIONS,
     SERVICES,
+    Backend,
     Endpoint,
     Frontend,
     Maps,
@@ -65,11 +66,6 @@ class _Restored(NamedTuple):
     sport: int
     dst: int
     dport: int
-
-
-class _Backend(NamedTuple):
-    address: int
-    port: int
 
 
 @dataclass(frozen=True)
@@ -240,13 +236,13 @@ class Cilium:
     def _served_by(self, at: _At, front: Frontend, said: str, **fields: object) -> _At:
         return at.noted(f"Cilium: {said}", SERVICES, front.line, front.key, **fields)
 
-    def _each(self, at: _At, front: Frontend, go: Callable[[_At, _Backend], Outcome]) -> Iterable[Outcome]:
+    def _each(self, at: _At, front: Frontend, go: Callable[[_At, Backend], Outcome]) -> Iterable[Outcome]:
         """Go on to each backend, or to the one that the connection has already."""
         if front.flags - _PLAIN_FLAGS:
             yield at.unknown(f"Cilium's frontend {front.key} is of a kind that is not modelled")
             return
         chosen = at.known.get(("backend", _ends(at.packet)))
-        backends = [chosen] if isinstance(chosen, _Backend) else [_Backend(*b) for b in front.backends]
+        backends = (chosen,) if isinstance(chosen, Backend) else front.backends
         if not backends:
             at = self._served_by(at, front, f"{front.key} has no backend")
             yield at.stops(Verdict.DROPPED, f"Cilium drops it: {_aim(at.packet)} has no backend")
@@ -274,7 +270,7 @@ class Cilium:
         if front is None or packet.protocol not in PORTED or self._settings.connects_pods:
             return (self._leaves(at, own),)
 
-        def go(to: _At, backend: _Backend) -> Outcome:
+        def go(to: _At, backend: Backend) -> Outcome:
             if backend.address == packet.src:
                 return self._loops(to, packet, dev)
             service = _Restored(packet.dst, packet.dport, packet.src, packet.sport)
@@ -439,7 +435,7 @@ class Cilium:
         back = _Restored(packet.dst, packet.dport, packet.src, packet.sport)
         return self._each(at, front, lambda to, backend: self._to_backend(to, back, backend))
 
-    def _to_backend(self, at: _At, back: _Restored, backend: _Backend) -> Outcome:
+    def _to_backend(self, at: _At, back: _Restored, backend: Backend) -> Outcome:
         """Lead what came to a node port to a pod here, or from cilium_host's address to another node's."""
         family = at.packet.family
         if (family, backend.address) in self._maps.by_address:

@@ -220,3 +220,16 @@ def test_without_the_nodes_the_cni_says_how_it_is_carried(destination: str, said
     found = Tracer(blind).trace(Question("shop/client-r6pzj", destination, port=8080))
     assert not found.ways
     assert any(note.startswith(said) for note in found.notes), found.notes
+
+
+def test_links_that_cannot_be_read_are_unknown_and_no_error() -> None:
+    whole = recorded.calico("policies")
+    kernels = []
+    for kernel in whole.kernels:
+        host, *pods = kernel.namespaces
+        sections = {**host.sections, "links": recorded.section("links", "[{]")}
+        kernels.append(structs.replace(kernel, namespaces=(structs.replace(host, sections=sections), *pods)))
+    asked = Question("shop/client-r6pzj", "192.168.8.194", port=8080)
+    found = Tracer(structs.replace(whole, kernels=tuple(kernels))).trace(asked)
+    assert found.arrival is Arrival.UNKNOWN
+    assert "cannot be read: links" in found.sentence

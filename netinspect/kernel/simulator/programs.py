@@ -9,14 +9,14 @@ from netinspect.kernel.simulator.forks import Way
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.walk import Walk
 from netinspect.model.kernel import Link
-from netinspect.model.packet import PORTED, Packet
+from netinspect.model.packet import Packet
 from netinspect.model.programs import Action, Outcome, Stop
 from netinspect.model.walk import End, Pointer, Stage
 
 
 def at_device(walk: Walk, stack: Stack, link: Link, packet: Packet, hook: str) -> Action | End | None:
     """Give what the programs at a device do with a frame; None where it is not known that there are any."""
-    programs = walk.world.programs.get(stack.node) if stack.host else None
+    programs = walk.world.programs(stack) if stack.host else None
     if programs is None or not programs.covers(link.ifname, hook):
         return None
     outcomes = programs.at(link.ifname, hook, packet, walk.remembered[stack.node])
@@ -25,11 +25,12 @@ def at_device(walk: Walk, stack: Stack, link: Link, packet: Packet, hook: str) -
 
 def at_connect(walk: Walk, stack: Stack, packet: Packet) -> Packet | End | None:
     """Give the packet of a socket that connects as programs in its cgroup make it; None where none is known of."""
-    programs = walk.world.programs.get(stack.node)
-    if programs is None or packet.protocol not in PORTED:
+    host = walk.world.host(stack.node)
+    programs = walk.world.programs(host) if host is not None else None
+    if host is None or programs is None:
         return None
     outcomes = programs.connect(packet, walk.remembered[stack.node], host=stack.host)
-    action = _taken(walk, walk.world.host(stack.node) or stack, programs.question, outcomes, seen_by=stack)
+    action = _taken(walk, host, programs.question, outcomes, seen_by=stack)
     return action if isinstance(action, End) else action.packet
 
 

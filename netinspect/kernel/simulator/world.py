@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 
 from netinspect.kernel.simulator.stack import Stack
@@ -20,18 +20,18 @@ class World:
     """All namespaces that were read, by name.
 
     ``hidden`` says whether a namespace of a node that was not read may have an address, by its family and number.
-    ``programs`` are those of eBPF, by node.
+    ``programs`` gives those of eBPF of a node by its own namespace, None where it has none that can be told.
     """
 
     def __init__(
         self,
         stacks: Iterable[Stack],
         hidden: Callable[[str, int, int], bool] | None = None,
-        programs: Mapping[str, Programs] | None = None,
+        programs: Callable[[Stack], Programs | None] = lambda _: None,
     ) -> None:
         self.stacks = {stack.name: stack for stack in stacks}
         self.hidden = hidden
-        self.programs = programs or {}
+        self.programs = programs
         self._uppers: dict[str, dict[tuple[str, str], tuple[Port, ...]]] = {}
 
     @cached_property
