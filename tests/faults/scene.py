@@ -55,6 +55,8 @@ class Scene:
         for number, node in enumerate(get(self.lab, "nodes")["items"][:2], 1):
             for cidr in node["spec"]["podCIDRs"]:
                 self.facts[f"pods{number}{'_6' if is_ipv6(cidr.partition('/')[0]) else ''}"] = cidr
+            # Which node gets which range is a matter of which came first.
+            self.facts[f"net{number}"] = node["spec"]["podCIDR"].rpartition(".")[0]
 
     def _pods(self) -> None:
         pods = [p for p in get(self.lab, "pods", "-A")["items"] if "deletionTimestamp" not in p["metadata"]]
