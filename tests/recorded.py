@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -32,6 +33,12 @@ CILIUM_MAPS = {
     "cilium:bpf-ipcache": "bpf-ipcache-list.json", "cilium:bpf-lb": "bpf-lb-list.json",
     "cilium:bpf-endpoint": "bpf-endpoint-list.json", "cilium:bpf-policy": "bpf-policy-get-all.json",
 }  # fmt: skip
+MESH_FILES = {
+    "links": "ip-addr.json", "routes4": "ip-route4.json", "routes6": "ip-route6.json", "neighbours": "ip-neigh.json",
+    "iptables-nft": "iptables-save.txt", "iptables-legacy": "iptables-legacy-save.txt",
+    "ip6tables-nft": "ip6tables-save.txt", "ip6tables-legacy": "ip6tables-legacy-save.txt", "nftables": "nft.json",
+    "sockets": "ss-lntup.txt", "sysctl": "sysctl.txt", "conntrack": "conntrack.txt",
+}  # fmt: skip
 # Not recorded, and empty there: those kernels have no IPVS, nothing made nexthop objects or proxied neighbours.
 EMPTY = (
     "nexthops", "proxied", "qdiscs", "ipvs", "conntrack6", "ip6tables-legacy", "ip6tables-nft", "iptables-legacy",
@@ -48,6 +55,10 @@ _CILIUM_KINDS = {
     "nodes": "nodes", "pods": "pods", "daemon_sets": "daemonsets", "network_policies": "networkpolicies",
     "services": "svc", "endpoint_slices": "endpointslices", "cilium_nodes": "ciliumnodes",
     "custom_resource_definitions": "crds",
+}  # fmt: skip
+_MESH_KINDS = {
+    "nodes": "nodes", "pods": "pods", "namespaces": "namespaces", "services": "services", "daemon_sets": "daemonsets",
+    "endpoint_slices": "endpointslices", "mutating_webhooks": "mutatingwebhookconfigurations",
 }  # fmt: skip
 # What ss shows of sockets that wait for nobody in particular.
 _WAITING = frozenset({"LISTEN", "UNCONN"})
@@ -118,6 +129,23 @@ def cilium(step: str) -> Snapshot:
             NodeEvidence(node, Access.EXEC, "recorded", (structs.replace(host, id="host", sections=sections), *pods))
         )
     return structs.replace(snapshot, kernels=tuple(kernels))
+
+
+@cache
+def mesh(name: str, situation: str) -> Snapshot:
+    """Give a situation of lab-istio, lab-linkerd or lab-consul, with the namespaces of the pods that were recorded."""
+    found = files(name)
+    snapshot = _listed(found, f"{situation}/kube", _MESH_KINDS, [])
+    places = {(p.metadata.namespace, p.metadata.name): p.spec.node_name for p in snapshot.pods}
+    on_node: dict[str, list[NamespaceEvidence]] = defaultdict(list)
+    for path in sorted(found):
+        if path.startswith(f"{situation}/pods/") and path.endswith("/ip-addr.json"):
+            where, pod = path.split("/")[2:4]
+            evidence = namespace(found, path.rpartition("/")[0], MESH_FILES).evidence
+            evidence = structs.replace(evidence, id=pod, pods=(PodReference("", where, pod),))
+            on_node[places[where, pod]].append(evidence)
+    kernels = tuple(NodeEvidence(n, Access.EXEC, "recorded", tuple(spaces)) for n, spaces in on_node.items())
+    return structs.replace(snapshot, kernels=kernels)
 
 
 def _pods(

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from docs.generate import PAGES
-from netinspect import cni, output
+from netinspect import cni, mesh, output
 from netinspect.cli.options import OutputFormat
 from netinspect.model.resources import RESOURCES
 from netinspect.model.snapshot import Snapshot
@@ -31,7 +31,7 @@ def test_layers() -> None:
 
 
 def test_every_format_is_listed_and_offered() -> None:
-    helpers = {"base", "cni", "columns", "graph", "kernel", "trace", "words"}
+    helpers = {"base", "cni", "columns", "findings", "graph", "kernel", "mesh", "trace", "words"}
     modules = {m.name for m in pkgutil.iter_modules(output.__path__)} - helpers
     assert modules == {f.NAME for f in output.FORMATS} == {f.value for f in OutputFormat}
 
@@ -52,6 +52,11 @@ def test_every_cni_is_listed_and_has_its_page() -> None:
     assert modules == {(d.__name__ if isinstance(d, ModuleType) else "").rpartition(".")[2] for d in cni.DRIVERS}
     for name, page in PAGES.items():
         assert (ROOT / "docs" / name).read_text() == page(), f"{name} is old: make docs"
+
+
+def test_every_mesh_is_listed() -> None:
+    modules = {m.name for m in pkgutil.iter_modules(mesh.__path__)} - {"base", "sight"}
+    assert modules == {(d.__name__ if isinstance(d, ModuleType) else "").rpartition(".")[2] for d in mesh.DRIVERS}
 
 
 @pytest.mark.parametrize("format_", output.FORMATS, ids=lambda f: f.NAME)
@@ -80,7 +85,9 @@ except SystemExit:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("command", ["map", "whois", "cni", "node", "pod", "snapshot", "rbac", "cleanup", "schema"])
+@pytest.mark.parametrize(
+    "command", ["map", "whois", "cni", "mesh", "node", "pod", "snapshot", "rbac", "cleanup", "schema"]
+)
 def test_every_command_has_help_with_examples(command: str, netinspect: Netinspect) -> None:
     for flag in ("-h", "--help"):
         result = netinspect(command, flag)

@@ -20,7 +20,8 @@ from netinspect.cni.sight import Agent, Conflist, Kernel, Node, Sight
 from netinspect.errors import ParseError
 from netinspect.kernel.namespace import Namespace
 from netinspect.model import resources, wire
-from netinspect.model.cni import CniReport, Fact, Finding, Recognised, Role, Severity, Standing, Subject
+from netinspect.model.cni import CniReport, Fact, Recognised, Role, Standing, Subject
+from netinspect.model.finding import Finding, Severity
 from netinspect.model.snapshot import Snapshot
 from netinspect.model.topology import several
 
@@ -28,7 +29,7 @@ from netinspect.model.topology import several
 HEADLINE_NEEDS = (resources.NODES, resources.DAEMON_SETS, resources.CNI_SETTINGS, resources.IP_POOLS)
 NEEDS = (
     *HEADLINE_NEEDS,
-    resources.PODS,
+    resources.NOTED_PODS,
     resources.CUSTOM_RESOURCE_DEFINITIONS,
     resources.NETWORK_POLICIES,
     resources.CONFIG_MAPS,

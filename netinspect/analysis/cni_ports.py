@@ -12,7 +12,7 @@ from netinspect.cni.sight import Node, Sight
 from netinspect.kernel.simulator.simulate import walk
 from netinspect.kernel.simulator.states import Send
 from netinspect.kernel.simulator.world import World
-from netinspect.model.cni import Finding, Severity
+from netinspect.model.finding import Finding, Severity
 from netinspect.model.kernel import Link, VxlanData
 from netinspect.model.packet import UDP, Packet, number
 from netinspect.model.topology import several

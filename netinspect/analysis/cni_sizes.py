@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from netinspect.cni.base import Description, Driver
 from netinspect.cni.sight import Kernel, Node, Sight
-from netinspect.model.cni import Fact, Finding, Severity, Subject
+from netinspect.model.cni import Fact, Subject
+from netinspect.model.finding import Finding, Severity
 from netinspect.model.kernel import Link, VxlanData
 from netinspect.model.topology import several
 

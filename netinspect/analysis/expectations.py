@@ -23,7 +23,7 @@ from netinspect.cni.expectation import (
     SysctlExpected,
 )
 from netinspect.cni.sight import Kernel, Sight
-from netinspect.model.cni import Finding
+from netinspect.model.finding import Finding
 from netinspect.model.kernel import Link, Route, VxlanData
 from netinspect.model.topology import several
 

@@ -22,9 +22,9 @@ from msgspec import Struct
 
 from netinspect.analysis.ranges import flag_values, setting
 from netinspect.cni import DRIVERS
-from netinspect.cni.sight import image_names, image_version
 from netinspect.model.decode import decode_page
 from netinspect.model.evidence import PodReference, Reading
+from netinspect.model.image import image_names, image_version
 from netinspect.model.resources import Resource
 from netinspect.model.snapshot import Gap, Snapshot
 
@@ -284,6 +284,8 @@ class Redactor:
         how = _how(kind)
         if how == "keep" or value is None or isinstance(value, (bool, int)):
             return value
+        if how == "drop":
+            return {}
         if how == "image":
             return self._image(value)
         if how == "known":

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from netinspect import __version__
-from netinspect.cli import cleanup, cni, console, node, rbac, schema, snapshot, whois
+from netinspect.cli import cleanup, cni, console, mesh, node, rbac, schema, snapshot, whois
 from netinspect.cli.map import map_
 from netinspect.cli.options import Target, flatten
 from netinspect.cli.trace import trace
@@ -64,6 +64,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "whois": flatten(whois.whois),
     "trace": flatten(trace),
     "cni": flatten(cni.cni),
+    "mesh": flatten(mesh.mesh),
     "node": flatten(node.node),
     "pod": flatten(node.pod),
     "snapshot": flatten(snapshot.snapshot),

@@ -19,6 +19,7 @@ class DocumentName(str, Enum):
     POD = "pod"
     TRACE = "trace"
     CNI = "cni"
+    MESH = "mesh"
     SERVICE_TRACE = "service-trace"
 
 
@@ -33,6 +34,7 @@ def schema(
 
     from netinspect.model.cni import CniReport
     from netinspect.model.inspection import NamespaceView
+    from netinspect.model.mesh import MeshReport
     from netinspect.model.topology import Ownership, Topology
     from netinspect.model.trace import ServiceTrace, Trace
 
@@ -43,6 +45,7 @@ def schema(
         DocumentName.POD: NamespaceView,
         DocumentName.TRACE: Trace,
         DocumentName.CNI: CniReport,
+        DocumentName.MESH: MeshReport,
         DocumentName.SERVICE_TRACE: ServiceTrace,
     }
     described = {

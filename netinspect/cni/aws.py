@@ -13,7 +13,8 @@ from netinspect.cni.base import Description, Signature
 from netinspect.cni.expectation import Contradiction, Expectation
 from netinspect.cni.ranges import forwarding
 from netinspect.cni.sight import Agent, Sight
-from netinspect.model.cni import Fact, Role, Severity, Subject
+from netinspect.model.cni import Fact, Role, Subject
+from netinspect.model.finding import Severity
 
 NAME = "aws-vpc-cni"
 TITLE = "AWS VPC CNI"

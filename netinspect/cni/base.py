@@ -18,7 +18,7 @@ from netinspect.model.programs import Programs
 class Signature:
     """By what a CNI is known.
 
-    Of its agent, which is a DaemonSet on the host network: ``images`` (see ``sight.image_names``), ``programs``, the
+    Of its agent, which is a DaemonSet on the host network: ``images`` (see ``model.image``), ``programs``, the
     beginnings of the names of its ``variables``; what anybody may choose, so that it counts little: names of
     ``containers`` and ``objects``, values of ``labels``, beginnings of the folders of the node that it ``mounts``.
     Of the API: names of ConfigMaps (``settings``), groups of custom resources, beginnings of the nodes' ``annotations``

@@ -30,7 +30,8 @@ from netinspect.cni.expectation import (
 from netinspect.cni.ranges import forwarding
 from netinspect.cni.sight import Agent, Kernel, Node, Sight
 from netinspect.model import wire
-from netinspect.model.cni import Fact, Port, Role, Severity, Subject
+from netinspect.model.cni import Fact, Port, Role, Subject
+from netinspect.model.finding import Severity
 
 NAME = "calico"
 TITLE = "Calico"

@@ -16,8 +16,9 @@ from netinspect.cni.base import Description, Signature
 from netinspect.cni.expectation import Contradiction, Expectation, LinkExpected
 from netinspect.cni.sight import Agent, Node, Sight
 from netinspect.model import wire
-from netinspect.model.cni import Fact, Port, Role, Severity, Subject
+from netinspect.model.cni import Fact, Port, Role, Subject
 from netinspect.model.evidence import NamespaceEvidence
+from netinspect.model.finding import Severity
 from netinspect.model.programs import Programs
 
 NAME = "cilium"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from netinspect.model.cni import Severity
+from netinspect.model.finding import Severity
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ from netinspect.cni.expectation import (
 )
 from netinspect.cni.ranges import forwarding
 from netinspect.cni.sight import Agent, Node, Sight
-from netinspect.model.cni import Fact, Port, Role, Severity, Subject
+from netinspect.model.cni import Fact, Port, Role, Subject
+from netinspect.model.finding import Severity
 
 NAME = "flannel"
 TITLE = "Flannel"

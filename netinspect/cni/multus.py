@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from netinspect.cni.base import Description, Signature
 from netinspect.cni.expectation import Expectation, PluginExpected
 from netinspect.cni.sight import Agent, Sight
-from netinspect.model.cni import Fact, Role, Severity, Subject
+from netinspect.model import wire
+from netinspect.model.cni import Fact, Role, Subject
+from netinspect.model.finding import Severity
 
 NAME = "multus"
 TITLE = "Multus"
@@ -46,7 +48,8 @@ def _networks(sight: Sight) -> Iterator[Fact]:
         name
         for node in sight.nodes.values()
         for pod in node.pods
-        for name in _joined(pod.metadata.annotations.network_status)
+        if isinstance(pod, wire.NotedPod)
+        for name in _joined(pod.metadata.annotations.get("k8s.v1.cni.cncf.io/network-status", ""))
     )
     for network in sight.snapshot.network_attachments:
         name = f"{network.metadata.namespace}/{network.metadata.name}"

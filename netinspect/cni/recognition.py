@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from netinspect.cni.base import Driver, Signature
 from netinspect.cni.sight import Agent, Sight
-from netinspect.model.cni import Clue
+from netinspect.model.finding import Clue
 
 # What a program cannot help showing, and what anybody may choose.
 _IMAGE, _PROGRAM, _VARIABLES = 4, 3, 3

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from netinspect.model import wire
+from netinspect.model.image import image_names, image_version
 from netinspect.model.kernel import FdbEntry, Link, Neighbour, Route, WireguardPeer
 from netinspect.model.snapshot import Snapshot
-
-# A registry's mirrors put these words and the owner's name before what they mirror: mirrored-calico-node.
-_MIRRORED = re.compile(r"^(?:mirrored|hardened)-")
-_VERSION = re.compile(r"v?\d+\.\d+(?:\.\d+)?(?:[-.+][0-9A-Za-z.+-]+)?$")
 
 
 @dataclass(frozen=True)
@@ -138,24 +134,6 @@ class Agent:
         """Give what ``--flag=value`` gives; nothing where it is not there."""
         words = (w for c in self.spec.containers for w in (*(c.command or ()), *(c.args or ())))
         return next((w.partition("=")[2] or "true" for w in words if w.partition("=")[0] == f"--{flag}"), "")
-
-
-def image_names(image: str) -> frozenset[str]:
-    """Give the names by which an image may be known wherever it is mirrored: its last part, and that with its owner's.
-
-    ``quay.io/calico/node:v3.28`` is ``node`` and ``calico-node``, ``rancher/mirrored-calico-node`` the latter too.
-    """
-    path = image.partition("@")[0]
-    folder, _, last = path.rpartition("/")
-    last = _MIRRORED.sub("", last.partition(":")[0])
-    owner = folder.rpartition("/")[2]
-    return frozenset({last, f"{owner}-{last}"} if owner else {last})
-
-
-def image_version(image: str) -> str:
-    """Give the version that an image's tag tells; nothing where the tag is none."""
-    tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
-    return tag if _VERSION.match(tag) else ""
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from enum import Enum
 from typing import Literal
 
+from netinspect.model.finding import Clue, Finding, Severity
 from netinspect.model.snapshot import Gap
 from netinspect.model.topology import Document
-from netinspect.model.trace import Outcome, Proof
+from netinspect.model.trace import Outcome
 
 
 class Role(str, Enum):
@@ -26,14 +27,6 @@ class Standing(str, Enum):
     ACTIVE = "active"  # its agent runs, or the nodes use its plug-in
     PROBABLE = "probable"  # it left its marks, nothing else is there, and its agent was not seen
     LEFTOVER = "leftover"  # marks of one that is at work no more
-
-
-class Clue(Document, frozen=True, kw_only=True):
-    """Something by which a CNI is known, where it stands, and how much it weighs against other clues."""
-
-    says: str
-    source: str
-    weight: int
 
 
 class Subject(str, Enum):
@@ -86,27 +79,6 @@ class Recognised(Document, frozen=True, kw_only=True):
     clues: tuple[Clue, ...] = ()
     facts: tuple[Fact, ...] = ()
     ports: tuple[Port, ...] = ()
-
-
-class Severity(str, Enum):
-    """How bad a finding is."""
-
-    ERROR = "error"  # packets are lost
-    WARNING = "warning"  # it may break, or is not what was meant
-    INFO = "info"
-
-
-class Finding(Document, frozen=True, kw_only=True):
-    """Something that is not as the CNI would have it. ``peers`` are the nodes towards which it matters."""
-
-    kind: str
-    severity: Severity
-    place: str
-    says: str
-    cause: str
-    remedy: str
-    peers: tuple[str, ...] = ()
-    proof: Proof | None = None
 
 
 class CniReport(Document, frozen=True, tag_field="kind", tag="CNI", kw_only=True):

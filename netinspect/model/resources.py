@@ -1,6 +1,6 @@
 """The kinds that can be read, how the API calls them, and what they are decoded into."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from netinspect.model import wire
 
@@ -44,6 +44,8 @@ _NETWORKING = ("networking.k8s.io/v1", "networking.k8s.io/v1beta1")
 
 NODES = Resource("nodes", "nodes", ("v1",), wire.Node, namespaced=False)
 PODS = Resource("pods", "pods", ("v1",), wire.Pod)
+# The same list with more of each pod: what recordings hold, and what few commands need.
+NOTED_PODS = replace(PODS, type=wire.NotedPod)
 SERVICES = Resource("services", "services", ("v1",), wire.Service)
 ENDPOINT_SLICES = Resource("endpoint_slices", "endpointslices", ("discovery.k8s.io/v1",), wire.EndpointSlice)
 NAMESPACES = Resource("namespaces", "namespaces", ("v1",), wire.Namespace, namespaced=False)
@@ -111,10 +113,17 @@ NETWORK_ATTACHMENTS = Resource(
     wire.NetworkAttachment,
     optional=True,
 )
+MUTATING_WEBHOOKS = Resource(
+    "mutating_webhooks",
+    "mutatingwebhookconfigurations",
+    ("admissionregistration.k8s.io/v1",),
+    wire.MutatingWebhookConfiguration,
+    namespaced=False,
+)
 
 RESOURCES = (
     NODES,
-    PODS,
+    NOTED_PODS,
     SERVICES,
     ENDPOINT_SLICES,
     NAMESPACES,
@@ -135,6 +144,7 @@ RESOURCES = (
     FELIX_CONFIGURATIONS,
     CILIUM_NODES,
     NETWORK_ATTACHMENTS,
+    MUTATING_WEBHOOKS,
 )
 # Kinds without which a network, or an owner, is not known; the others only make the evidence better.
 DECISIVE = (NODES, PODS, SERVICES, ENDPOINT_SLICES, INGRESSES, GATEWAYS)

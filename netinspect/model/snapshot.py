@@ -71,6 +71,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     felix_configurations: tuple[wire.FelixConfiguration, ...] = ()
     cilium_nodes: tuple[wire.CiliumNode, ...] = ()
     network_attachments: tuple[wire.NetworkAttachment, ...] = ()
+    mutating_webhooks: tuple[wire.MutatingWebhookConfiguration, ...] = ()
     kernels: tuple[NodeEvidence, ...] = ()
 
     def gap(self, resource: str) -> Gap | None:

@@ -15,8 +15,10 @@ Term = Annotated[str, Meta(extra={"redact": "keep"})]
 Flags = Annotated[tuple[str, ...], Meta(extra={"redact": "flags"})]
 Text = Annotated[str, Meta(extra={"redact": "text"})]
 Image = Annotated[str, Meta(extra={"redact": "image"})]
+# Said of an object's keys, which are its owner's; they do not stay in a redacted recording.
+Dropped = Annotated[dict[str, dict[str, str]], Meta(extra={"redact": "drop"})]
 Labels = dict[str, str]
-# Only those that a CNI's driver reads stay when a recording is redacted.
+# Only those that a driver reads stay when a recording is redacted.
 Annotations = Annotated[dict[str, str], Meta(extra={"redact": "known"})]
 
 
@@ -43,6 +45,13 @@ class Metadata(Wire, frozen=True):
     owner_references: tuple[OwnerReference, ...] = ()
 
 
+class NotedMetadata(Metadata, frozen=True):
+    """What an object carries besides: what others noted on it, and when it was made."""
+
+    annotations: Annotations = field(default_factory=dict)
+    creation_timestamp: Term | None = ""
+
+
 class Condition(Wire, frozen=True):
     """One observed condition; ``status`` is True, False or Unknown."""
 
@@ -51,10 +60,36 @@ class Condition(Wire, frozen=True):
     reason: Term = ""
 
 
+class FieldsSet(Wire, frozen=True):
+    """Names of the labels and annotations that one manager last set, each after ``f:``."""
+
+    labels: Dropped = field(default_factory=dict, name="f:labels")
+    annotations: Dropped = field(default_factory=dict, name="f:annotations")
+
+
+class FieldsV1(Wire, frozen=True):
+    """The fields that one manager last set (KEP-555), as far as they are metadata."""
+
+    metadata: FieldsSet = field(default=FieldsSet(), name="f:metadata")
+
+
+class ManagedFields(Wire, frozen=True):
+    """Who last set which fields, and when."""
+
+    time: Term = ""
+    fields_v1: FieldsV1 = field(default=FieldsV1(), name="fieldsV1")
+
+
+class NamespaceMetadata(NotedMetadata, frozen=True):
+    """What a namespace carries besides: when its labels were set."""
+
+    managed_fields: tuple[ManagedFields, ...] = ()
+
+
 class Namespace(Wire, frozen=True):
     """A namespace."""
 
-    metadata: Metadata
+    metadata: NamespaceMetadata
 
 
 class Taint(Wire, frozen=True):
@@ -62,12 +97,6 @@ class Taint(Wire, frozen=True):
 
     key: Term = ""
     effect: Term = ""
-
-
-class NodeMetadata(Metadata, frozen=True):
-    """What a node carries besides: what the agents of its CNI noted on it."""
-
-    annotations: Annotations = field(default_factory=dict)
 
 
 class NodeSpec(Wire, frozen=True):
@@ -105,7 +134,7 @@ class NodeStatus(Wire, frozen=True):
 class Node(Wire, frozen=True):
     """A machine of the cluster."""
 
-    metadata: NodeMetadata
+    metadata: NotedMetadata
     spec: NodeSpec = NodeSpec()
     status: NodeStatus = NodeStatus()
 
@@ -205,23 +234,10 @@ class PodStatus(Wire, frozen=True):
     ephemeral_container_statuses: tuple[ContainerStatus, ...] = ()
 
 
-class PodAnnotations(Wire, frozen=True):
-    """What Multus says of a pod's networks (its docs/how-to-use.md): those asked for, and what each became."""
-
-    networks: Text = field(default="", name="k8s.v1.cni.cncf.io/networks")
-    network_status: Text = field(default="", name="k8s.v1.cni.cncf.io/network-status")
-
-
-class PodMetadata(Metadata, frozen=True):
-    """What a pod carries besides."""
-
-    annotations: PodAnnotations = PodAnnotations()
-
-
 class Pod(Wire, frozen=True):
     """A pod."""
 
-    metadata: PodMetadata
+    metadata: Metadata
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
 
@@ -560,6 +576,35 @@ class EnvironmentVariable(Wire, frozen=True):
     value: str = ""
 
 
+# Only those that a driver reads stay when a recording is redacted.
+Variables = Annotated[tuple[EnvironmentVariable, ...] | None, Meta(extra={"redact": "known"})]
+
+
+class NotedContainer(Container, frozen=True):
+    """A container, by what tells besides which program it is and how that is set up."""
+
+    image: Image = ""
+    command: Flags | None = ()
+    args: Flags | None = ()
+    env: Variables = ()
+
+
+class NotedPodSpec(PodSpec, frozen=True):
+    """What a pod asks for, its containers' programs with it."""
+
+    containers: tuple[NotedContainer, ...] = ()
+    init_containers: tuple[NotedContainer, ...] = ()
+    service_account_name: str = ""
+    automount_service_account_token: bool | None = None
+
+
+class NotedPod(Pod, frozen=True):
+    """A pod with what others noted on it and what its containers run; ten times as large as ``Pod``."""
+
+    metadata: NotedMetadata
+    spec: NotedPodSpec = NotedPodSpec()
+
+
 class KeyReference(Wire, frozen=True):
     """An object that a volume shows."""
 
@@ -586,7 +631,7 @@ class AgentContainer(Wire, frozen=True):
     image: Image = ""
     command: Flags | None = ()
     args: Flags | None = ()
-    env: Annotated[tuple[EnvironmentVariable, ...] | None, Meta(extra={"redact": "known"})] = ()
+    env: Variables = ()
 
 
 class AgentSpec(Wire, frozen=True):
@@ -786,3 +831,49 @@ class ControlPlanePod(Wire, frozen=True):
 
     metadata: Metadata
     spec: ControlPlaneSpec = ControlPlaneSpec()
+
+
+class ServiceReference(Wire, frozen=True):
+    """The Service behind which a webhook is."""
+
+    name: str = ""
+    namespace: str = ""
+
+
+class WebhookClient(Wire, frozen=True):
+    """How the API server reaches a webhook: by a Service, or by a URL outside of the cluster."""
+
+    service: ServiceReference | None = None
+    url: str = ""
+
+
+class WebhookRule(Wire, frozen=True):
+    """Which requests a webhook is asked about."""
+
+    operations: tuple[Term, ...] | None = ()
+    resources: tuple[Term, ...] | None = ()
+
+
+class MatchCondition(Wire, frozen=True):
+    """A condition in CEL, by its name (KEP-3716)."""
+
+    name: str = ""
+
+
+class MutatingWebhook(Wire, frozen=True):
+    """A webhook that may change what is created (k8s.io/api/admissionregistration/v1)."""
+
+    name: str = ""
+    client_config: WebhookClient = WebhookClient()
+    failure_policy: Term = ""
+    namespace_selector: LabelSelector = LabelSelector()
+    object_selector: LabelSelector = LabelSelector()
+    rules: tuple[WebhookRule, ...] | None = ()
+    match_conditions: tuple[MatchCondition, ...] | None = ()
+
+
+class MutatingWebhookConfiguration(Wire, frozen=True):
+    """Some webhooks that are asked before objects are stored."""
+
+    metadata: NotedMetadata
+    webhooks: tuple[MutatingWebhook, ...] | None = ()

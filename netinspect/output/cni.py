@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netinspect.model.cni import CniReport, Recognised, Role, Severity, Standing
+from netinspect.model.cni import CniReport, Recognised, Role, Standing
+from netinspect.output import findings
 from netinspect.output.base import Style, safe
 from netinspect.output.columns import columns, section
 
-_MARKS = {
-    Severity.ERROR: "×",  # noqa: RUF001 - as linkerd check does
-    Severity.WARNING: "‼",
-    Severity.INFO: "i",
-}
-_COLOURS = {Severity.ERROR: 31, Severity.WARNING: 33, Severity.INFO: 36}
 _PARTS = {
     Role.DATAPATH: "packets between pods", Role.IPAM: "addresses of pods", Role.POLICY: "network policies",
     Role.SERVICES: "Services",
@@ -67,13 +62,7 @@ def _row(one: Recognised, *, wide: bool) -> tuple[str, ...]:
 def _findings(document: CniReport, style: Style) -> Iterator[str]:
     if document.findings or document.compared or document.unseen:
         yield "\n"
-    for finding in document.findings:
-        mark = _MARKS[finding.severity]
-        towards = f" (towards {', '.join(finding.peers)})" if finding.peers else ""
-        line = f"{mark} {finding.place}: {finding.says}{towards}"
-        yield (f"\x1b[{_COLOURS[finding.severity]}m{safe(line)}\x1b[0m" if style.colour else safe(line)) + "\n"
-        yield f"    cause:  {safe(finding.cause)}\n"
-        yield f"    remedy: {safe(finding.remedy)}\n"
+    yield from findings.lines(document.findings, style)
     if document.compared:
         mark = "√" if not document.broken else "i"
         held = document.compared - document.broken

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from netinspect.model.cni import CniReport
 from netinspect.model.inspection import NamespaceView
+from netinspect.model.mesh import MeshReport
 from netinspect.model.topology import (
     ClusterNetwork,
     ContainerNetwork,
@@ -21,12 +22,14 @@ from netinspect.model.topology import (
     Topology,
 )
 from netinspect.model.trace import ServiceTrace, Trace
-from netinspect.output import cni, kernel, trace, words
+from netinspect.output import cni, kernel, mesh, trace, words
 from netinspect.output.base import Style, safe
 from netinspect.output.columns import columns, section
 
 NAME = "table"
-RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport})
+RENDERS: frozenset[type[Document]] = frozenset({
+    Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport, MeshReport,
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ def tables(document: Document, style: Style, *, wide: bool) -> Iterator[str]:
         yield from trace.service(document, style, wide=wide)
     elif isinstance(document, CniReport):
         yield from cni.report(document, style, wide=wide)
+    elif isinstance(document, MeshReport):
+        yield from mesh.report(document, style, wide=wide)
     elif isinstance(document, Topology):
         shown = _Shown(style, wide=wide, namespaced=len(document.scope.namespaces) != 1)
         parts = (

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 
 from netinspect.model.cni import CniReport
 from netinspect.model.inspection import NamespaceView
+from netinspect.model.mesh import MeshReport
 from netinspect.model.topology import Document, Ownership, Topology
 from netinspect.model.trace import ServiceTrace, Trace
 from netinspect.output.base import Style
 from netinspect.output.table import tables
 
 NAME = "wide"
-RENDERS: frozenset[type[Document]] = frozenset({Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport})
+RENDERS: frozenset[type[Document]] = frozenset({
+    Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport, MeshReport,
+})  # fmt: skip
 
 
 def render(document: Document, style: Style) -> Iterator[str]:

@@ -10,8 +10,9 @@ import pytest
 from msgspec import structs
 
 from netinspect.analysis.cni import report
-from netinspect.model.cni import CniReport, Severity, Standing
+from netinspect.model.cni import CniReport, Standing
 from netinspect.model.evidence import Access, NamespaceEvidence, NodeEvidence, Section
+from netinspect.model.finding import Severity
 from tests import build
 from tests.cni.cases import Json, cluster, manifests, of, said
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from netinspect.analysis.cni import report
-from netinspect.model.cni import CniReport, Severity
+from netinspect.model.cni import CniReport
+from netinspect.model.finding import Severity
 from tests import recorded
 
 

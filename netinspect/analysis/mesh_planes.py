@@ -1,0 +1,82 @@
+"""The control planes of meshes: the pods that run them, or who does from outside of the cluster."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from netinspect.analysis.webhooks import Webhooks
+from netinspect.mesh import DRIVERS
+from netinspect.mesh.base import Driver, Product
+from netinspect.mesh.sight import Pod, Sight, version
+from netinspect.model import wire
+from netinspect.model.mesh import ControlPlane
+from netinspect.model.snapshot import Snapshot
+
+
+def is_control(driver: Driver, pod: Pod) -> bool:
+    """Say whether a pod runs a mesh."""
+    return _control(driver, pod.object) is not None
+
+
+def _control(driver: Driver, pod: wire.NotedPod) -> wire.NotedContainer | None:
+    """Give the container that tells a control plane's version, where a pod is of one."""
+    labels = pod.metadata.labels
+    for key, value, container in driver.SIGNATURE.control:
+        if key in labels and (not value or labels[key] == value):
+            found = next((c for c in pod.spec.containers if container in ("", c.name)), None)
+            if found is not None:
+                return found
+    return None
+
+
+def control_planes(sight: Sight) -> Iterator[ControlPlane]:
+    """Group the pods of control planes by workload, revision and version."""
+    for driver in DRIVERS:
+        groups: dict[tuple[str, str, str, str], list[wire.NotedPod]] = defaultdict(list)
+        for found in sight.pods if driver.SIGNATURE.control else ():
+            own = _control(driver, found)
+            if own is not None:
+                revision = found.metadata.labels.get("istio.io/rev", "")
+                groups[found.metadata.namespace, _workload(found), revision, version(own)].append(found)
+        known = [p for pods in groups.values() for p in pods]
+        product = _product(driver.SIGNATURE.products, known, sight)
+        for (namespace, name, revision, told), pods in sorted(groups.items()):
+            yield ControlPlane(
+                mesh=driver.NAME, title=driver.TITLE, namespace=namespace, name=name, revision=revision, version=told,
+                distribution=product, ready=sum(map(_is_ready, pods)), desired=len(pods),
+            )  # fmt: skip
+        if driver.SIGNATURE.webhooks is not None:
+            for url in _external(sight.snapshot, driver):
+                yield ControlPlane(mesh=driver.NAME, title=driver.TITLE, distribution=product, external=url)
+
+
+def _external(snapshot: Snapshot, driver: Driver) -> list[str]:
+    """Give the URLs outside of the cluster at which a mesh's injectors are."""
+    pattern = driver.SIGNATURE.webhooks
+    found = Webhooks(snapshot, pattern).all if pattern else ()
+    return sorted({w.object.client_config.url for w in found if w.object.client_config.url})
+
+
+def _workload(pod: wire.NotedPod) -> str:
+    """Name what made a pod, a ReplicaSet without the hash of its template."""
+    owner = next((o.name for o in pod.metadata.owner_references if o.controller), pod.metadata.name)
+    return owner.removesuffix(f"-{pod.metadata.labels.get('pod-template-hash', '')}")
+
+
+def _is_ready(pod: wire.NotedPod) -> bool:
+    return any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions)
+
+
+def _product(products: Iterable[Product], planes: Iterable[wire.NotedPod], sight: Sight) -> str:
+    images = [c.image for p in planes for c in p.spec.containers]
+    configurations = [c.metadata.name for c in sight.snapshot.mutating_webhooks]
+    for product in products:
+        if (
+            (product.images and any(i.startswith(product.images) for i in images))
+            or not product.namespaces.isdisjoint(sight.namespaces)
+            or not product.groups.isdisjoint(sight.groups)
+            or (product.configurations and any(c.startswith(product.configurations) for c in configurations))
+        ):
+            return product.title
+    return ""

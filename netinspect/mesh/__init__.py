@@ -1,0 +1,15 @@
+"""Service meshes: one module each, listed here.
+
+To add one, write a module that satisfies ``base.Driver`` and name it in ``DRIVERS``.
+"""
+
+from typing import Final
+
+from netinspect.mesh import app_mesh, cilium, consul, istio, kuma, linkerd, nginx, osm, traefik, unknown
+from netinspect.mesh.base import Driver
+
+# What is not one of the others is asked last.
+DRIVERS: Final[tuple[Driver, ...]] = (
+    app_mesh, cilium, consul, istio, kuma, linkerd, nginx, osm, traefik, unknown,
+)  # fmt: skip
+BY_NAME: Final = {driver.NAME: driver for driver in DRIVERS}

@@ -1,0 +1,121 @@
+"""What a mesh driver is: a module that satisfies ``Driver``, listed in this package's ``__init__``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+from netinspect.mesh.sight import Pod, Sight
+from netinspect.model.finding import Clue
+from netinspect.model.mesh import Capture, Part, Placement
+
+# How much a clue weighs: what runs, what was noted by who put it there, what anybody may have written.
+RUNS, NOTED, WRITTEN = 8, 4, 1
+
+
+@dataclass(frozen=True)
+class Product:
+    """What a mesh is sold or installed as, known by any of these.
+
+    Beginnings of ``images`` and of the names of webhooks' ``configurations``; names of ``namespaces`` and ``groups``.
+    """
+
+    title: str
+    images: tuple[str, ...] = ()
+    namespaces: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+    configurations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Signature:
+    """By what a mesh is known.
+
+    Of a pod: its proxy's ``containers`` (beginnings of names), beginnings of ``keys`` of labels and annotations and of
+    the names of ``variables``; names of ``images``. Of a pod's namespace: beginnings of ``chains`` of iptables and of
+    ``tables`` of nftables, and the ports at which its proxy takes what comes ``inbound`` and goes ``outbound``.
+    Of the cluster: the keys of a namespace's labels and annotations that say who ``asks`` for it, the names of its
+    ``webhooks`` that inject, ``groups`` of custom resources, and a label and its value that pods of the control plane
+    bear (``control``), whose container that tells the version may be named; the ``products`` that it comes as, the
+    surest first; the label of the ``agent`` that captures on each node; pairs of labels of which the first makes the
+    second count for nothing (``exclusive``); whether proxies and control plane bear ``alike`` versions.
+    """
+
+    containers: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
+    images: frozenset[str] = frozenset()
+    chains: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    inbound: int = 0
+    outbound: int = 0
+    asks: tuple[str, ...] = ()
+    webhooks: re.Pattern[str] | None = None
+    groups: frozenset[str] = frozenset()
+    control: tuple[tuple[str, str, str], ...] = ()
+    products: tuple[Product, ...] = ()
+    agent: tuple[str, str] = ("", "")
+    exclusive: tuple[tuple[str, str], ...] = ()
+    alike: bool = True
+
+
+@dataclass(frozen=True)
+class Presence:
+    """What of a mesh is in a pod's spec. ``waits`` says what was noted that it still waits for."""
+
+    part: Part
+    clues: tuple[Clue, ...]
+    placement: Placement | None = None
+    capture: Capture = Capture.NONE
+    proxy: str = ""
+    uid: int | None = None
+    version: str = ""
+    revision: str = ""
+    waits: str = ""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What labels and annotations say of whether a pod should be in a mesh.
+
+    ``own`` says that it is the pod itself that says so. ``key`` is the label or annotation, of the namespace where it
+    is not the pod's own: when that was set tells which pods are older. ``unanswered`` is the cause, and its remedy,
+    where no webhook selects what asks.
+    """
+
+    wanted: bool
+    says: str
+    part: Part = Part.SIDECAR
+    own: bool = False
+    key: str = ""
+    unanswered: tuple[str, str] | None = None
+
+
+class Driver(Protocol):
+    """A module in this package. Its docstring is the first paragraph of its page.
+
+    ``SOURCES`` are the upstream files that it rests on. ``SELECTS`` says that its webhooks' selectors decide who is
+    injected; otherwise they let nearly every pod through, and what the pod and its namespace ask for decides.
+    """
+
+    __doc__: str | None
+    NAME: str
+    TITLE: str
+    SIGNATURE: Signature
+    SELECTS: bool
+    SOURCES: tuple[str, ...]
+
+    def find(self, pod: Pod, sight: Sight, /) -> Presence | None:
+        """Find the mesh's data plane in a pod's spec; None where it is not there."""
+
+    def wish(self, pod: Pod, sight: Sight, /) -> Wish | None:
+        """Say what was asked for; None where nothing was, one way or the other."""
+
+
+def true(text: str | None) -> bool | None:
+    """Read a flag as Go's strconv.ParseBool does, and YAML's words for it; None where it is neither."""
+    word = (text or "").strip().lower()
+    if word in ("true", "1", "t", "yes", "y", "on"):
+        return True
+    return False if word in ("false", "0", "f", "no", "n", "off") else None

@@ -1,0 +1,54 @@
+"""Cilium's mesh without sidecars: an Envoy a node for L7, and where it is enabled a ztunnel a node for mTLS.
+
+What goes through the Envoy hangs on policies and routes, not on pods, and is not evaluated. A pod is in the mesh where
+its namespace is enrolled with ztunnel.
+"""
+
+from __future__ import annotations
+
+from netinspect.mesh.base import NOTED, Presence, Signature, Wish, true
+from netinspect.mesh.sight import Pod, Sight
+from netinspect.model.finding import Clue
+from netinspect.model.mesh import Capture, Part
+
+NAME = "cilium"
+TITLE = "Cilium"
+SELECTS = False
+SIGNATURE = Signature(
+    keys=("io.cilium/mtls-enabled",),
+    chains=("CILIUM_PREROUTING", "CILIUM_OUTPUT"),
+    asks=("io.cilium/mtls-enabled",),
+    inbound=15006,
+    outbound=15001,
+)
+SOURCES: tuple[str, ...] = (
+    "cilium/cilium: install/kubernetes/cilium/templates/cilium-configmap.yaml, pkg/ztunnel",
+    "cilium/cilium: Documentation/network/servicemesh, Documentation/security/network/encryption-ztunnel.rst",
+)
+
+_ENROLLED = "io.cilium/mtls-enabled"
+
+
+def find(pod: Pod, sight: Sight) -> Presence | None:
+    """Find the pods of enrolled namespaces where ztunnel is on; what was done about each only its node tells."""
+    if pod.on_host or true(pod.asked.get(_ENROLLED)) is not True or not _ztunnel(sight):
+        return None
+    clues = (
+        Clue(says="is true", source=f"label {_ENROLLED} of namespace {pod.namespace}", weight=NOTED),
+        Clue(says="enable-ztunnel is true", source="ConfigMap cilium-config", weight=NOTED),
+    )
+    return Presence(Part.AMBIENT, clues, capture=Capture.NODE)
+
+
+def _ztunnel(sight: Sight) -> bool:
+    return true(sight.settings("cilium-config").get("enable-ztunnel")) is True
+
+
+def wish(pod: Pod, sight: Sight) -> Wish | None:
+    """Say whether a pod's namespace is enrolled."""
+    if true(pod.asked.get(_ENROLLED)) is not True:
+        return None
+    if pod.on_host:
+        return Wish(False, "it is on the host network, where nothing is captured", Part.AMBIENT, own=True)
+    says = f"namespace {pod.namespace} is labelled {_ENROLLED}=true"
+    return Wish(_ztunnel(sight), says if _ztunnel(sight) else f"{says}, and ztunnel is not enabled", Part.AMBIENT)
