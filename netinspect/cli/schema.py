@@ -20,6 +20,7 @@ class DocumentName(str, Enum):
     TRACE = "trace"
     CNI = "cni"
     MESH = "mesh"
+    MESH_PAIR = "mesh-pair"
     SERVICE_TRACE = "service-trace"
 
 
@@ -34,7 +35,7 @@ def schema(
 
     from netinspect.model.cni import CniReport
     from netinspect.model.inspection import NamespaceView
-    from netinspect.model.mesh import MeshReport
+    from netinspect.model.mesh import MeshReport, PairReport
     from netinspect.model.topology import Ownership, Topology
     from netinspect.model.trace import ServiceTrace, Trace
 
@@ -46,6 +47,7 @@ def schema(
         DocumentName.TRACE: Trace,
         DocumentName.CNI: CniReport,
         DocumentName.MESH: MeshReport,
+        DocumentName.MESH_PAIR: PairReport,
         DocumentName.SERVICE_TRACE: ServiceTrace,
     }
     described = {

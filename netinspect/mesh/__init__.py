@@ -5,11 +5,13 @@ To add one, write a module that satisfies ``base.Driver`` and name it in ``DRIVE
 
 from typing import Final
 
-from netinspect.mesh import app_mesh, cilium, consul, istio, kuma, linkerd, nginx, osm, traefik, unknown
-from netinspect.mesh.base import Driver
+from netinspect.mesh import app_mesh, cilium, consul, istio, istio_pairs, kuma, linkerd, nginx, osm, traefik, unknown
+from netinspect.mesh.base import Driver, Teller
 
 # What is not one of the others is asked last.
 DRIVERS: Final[tuple[Driver, ...]] = (
     app_mesh, cilium, consul, istio, kuma, linkerd, nginx, osm, traefik, unknown,
 )  # fmt: skip
 BY_NAME: Final = {driver.NAME: driver for driver in DRIVERS}
+# Those that can say what becomes of a request between two pods.
+TELLERS: Final[dict[str, Teller]] = {istio.NAME: istio_pairs.said}

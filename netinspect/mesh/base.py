@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from netinspect.mesh.sight import Pod, Sight
+from netinspect.model import wire
 from netinspect.model.finding import Clue
-from netinspect.model.mesh import Capture, Part, Placement
+from netinspect.model.mesh import Capture, Part, Placement, Reach, Transport
 
 # How much a clue weighs: what runs, what was noted by who put it there, what anybody may have written.
 RUNS, NOTED, WRITTEN = 8, 4, 1
@@ -90,6 +92,51 @@ class Wish:
     own: bool = False
     key: str = ""
     unanswered: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Side:
+    """One end of a call: the pod, and what of the mesh that is asked is in it."""
+
+    pod: Pod
+    presence: Presence | None
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request from a pod to a port of another's container, by a Service or straight to its address.
+
+    ``http`` says whether it is HTTP, None where that is not known; ``backends`` are the labels of the Service's pods.
+    """
+
+    client: Side
+    server: Side
+    port: int
+    service: wire.Service | None = None
+    service_port: int = 0
+    address: str = ""
+    http: bool | None = None
+    method: str | None = None
+    path: str | None = None
+    backends: tuple[wire.Labels, ...] = ()
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a mesh makes of a call, and what that rests on."""
+
+    transport: Transport
+    outcome: Reach
+    says: str
+    reasons: tuple[Clue, ...] = ()
+    identity: str = ""
+    proxied: bool = False
+    settled_by: str = ""
+
+
+# Says what a mesh makes of a call of which at least one end is in it.
+Teller = Callable[[Call, Sight], Said]
 
 
 class Driver(Protocol):

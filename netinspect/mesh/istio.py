@@ -6,6 +6,7 @@ veto, say the rest. An ambient pod is known by what the node's agent noted on it
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -248,3 +249,40 @@ def _no_default(pod: Pod) -> tuple[str, str]:
         f"no webhook injects for {_INJECTION}=enabled: there is no default revision",
         f"label the namespace {_REVISION}=REVISION instead, or make a revision the default: istioctl tag set default",
     )
+
+
+def takes_outbound(pod: Pod, address: str, port: int) -> bool:
+    """Say whether a sidecar takes a TCP connection that its application opens (tools/istio-iptables capture/run.go)."""
+    excluded = _option(pod, "-o", "excludeOutboundPorts")
+    if str(port) in excluded.split(","):
+        return False
+    if _inside(address, _option(pod, "-x", "excludeOutboundIPRanges")):
+        return False
+    if str(port) in _option(pod, "-q", "includeOutboundPorts").split(","):
+        return True
+    included = _option(pod, "-i", "includeOutboundIPRanges", "*")
+    return included == "*" or _inside(address, included)
+
+
+def takes_inbound(pod: Pod, port: int) -> bool:
+    """Say whether a sidecar takes what comes for a port: beside a list of ports, those left out count no more."""
+    included = _option(pod, "-b", "includeInboundPorts", "*")
+    if included == "*":
+        return str(port) not in _option(pod, "-d", "excludeInboundPorts").split(",")
+    return str(port) in included.split(",")
+
+
+def _option(pod: Pod, letter: str, note: str, otherwise: str = "") -> str:
+    """Give a setting of the capture: as the init container was told, else as was noted for the CNI plug-in."""
+    init = pod.containers.get("istio-init") or pod.containers.get("istio-validation")
+    if init is not None and letter in words(init):
+        return flag(init, letter)
+    return pod.annotations.get(f"traffic.sidecar.istio.io/{note}", otherwise)
+
+
+def _inside(address: str, ranges: str) -> bool:
+    try:
+        own = ipaddress.ip_address(address)
+        return any(own in ipaddress.ip_network(r.strip(), strict=False) for r in ranges.split(",") if r.strip())
+    except ValueError:
+        return False

@@ -138,3 +138,62 @@ class MeshReport(Document, frozen=True, tag_field="kind", tag="Mesh", kw_only=Tr
             return Outcome.FAULTY
         unknown = any(p.verdict is Verdict.UNKNOWN for p in self.pods)
         return Outcome.UNSETTLED if unknown else Outcome.SOUND
+
+
+class Transport(str, Enum):
+    """How bytes travel between the two pods' namespaces."""
+
+    MTLS = "mtls"  # both proxies prove who they are, and encrypt
+    PLAINTEXT = "plaintext"
+    TLS = "tls"  # encrypted, with no identity of the mesh
+    NONE = "none"  # nothing travels
+    UNKNOWN = "unknown"
+
+
+class Reach(str, Enum):
+    """What becomes of a request, as far as meshes decide it."""
+
+    REACHED = "reached"
+    DENIED = "denied"  # the server's proxy does not let it in
+    REFUSED = "refused"  # the server's proxy breaks the connection
+    FAILED = "failed"  # the client's proxy answers in the server's place
+    UNKNOWN = "unknown"
+
+
+class Statement(Document, frozen=True, kw_only=True):
+    """What meshes make of requests from one pod to a port of others; ``port`` is the container's.
+
+    ``balanced_by`` says who chooses among a Service's pods. ``identity`` is the client's as the server sees it.
+    ``servers`` are the pods of which it holds.
+    """
+
+    service: str = ""
+    port: int
+    servers: tuple[str, ...] = ()
+    transport: Transport
+    outcome: Reach
+    says: str
+    balanced_by: str = ""
+    identity: str = ""
+    settled_by: str = ""
+    reasons: tuple[Clue, ...] = ()
+
+
+class PairReport(Document, frozen=True, tag_field="kind", tag="MeshPair", kw_only=True):
+    """What meshes make of traffic from a pod to another, or to a Service."""
+
+    api_version: Literal["netinspect.io/v1"] = "netinspect.io/v1"
+    taken_at: str
+    server_version: str
+    source: PodMesh
+    target: str
+    statements: tuple[Statement, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+
+    @property
+    def outcome(self) -> Outcome:
+        """Say whether every request gets there; what is not known is not settled."""
+        found = {s.outcome for s in self.statements}
+        if found & {Reach.DENIED, Reach.REFUSED, Reach.FAILED}:
+            return Outcome.FAULTY
+        return Outcome.UNSETTLED if Reach.UNKNOWN in found or not found else Outcome.SOUND

@@ -120,6 +120,17 @@ MUTATING_WEBHOOKS = Resource(
     wire.MutatingWebhookConfiguration,
     namespaced=False,
 )
+MESH_SETTINGS = Resource("mesh_settings", "configmaps", ("v1",), wire.ConfigMap, optional=True, objects=("istio",))
+_SECURITY = ("security.istio.io/v1", "security.istio.io/v1beta1")
+_ISTIO = ("networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3")
+PEER_AUTHENTICATIONS = Resource(
+    "peer_authentications", "peerauthentications", _SECURITY, wire.PeerAuthentication, optional=True
+)
+AUTHORIZATION_POLICIES = Resource(
+    "authorization_policies", "authorizationpolicies", _SECURITY, wire.AuthorizationPolicy, optional=True
+)
+DESTINATION_RULES = Resource("destination_rules", "destinationrules", _ISTIO, wire.DestinationRule, optional=True)
+VIRTUAL_SERVICES = Resource("virtual_services", "virtualservices", _ISTIO, wire.VirtualService, optional=True)
 
 RESOURCES = (
     NODES,
@@ -145,6 +156,11 @@ RESOURCES = (
     CILIUM_NODES,
     NETWORK_ATTACHMENTS,
     MUTATING_WEBHOOKS,
+    MESH_SETTINGS,
+    PEER_AUTHENTICATIONS,
+    AUTHORIZATION_POLICIES,
+    DESTINATION_RULES,
+    VIRTUAL_SERVICES,
 )
 # Kinds without which a network, or an owner, is not known; the others only make the evidence better.
 DECISIVE = (NODES, PODS, SERVICES, ENDPOINT_SLICES, INGRESSES, GATEWAYS)

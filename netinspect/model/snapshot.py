@@ -72,6 +72,11 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     cilium_nodes: tuple[wire.CiliumNode, ...] = ()
     network_attachments: tuple[wire.NetworkAttachment, ...] = ()
     mutating_webhooks: tuple[wire.MutatingWebhookConfiguration, ...] = ()
+    mesh_settings: tuple[wire.ConfigMap, ...] = ()
+    peer_authentications: tuple[wire.PeerAuthentication, ...] = ()
+    authorization_policies: tuple[wire.AuthorizationPolicy, ...] = ()
+    destination_rules: tuple[wire.DestinationRule, ...] = ()
+    virtual_services: tuple[wire.VirtualService, ...] = ()
     kernels: tuple[NodeEvidence, ...] = ()
 
     def gap(self, resource: str) -> Gap | None:

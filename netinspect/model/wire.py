@@ -877,3 +877,249 @@ class MutatingWebhookConfiguration(Wire, frozen=True):
 
     metadata: NotedMetadata
     webhooks: tuple[MutatingWebhook, ...] | None = ()
+
+
+class MatchLabels(Wire, frozen=True):
+    """Whom an object of Istio's is about, by labels (istio.io/api/type/v1beta1/selector.proto)."""
+
+    match_labels: Labels = field(default_factory=dict)
+
+
+class MutualTls(Wire, frozen=True):
+    """Whether a proxy asks for mutual TLS: STRICT, PERMISSIVE, DISABLE, or UNSET."""
+
+    mode: Term = ""
+
+
+class PeerAuthenticationSpec(Wire, frozen=True):
+    """What proxies ask of those who call them; the ports are the containers'."""
+
+    selector: MatchLabels | None = None
+    mtls: MutualTls | None = None
+    port_level_mtls: dict[str, MutualTls] = field(default_factory=dict)
+
+
+class PeerAuthentication(Wire, frozen=True):
+    """A PeerAuthentication (istio.io/api/security/v1beta1/peer_authentication.proto)."""
+
+    metadata: NotedMetadata
+    spec: PeerAuthenticationSpec = PeerAuthenticationSpec()
+
+
+class PortSelector(Wire, frozen=True):
+    """A port by its number."""
+
+    number: int = 0
+
+
+class PortTrafficPolicy(Wire, frozen=True):
+    """How a client's proxy calls one port of a Service, in place of what is said for all."""
+
+    port: PortSelector = PortSelector()
+    tls: MutualTls | None = None
+
+
+class TrafficPolicy(Wire, frozen=True):
+    """How a client's proxy calls a Service."""
+
+    tls: MutualTls | None = None
+    port_level_settings: tuple[PortTrafficPolicy, ...] = ()
+
+
+class Subset(Wire, frozen=True):
+    """Some of a Service's pods, by labels."""
+
+    name: str = ""
+    labels: Labels = field(default_factory=dict)
+    traffic_policy: TrafficPolicy | None = None
+
+
+class DestinationRuleSpec(Wire, frozen=True):
+    """How clients' proxies call a host."""
+
+    host: str = ""
+    traffic_policy: TrafficPolicy | None = None
+    subsets: tuple[Subset, ...] = ()
+    export_to: tuple[str, ...] = ()
+    workload_selector: MatchLabels | None = None
+
+
+class DestinationRule(Wire, frozen=True):
+    """A DestinationRule (istio.io/api/networking/v1alpha3/destination_rule.proto)."""
+
+    metadata: NotedMetadata
+    spec: DestinationRuleSpec = DestinationRuleSpec()
+
+
+class StringMatch(Wire, frozen=True):
+    """What a text must be, in one of three ways."""
+
+    exact: str | None = None
+    prefix: str | None = None
+    regex: str | None = None
+
+
+class HTTPMatch(Wire, frozen=True):
+    """Which requests a route is for."""
+
+    uri: StringMatch | None = None
+    method: StringMatch | None = None
+    authority: StringMatch | None = None
+    scheme: StringMatch | None = None
+    headers: dict[str, StringMatch] = field(default_factory=dict)
+    without_headers: dict[str, StringMatch] = field(default_factory=dict)
+    query_params: dict[str, StringMatch] = field(default_factory=dict)
+    ignore_uri_case: bool = False
+    port: int = 0
+    source_labels: Labels = field(default_factory=dict)
+    source_namespace: str = ""
+    gateways: tuple[str, ...] = ()
+
+
+class Destination(Wire, frozen=True):
+    """A host, some of its pods, and its port."""
+
+    host: str = ""
+    subset: str = ""
+    port: PortSelector | None = None
+
+
+class RouteDestination(Wire, frozen=True):
+    """Where a route leads, for what share of requests."""
+
+    destination: Destination = Destination()
+    weight: int = 0
+
+
+class Percent(Wire, frozen=True):
+    """A share of requests, in hundredths."""
+
+    value: float = 0.0
+
+
+class Abort(Wire, frozen=True):
+    """A fault that answers in the server's place."""
+
+    http_status: int = 0
+    percentage: Percent | None = None
+
+
+class Fault(Wire, frozen=True):
+    """Faults that are injected on purpose."""
+
+    abort: Abort | None = None
+
+
+class HTTPRedirect(Wire, frozen=True):
+    """An answer that sends the client elsewhere."""
+
+    redirect_code: int = 301
+
+
+class HTTPDirectResponse(Wire, frozen=True):
+    """An answer of the proxy itself."""
+
+    status: int = 0
+
+
+class VirtualRoute(Wire, frozen=True):
+    """A rule: which requests, and what becomes of them."""
+
+    match: tuple[HTTPMatch, ...] = ()
+    route: tuple[RouteDestination, ...] = ()
+    redirect: HTTPRedirect | None = None
+    direct_response: HTTPDirectResponse | None = None
+    fault: Fault | None = None
+    delegate: ObjectReference | None = None
+
+
+class VirtualServiceSpec(Wire, frozen=True):
+    """Rules for requests to some hosts, of which the first that matches counts."""
+
+    hosts: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    http: tuple[VirtualRoute, ...] = ()
+    tcp: tuple[VirtualRoute, ...] = ()
+    export_to: tuple[str, ...] = ()
+
+
+class VirtualService(Wire, frozen=True):
+    """A VirtualService (istio.io/api/networking/v1alpha3/virtual_service.proto)."""
+
+    metadata: NotedMetadata
+    spec: VirtualServiceSpec = VirtualServiceSpec()
+
+
+class AuthorizationSource(Wire, frozen=True):
+    """Who a request comes from; of each field one must hold, and none of what must not."""
+
+    principals: tuple[str, ...] = ()
+    not_principals: tuple[str, ...] = ()
+    request_principals: tuple[str, ...] = ()
+    not_request_principals: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ()
+    not_namespaces: tuple[str, ...] = ()
+    service_accounts: tuple[str, ...] = ()
+    not_service_accounts: tuple[str, ...] = ()
+    ip_blocks: tuple[str, ...] = ()
+    not_ip_blocks: tuple[str, ...] = ()
+    remote_ip_blocks: tuple[str, ...] = ()
+    not_remote_ip_blocks: tuple[str, ...] = ()
+
+
+class AuthorizationOperation(Wire, frozen=True):
+    """What a request is."""
+
+    hosts: tuple[str, ...] = ()
+    not_hosts: tuple[str, ...] = ()
+    ports: tuple[str, ...] = ()
+    not_ports: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    not_methods: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    not_paths: tuple[str, ...] = ()
+
+
+class AuthorizationFrom(Wire, frozen=True):
+    """A source."""
+
+    source: AuthorizationSource = AuthorizationSource()
+
+
+class AuthorizationTo(Wire, frozen=True):
+    """An operation."""
+
+    operation: AuthorizationOperation = AuthorizationOperation()
+
+
+class AuthorizationCondition(Wire, frozen=True):
+    """A condition on one more attribute."""
+
+    key: str = ""
+    values: tuple[str, ...] = ()
+    not_values: tuple[str, ...] = ()
+
+
+class AuthorizationRule(Wire, frozen=True):
+    """A rule: one of the sources, one of the operations, and all conditions; what is not said holds."""
+
+    from_: tuple[AuthorizationFrom, ...] = field(default=(), name="from")
+    to: tuple[AuthorizationTo, ...] = ()
+    when: tuple[AuthorizationCondition, ...] = ()
+
+
+class AuthorizationPolicySpec(Wire, frozen=True):
+    """Whom a policy is about, and what it does where a rule matches; without rules none does."""
+
+    selector: MatchLabels | None = None
+    target_ref: ObjectReference | None = None
+    target_refs: tuple[ObjectReference, ...] = ()
+    action: Term = "ALLOW"
+    rules: tuple[AuthorizationRule, ...] = ()
+
+
+class AuthorizationPolicy(Wire, frozen=True):
+    """An AuthorizationPolicy of Istio's (istio.io/api/security/v1beta1/authorization_policy.proto)."""
+
+    metadata: NotedMetadata
+    spec: AuthorizationPolicySpec = AuthorizationPolicySpec()

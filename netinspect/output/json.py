@@ -9,14 +9,14 @@ import msgspec
 
 from netinspect.model.cni import CniReport
 from netinspect.model.inspection import NamespaceView
-from netinspect.model.mesh import MeshReport
+from netinspect.model.mesh import MeshReport, PairReport
 from netinspect.model.topology import Document, Ownership, Topology
 from netinspect.model.trace import ServiceTrace, Trace
 from netinspect.output.base import Style
 
 NAME = "json"
 RENDERS: frozenset[type[Document]] = frozenset({
-    Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport, MeshReport,
+    Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport, MeshReport, PairReport,
 })  # fmt: skip
 
 _PIECE = 1 << 20

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netinspect.model.mesh import Capture, ControlPlane, MeshReport, NamespaceMesh, Part, PodMesh, Verdict
+from netinspect.model.mesh import (
+    Capture,
+    ControlPlane,
+    MeshReport,
+    NamespaceMesh,
+    PairReport,
+    Part,
+    PodMesh,
+    Reach,
+    Verdict,
+)
 from netinspect.output import findings
 from netinspect.output.base import Style, safe
 from netinspect.output.columns import columns, section
@@ -101,3 +111,25 @@ def _pod(pod: PodMesh, style: Style) -> Iterator[str]:
         yield section("KNOWN BY", style)
         rows = [(str(c.weight), c.source, c.says) for c in pod.evidence]
         yield from columns(("WEIGHT", "WHERE", "WHAT"), rows, style)
+
+
+_OUTCOMES = {
+    Reach.REACHED: "√", Reach.DENIED: "×", Reach.REFUSED: "×", Reach.FAILED: "×", Reach.UNKNOWN: "?",  # noqa: RUF001 - as linkerd check does
+}  # fmt: skip
+
+
+def pair(document: PairReport, style: Style) -> Iterator[str]:
+    """Give what becomes of traffic between two pods, port by port, and what that rests on."""
+    yield f"from pod/{safe(document.source.full_name)} ({safe(document.source.says)}) to {safe(document.target)}\n"
+    for one in document.statements:
+        yield "\n"
+        yield section(f"{safe(one.service or 'port')} → {one.port}" if one.service else f"port {one.port}", style)
+        yield f"{_OUTCOMES[one.outcome]} {one.outcome.value}, {one.transport.value}: {safe(one.says)}\n"
+        told = (
+            ("the server sees", one.identity), ("balanced by", one.balanced_by),
+            ("holds of", ", ".join(one.servers)), ("would be settled by", one.settled_by),
+        )  # fmt: skip
+        for name, value in told:
+            if value:
+                yield f"  {name}: {safe(value)}\n"
+        yield from columns(("  BECAUSE", "SAYS"), [(f"  {c.source}", c.says) for c in one.reasons], style)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from netinspect.model.cni import CniReport
 from netinspect.model.inspection import NamespaceView
-from netinspect.model.mesh import MeshReport
+from netinspect.model.mesh import MeshReport, PairReport
 from netinspect.model.topology import (
     ClusterNetwork,
     ContainerNetwork,
@@ -28,7 +28,7 @@ from netinspect.output.columns import columns, section
 
 NAME = "table"
 RENDERS: frozenset[type[Document]] = frozenset({
-    Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport, MeshReport,
+    Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport, MeshReport, PairReport,
 })  # fmt: skip
 
 
@@ -61,6 +61,8 @@ def tables(document: Document, style: Style, *, wide: bool) -> Iterator[str]:
         yield from trace.service(document, style, wide=wide)
     elif isinstance(document, CniReport):
         yield from cni.report(document, style, wide=wide)
+    elif isinstance(document, PairReport):
+        yield from mesh.pair(document, style)
     elif isinstance(document, MeshReport):
         yield from mesh.report(document, style, wide=wide)
     elif isinstance(document, Topology):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from netinspect.model.cni import CniReport
 from netinspect.model.inspection import NamespaceView
-from netinspect.model.mesh import MeshReport
+from netinspect.model.mesh import MeshReport, PairReport
 from netinspect.model.topology import Document, Ownership, Topology
 from netinspect.model.trace import ServiceTrace, Trace
 from netinspect.output.base import Style
@@ -14,7 +14,7 @@ from netinspect.output.table import tables
 
 NAME = "wide"
 RENDERS: frozenset[type[Document]] = frozenset({
-    Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport, MeshReport,
+    Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport, MeshReport, PairReport,
 })  # fmt: skip
 
 

@@ -9,14 +9,14 @@ import yaml
 
 from netinspect.model.cni import CniReport
 from netinspect.model.inspection import NamespaceView
-from netinspect.model.mesh import MeshReport
+from netinspect.model.mesh import MeshReport, PairReport
 from netinspect.model.topology import Document, Ownership, Topology
 from netinspect.model.trace import ServiceTrace, Trace
 from netinspect.output.base import Style
 
 NAME = "yaml"
 RENDERS: frozenset[type[Document]] = frozenset({
-    Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport, MeshReport,
+    Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport, MeshReport, PairReport,
 })  # fmt: skip
 
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

@@ -1,0 +1,178 @@
+"""What meshes make of traffic from one pod to another, or to a Service: how it travels, and whether it gets there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from netinspect.analysis.mesh import NEEDS as POD_NEEDS
+from netinspect.analysis.mesh import Judge
+from netinspect.errors import UsageError
+from netinspect.mesh import BY_NAME, TELLERS
+from netinspect.mesh.base import Call, Said, Side
+from netinspect.mesh.sight import Pod
+from netinspect.model import resources, wire
+from netinspect.model.mesh import PairReport, PodMesh, Reach, Statement, Transport, Verdict
+from netinspect.model.snapshot import Snapshot
+
+NEEDS = (
+    *POD_NEEDS,
+    resources.MESH_SETTINGS,
+    resources.PEER_AUTHENTICATIONS,
+    resources.AUTHORIZATION_POLICIES,
+    resources.DESTINATION_RULES,
+    resources.VIRTUAL_SERVICES,
+)
+# The beginnings of ports' names, and application protocols, by which meshes tell HTTP from what is not.
+_HTTP = frozenset({"http", "http2", "grpc", "grpc-web", "kubernetes.io/h2c", "h2c"})
+_OTHER = frozenset({"tcp", "tls", "https", "mongo", "mysql", "redis", "kubernetes.io/wss"})
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to: a pod, or a Service; a port of it, or all; and what is known of the request."""
+
+    kind: str
+    namespace: str
+    name: str
+    port: int = 0
+    method: str | None = None
+    path: str | None = None
+
+    def __str__(self) -> str:
+        """Write it as it is asked for."""
+        return f"{self.kind}/{self.namespace}/{self.name}{f':{self.port}' if self.port else ''}"
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A port of the target, and the pods behind it, each with the number of its container's port."""
+
+    service: wire.Service | None
+    service_port: int
+    http: bool | None
+    servers: tuple[tuple[wire.NotedPod, int], ...]
+
+
+def pair(snapshot: Snapshot, source: str, target: Target) -> PairReport:
+    """Say it for each port; ``UsageError`` where the target has no such port, or is not there."""
+    judge = Judge(snapshot)
+    pods = {f"{p.metadata.namespace}/{p.metadata.name}": p for p in judge.sight.pods}
+    client = pods.get(source)
+    if client is None:
+        raise UsageError(f"pod {source} is not there, or has finished")
+    statements = [s for way in _ways(snapshot, pods, target) for s in _about(judge, client, way, target)]
+    return PairReport(
+        taken_at=snapshot.taken_at,
+        server_version=snapshot.server_version,
+        source=judge.pod(client),
+        target=str(target),
+        statements=tuple(statements),
+        gaps=snapshot.gaps,
+    )
+
+
+def _ways(snapshot: Snapshot, pods: Mapping[str, wire.NotedPod], target: Target) -> Iterator[_Way]:
+    if target.kind == "pod":
+        yield from _straight(pods, target)
+        return
+    named = (target.namespace, target.name)
+    service = next((s for s in snapshot.services if (s.metadata.namespace, s.metadata.name) == named), None)
+    if service is None:
+        raise UsageError(f"there is no Service {target.namespace}/{target.name}")
+    chosen = [p for p in service.spec.ports if target.port in (0, p.port) and p.protocol == "TCP"]
+    if not chosen:
+        ports = ", ".join(str(p.port) for p in service.spec.ports) or "none"
+        raise UsageError(
+            f"Service {target.namespace}/{target.name} has no TCP port {target.port}", hint=f"it has {ports}"
+        )
+    selector = service.spec.selector
+    members = [
+        p for p in pods.values()
+        if p.metadata.namespace == target.namespace and selector and selector.items() <= p.metadata.labels.items()
+    ]  # fmt: skip
+    for port in chosen:
+        found = ((p, _number(p, port)) for p in members)
+        yield _Way(service, port.port, _is_http(port.app_protocol or port.name), tuple(s for s in found if s[1]))
+
+
+def _straight(pods: Mapping[str, wire.NotedPod], target: Target) -> Iterator[_Way]:
+    found = pods.get(f"{target.namespace}/{target.name}")
+    if found is None:
+        raise UsageError(f"pod {target.namespace}/{target.name} is not there, or has finished")
+    own = {p.container_port: p.name for c in found.spec.containers for p in c.ports if p.protocol == "TCP"}
+    ports = [target.port] if target.port else sorted(own)
+    if not ports:
+        raise UsageError(f"pod {target.namespace}/{target.name} declares no port", hint="name one: POD:PORT")
+    for port in ports:
+        yield _Way(None, 0, _is_http(own.get(port, "")), ((found, port),))
+
+
+def _number(pod: wire.NotedPod, port: wire.ServicePort) -> int:
+    """Give the container's port that a Service's leads to; 0 where the pod has none of that name."""
+    if isinstance(port.target_port, int):
+        return port.target_port or port.port
+    return next(
+        (p.container_port for c in pod.spec.containers for p in c.ports if p.name == port.target_port), 0
+    )  # fmt: skip
+
+
+def _is_http(name: str) -> bool | None:
+    first = name if name in _HTTP | _OTHER else name.partition("-")[0]
+    return True if first in _HTTP else False if first in _OTHER else None
+
+
+def _about(judge: Judge, client: wire.NotedPod, way: _Way, target: Target) -> Iterator[Statement]:
+    """Give one statement for all pods behind a port of which the same holds."""
+    name = f"{target.namespace}/{target.name}:{way.service_port}" if way.service else ""
+    groups: dict[tuple[int, Said], list[str]] = {}
+    for server, port in way.servers:
+        said = _say(judge, client, server, port, way, target)
+        groups.setdefault((port, said), []).append(f"{server.metadata.namespace}/{server.metadata.name}")
+    if not way.servers:
+        yield Statement(
+            service=name, port=way.service_port, transport=Transport.NONE, outcome=Reach.UNKNOWN,
+            says="no pod is behind it that could be read", settled_by="netinspect trace follows the Service",
+        )  # fmt: skip
+    for (port, said), servers in groups.items():
+        chooser = "the client's proxy" if said.proxied else "kube-proxy, or who stands in for it"
+        yield Statement(
+            service=name, port=port, servers=tuple(sorted(servers)), transport=said.transport, outcome=said.outcome,
+            says=said.says, balanced_by=chooser if way.service else "", identity=said.identity,
+            settled_by=said.settled_by, reasons=said.reasons,
+        )  # fmt: skip
+
+
+def _say(  # noqa: PLR0917 - both ends and the way between them
+    judge: Judge, client: wire.NotedPod, server: wire.NotedPod, port: int, way: _Way, target: Target
+) -> Said:
+    ends = (judge.pod(client), judge.pod(server))
+    broken = next((e for e in ends if e.verdict in (Verdict.BROKEN, Verdict.UNKNOWN)), None)
+    if broken is not None:
+        says = f"{broken.full_name}: {broken.says}"
+        return Said(Transport.UNKNOWN, Reach.UNKNOWN, says, settled_by=broken.settled_by or broken.remedy)
+    inside = sorted({e.mesh for e in ends if _in(e)})
+    if not inside:
+        return Said(Transport.PLAINTEXT, Reach.REACHED, "neither pod is in a mesh")
+    if len(inside) > 1 or inside[0] not in TELLERS:
+        titles = " and ".join(BY_NAME[m].TITLE for m in inside)
+        return Said(
+            Transport.UNKNOWN, Reach.UNKNOWN, f"what {titles} makes of it is not evaluated",
+            settled_by="the mesh's own tool",
+        )  # fmt: skip
+    sides = tuple(_side(judge, pod, inside[0]) for pod in (client, server))
+    address = way.service.spec.cluster_ip if way.service else sides[1].address
+    call = Call(
+        sides[0], sides[1], port, way.service, way.service_port, sides[1].address if address == "None" else address,
+        way.http, target.method, target.path, tuple(p.metadata.labels for p, _ in way.servers),
+    )  # fmt: skip
+    return TELLERS[inside[0]](call, judge.sight)
+
+
+def _in(pod: PodMesh) -> bool:
+    return bool(pod.mesh) and pod.verdict in (Verdict.MESHED, Verdict.UNWANTED)
+
+
+def _side(judge: Judge, found: wire.NotedPod, mesh: str) -> Side:
+    pod = Pod(found, judge.sight.namespaces.get(found.metadata.namespace))
+    return Side(pod, BY_NAME[mesh].find(pod, judge.sight), found.status.pod_ip)

@@ -1,0 +1,173 @@
+"""What Istio makes of a call between two pods, step by step: the client's proxy, then the server's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from netinspect.mesh.base import NOTED, Call, Said
+from netinspect.mesh.istio import takes_inbound, takes_outbound
+from netinspect.mesh.istio_authorization import Request
+from netinspect.mesh.istio_policy import Policies, Service
+from netinspect.mesh.sight import Sight
+from netinspect.model.finding import Clue
+from netinspect.model.mesh import Part, Reach, Transport
+
+_FAILS = "the client's proxy answers 503"
+_LET_IN = "the server's proxy lets it in"
+_RESET = "the server's proxy resets the connection"
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """Who of the two proxies takes part."""
+
+    client: bool
+    server: bool
+    reasons: tuple[Clue, ...]
+
+
+def said(call: Call, sight: Sight) -> Said:
+    """Go through the client's proxy, how it calls, what the server's asks for, and whether it lets the request in."""
+    parts = {s.presence.part for s in (call.client, call.server) if s.presence is not None}
+    if parts - {Part.SIDECAR}:
+        return _beyond(call, parts)
+    policies = Policies(sight.snapshot)
+    ends = _ends(call)
+    request = _request(call, "")
+    service = _service(call)
+    subset, reasons = "", ends.reasons
+    if ends.client and service is not None:
+        pod = call.client.pod
+        routed = policies.route(pod.namespace, pod.labels, service, request)
+        reasons += (_clue("routes it", routed.source),) if routed.source else ()
+        if routed.fails:
+            return Said(Transport.NONE, Reach.FAILED, routed.fails, reasons, proxied=True)
+        if routed.doubt:
+            return Said(Transport.UNKNOWN, Reach.UNKNOWN, routed.doubt, reasons, proxied=True, settled_by=routed.doubt)
+        subset = routed.subset
+        lost = _lost(call, policies, service, subset)
+        if lost:
+            return Said(Transport.NONE, Reach.FAILED, lost, reasons, proxied=True)
+    transport, why = _transport(call, policies, ends, service, subset)
+    return _received(call, policies, ends, transport, (*reasons, *why))
+
+
+def _beyond(call: Call, parts: set[Part]) -> Said:
+    """Say what is known of ends that are not sidecars: whether both are in, but not what waypoints and policies do."""
+    both = call.client.presence is not None and call.server.presence is not None
+    ambient = parts <= {Part.SIDECAR, Part.AMBIENT}
+    transport = Transport.MTLS if both and ambient else Transport.UNKNOWN
+    says = "what waypoints, gateways and ztunnel make of it is not evaluated"
+    return Said(transport, Reach.UNKNOWN, says, settled_by="istioctl ztunnel-config, istioctl proxy-config")
+
+
+def _clue(says: str, source: str) -> Clue:
+    return Clue(says=says, source=source, weight=NOTED)
+
+
+def _ends(call: Call) -> _Ends:
+    client, server = call.client, call.server
+    reasons = []
+    taken = received = False
+    if client.presence is not None:
+        port = call.service_port or call.port
+        taken = takes_outbound(client.pod, call.address, port)
+        if not taken:
+            reasons.append(_clue(f"leaves out what goes to {call.address} port {port}", "the client's redirection"))
+    if server.presence is not None:
+        received = takes_inbound(server.pod, call.port)
+        if not received:
+            reasons.append(_clue(f"leaves out what comes for port {call.port}", "the server's redirection"))
+    return _Ends(taken, received, tuple(reasons))
+
+
+def _service(call: Call) -> Service | None:
+    if call.service is None:
+        return None
+    meta = call.service.metadata
+    return Service(meta.namespace, meta.name, call.service_port)
+
+
+def _request(call: Call, principal: str) -> Request:
+    host = f"{call.service.metadata.name}.{call.service.metadata.namespace}" if call.service else None
+    return Request(call.port, principal, call.client.address, call.http, call.method, call.path, host)
+
+
+def _lost(call: Call, policies: Policies, service: Service, subset: str) -> str:
+    """Say why a subset leads nowhere; nothing where it leads to the server."""
+    if not subset:
+        return ""
+    pod = call.client.pod
+    rule = policies.rule(pod.namespace, pod.labels, service)
+    part = next((s for s in rule.spec.subsets if s.name == subset), None) if rule else None
+    if part is None:
+        return f"no DestinationRule defines subset {subset}: {_FAILS} (NC)"
+    if not any(part.labels.items() <= labels.items() for labels in call.backends):
+        return f"no pod of the Service has the labels of subset {subset}: {_FAILS} (UH)"
+    if not part.labels.items() <= call.server.pod.labels.items():
+        return f"requests go to subset {subset}, of which this pod is none"
+    return ""
+
+
+def _transport(
+    call: Call, policies: Policies, ends: _Ends, service: Service | None, subset: str
+) -> tuple[Transport, tuple[Clue, ...]]:
+    if not ends.client:
+        return Transport.PLAINTEXT, ()
+    if service is None:
+        return Transport.PLAINTEXT, (_clue("passes on what goes straight to a pod as it is", "the client's proxy"),)
+    pod = call.client.pod
+    mode = policies.client(pod.namespace, pod.labels, service, subset)
+    if mode.mode:
+        transport = {"DISABLE": Transport.PLAINTEXT, "ISTIO_MUTUAL": Transport.MTLS}.get(mode.mode, Transport.TLS)
+        return transport, (_clue(f"tls mode {mode.mode}", mode.source),)
+    ready = call.server.presence is not None and call.server.pod.labels.get("security.istio.io/tlsMode") == "istio"
+    if policies.automatic and ready and not policies.disabled(service.namespace):
+        return Transport.MTLS, (_clue("is istio, so clients use mutual TLS", "label security.istio.io/tlsMode"),)
+    return Transport.PLAINTEXT, ()
+
+
+def _received(
+    call: Call, policies: Policies, ends: _Ends, transport: Transport, reasons: tuple[Clue, ...]
+) -> Said:  # fmt: skip
+    """Say what the server's side makes of what comes."""
+    proxied = ends.client and call.service is not None
+    broken = _FAILS if proxied and call.http else _RESET
+    if not ends.server:
+        if transport is Transport.MTLS:
+            says = f"mutual TLS comes to a server that has no proxy for it: {broken}"
+            return Said(transport, Reach.REFUSED, says, reasons, proxied=proxied)
+        return Said(transport, Reach.REACHED, "no proxy of the server takes part", reasons, proxied=proxied)
+    pod = call.server.pod
+    mode = policies.server(pod.namespace, pod.labels, call.port)
+    reasons = (*reasons, _clue(f"mutual TLS is {mode.mode} at port {call.port}", mode.source or "Istio's default"))
+    mutual = transport is Transport.MTLS
+    if mode.mode == "STRICT" and not mutual:
+        says = f"the server asks for mutual TLS, and this is {transport.value}: {broken}"
+        return Said(transport, Reach.REFUSED, says, reasons, proxied=proxied)
+    if mode.mode == "DISABLE" and mutual:
+        return Said(transport, Reach.REFUSED, f"the server takes no TLS: {broken}", reasons, proxied=proxied)
+    return _judged(call, policies, Said(transport, Reach.REACHED, _LET_IN, reasons, proxied=proxied), mode.mode)
+
+
+def _judged(call: Call, policies: Policies, found: Said, mode: str) -> Said:
+    """Say whether the server's proxy lets in what it takes."""
+    pod = call.server.pod
+    account = call.client.pod.object.spec.service_account_name or "default"
+    mutual = found.transport is Transport.MTLS
+    principal = f"{policies.trust_domain}/ns/{call.client.pod.namespace}/sa/{account}" if mutual else ""
+    decision = policies.authorize(pod.namespace, pod.labels, _request(call, principal))
+    reasons = (*found.reasons, _clue(decision.says, decision.policy)) if decision.policy else found.reasons
+    found = replace(found, reasons=reasons, identity=f"spiffe://{principal}" if principal else "")
+    if decision.allowed is None:
+        return replace(found, outcome=Reach.UNKNOWN, says=decision.says, settled_by=decision.says)
+    if not decision.allowed:
+        answer = "403" if call.http else "the connection is closed"
+        says = f"{decision.policy} does not let it in ({decision.says}): {answer}"
+        return replace(found, outcome=Reach.DENIED, says=says)
+    if mode == "PERMISSIVE" and not mutual and call.http is False:
+        says = (
+            "under PERMISSIVE a plain client is served where it speaks first, and waits in vain where the server does"
+        )
+        return replace(found, outcome=Reach.UNKNOWN, says=says, settled_by="which of them speaks first")
+    return found

@@ -1,0 +1,270 @@
+"""What Istio's objects make of traffic between two pods: mutual TLS, routes, and who is let in.
+
+Sources: istio/istio pilot/pkg/security/authn/policy_applier.go (ComposePeerAuthentication),
+pilot/pkg/networking/core/cluster_tls.go, pilot/pkg/networking/util/util.go (MergeSubsetTrafficPolicy),
+pilot/pkg/networking/core/route/route.go, pilot/pkg/model/{authentication,authorization,destination_rule}.go.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from netinspect.mesh.istio_authorization import ASK, Decision, Known, Request, decide
+from netinspect.model import wire
+from netinspect.model.snapshot import Snapshot
+
+_ROOT = "istio-system"
+# A setting of MeshConfig at the first level: what is asked for is written so in every version.
+_SETTING = r"(?m)^{}:\s*[\"']?([^\"'\s#]+)"
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What a proxy asks for or does, and the object that says so; nothing where it is the default."""
+
+    mode: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Routed:
+    """Where a request goes: the subset of the Service's pods, or why it goes nowhere; None where that is not known."""
+
+    subset: str = ""
+    source: str = ""
+    fails: str = ""
+    doubt: str = ""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A Service's port as clients name it."""
+
+    namespace: str
+    name: str
+    port: int
+    domain: str = "cluster.local"
+
+    @property
+    def host(self) -> str:
+        """Give its full name."""
+        return f"{self.name}.{self.namespace}.svc.{self.domain}"
+
+
+class Policies:
+    """The objects of a cluster, for looking up what holds for a pair of pods."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    @cached_property
+    def root(self) -> str:
+        """Give the namespace whose objects hold for all (MeshConfig.rootNamespace)."""
+        return self._setting("rootNamespace") or _ROOT
+
+    @cached_property
+    def trust_domain(self) -> str:
+        """Give what identities begin with (MeshConfig.trustDomain)."""
+        return self._setting("trustDomain") or "cluster.local"
+
+    @cached_property
+    def automatic(self) -> bool:
+        """Say whether clients use mutual TLS wherever a server can (MeshConfig.enableAutoMtls)."""
+        return self._setting("enableAutoMtls") != "false"
+
+    def _setting(self, key: str) -> str:
+        for settings in self._snapshot.mesh_settings:
+            found = re.search(_SETTING.format(key), settings.data.get("mesh", ""))
+            if settings.metadata.name == "istio" and found:
+                return found[1]
+        return ""
+
+    def server(self, namespace: str, labels: wire.Labels, port: int) -> Mode:
+        """Give what a workload's proxy asks for at a port of its container; PERMISSIVE where nothing says."""
+        found = Mode("PERMISSIVE")
+        for policy in self._levels(namespace, labels):
+            spec = policy.spec
+            name = f"PeerAuthentication {policy.metadata.namespace}/{policy.metadata.name}"
+            mode = spec.mtls.mode if spec.mtls else ""
+            if mode not in ("", "UNSET"):
+                found = Mode(mode, name)
+            at_port = spec.port_level_mtls.get(str(port)) if spec.selector and spec.selector.match_labels else None
+            if at_port is not None and at_port.mode not in ("", "UNSET"):
+                found = Mode(at_port.mode, name)
+        return found
+
+    def _levels(self, namespace: str, labels: wire.Labels) -> Iterator[wire.PeerAuthentication]:
+        """Give the policy of the mesh, of the namespace and of the workload, of each the oldest."""
+
+        def oldest(found: Iterable[wire.PeerAuthentication]) -> list[wire.PeerAuthentication]:
+            return sorted(found, key=lambda p: p.metadata.creation_timestamp or "")[:1]
+
+        every = self._snapshot.peer_authentications
+        wide = [p for p in every if p.spec.selector is None or not p.spec.selector.match_labels]
+        yield from oldest(p for p in wide if p.metadata.namespace == self.root)
+        if namespace != self.root:
+            yield from oldest(p for p in wide if p.metadata.namespace == namespace)
+        yield from oldest(
+            p for p in every
+            if p not in wide and p.metadata.namespace == namespace and _selects(p.spec.selector, labels)
+        )  # fmt: skip
+
+    def client(self, namespace: str, labels: wire.Labels, service: Service, subset: str = "") -> Mode:
+        """Give how a client's proxy calls a Service: what a DestinationRule says, or nothing where it is automatic."""
+        rule = self.rule(namespace, labels, service)
+        if rule is None:
+            return Mode("")
+        name = f"DestinationRule {rule.metadata.namespace}/{rule.metadata.name}"
+        tls, _ = _level(rule.spec.traffic_policy, service.port)
+        part = next((s for s in rule.spec.subsets if s.name == subset), None)
+        own, by_port = _level(part.traffic_policy if part else None, service.port)
+        if own is not None or by_port:
+            tls = own
+        return Mode(tls.mode, name) if tls is not None and tls.mode else Mode("")
+
+    def rule(self, namespace: str, labels: wire.Labels, service: Service) -> wire.DestinationRule | None:
+        """Find the DestinationRule: of the client's namespace, of the Service's, of the root; the nearest host."""
+        for place in dict.fromkeys((namespace, service.namespace, self.root)):
+            found = [
+                r for r in self._snapshot.destination_rules
+                if r.metadata.namespace == place
+                and _names(r.spec.host, place, service)
+                and _exported(r.spec.export_to, place, namespace)
+                and (r.spec.workload_selector is None or _selects(r.spec.workload_selector, labels))
+            ]  # fmt: skip
+            if found:
+                return min(found, key=lambda r: (-len(r.spec.host.lstrip("*")), r.metadata.creation_timestamp or ""))
+        return None
+
+    def disabled(self, namespace: str) -> bool:
+        """Say whether the mesh or a namespace turns mutual TLS off, which makes clients not try it."""
+        levels = [p for p in self._levels(namespace, {}) if p.spec.mtls and p.spec.mtls.mode not in ("", "UNSET")]
+        return bool(levels) and levels[-1].spec.mtls == wire.MutualTls("DISABLE")
+
+    def authorize(self, namespace: str, labels: wire.Labels, request: Request) -> Decision:
+        """Decide whether a sidecar lets a request in; policies for waypoints and gateways are none of its."""
+        own = (
+            p for p in self._snapshot.authorization_policies
+            if p.metadata.namespace in (namespace, self.root)
+            and p.spec.target_ref is None and not p.spec.target_refs
+            and (p.spec.selector is None or _selects(p.spec.selector, labels))
+        )  # fmt: skip
+        return decide(own, request)
+
+    def route(self, namespace: str, labels: wire.Labels, service: Service, request: Request) -> Routed:
+        """Follow the VirtualService that a client's proxy has for a Service."""
+        found = self._virtual(namespace, service)
+        if found is None:
+            return Routed()
+        name = f"VirtualService {found.metadata.namespace}/{found.metadata.name}"
+        if request.http is None:
+            return Routed(source=name, doubt=f"which rules of {name} count hangs on the protocol")
+        rules = found.spec.http if request.http else found.spec.tcp
+        for rule in rules:
+            matched = _any_of(_match(m, namespace, labels, service, request) for m in rule.match)
+            if rule.match and matched is None:
+                return Routed(source=name, doubt=f"which rule of {name} matches hangs on the request ({ASK})")
+            if matched or not rule.match:
+                return _ends(rule, found.metadata.namespace, name, service)
+        if not request.http or not rules:
+            return Routed()
+        return Routed(source=name, fails=f"no rule of {name} matches: the client's proxy answers 404")
+
+    def _virtual(self, namespace: str, service: Service) -> wire.VirtualService | None:
+        found = [
+            v for v in self._snapshot.virtual_services
+            if (not v.spec.gateways or "mesh" in v.spec.gateways)
+            and any(_names(h, v.metadata.namespace, service) for h in v.spec.hosts)
+            and _exported(v.spec.export_to, v.metadata.namespace, namespace)
+        ]  # fmt: skip
+
+        def order(virtual: wire.VirtualService) -> tuple[bool, bool, str]:
+            exact = any(_full(h, virtual.metadata.namespace, service) == service.host for h in virtual.spec.hosts)
+            mine = virtual.metadata.namespace == namespace
+            return (not exact, not mine, virtual.metadata.creation_timestamp or "")
+
+        return min(found, key=order) if found else None
+
+
+def _selects(selector: wire.MatchLabels | None, labels: wire.Labels) -> bool:
+    return selector is None or selector.match_labels.items() <= labels.items()
+
+
+def _level(policy: wire.TrafficPolicy | None, port: int) -> tuple[wire.MutualTls | None, bool]:
+    """Give the TLS settings of a level, and whether a port's entry, which replaces the level, gave them."""
+    if policy is None:
+        return None, False
+    at_port = next((p for p in policy.port_level_settings if p.port.number == port), None)
+    return (at_port.tls, True) if at_port is not None else (policy.tls, False)
+
+
+def _full(host: str, namespace: str, service: Service) -> str:
+    """Complete a short name, in the namespace of the object that says it."""
+    return f"{host}.{namespace}.svc.{service.domain}" if host and "." not in host and host != "*" else host
+
+
+def _names(host: str, namespace: str, service: Service) -> bool:
+    full = _full(host, namespace, service)
+    return service.host.endswith(full[1:]) if full.startswith("*") else full == service.host
+
+
+def _exported(places: tuple[str, ...], own: str, namespace: str) -> bool:
+    return not places or "*" in places or namespace in places or ("." in places and own == namespace)
+
+
+def _any_of(found: Iterable[Known]) -> Known:
+    seen = list(found)
+    return True if True in seen else None if None in seen else False
+
+
+def _match(
+    match: wire.HTTPMatch, namespace: str, labels: wire.Labels, service: Service, request: Request
+) -> Known:  # fmt: skip
+    if match.gateways and "mesh" not in match.gateways:
+        return False
+    if match.port and match.port != service.port:
+        return False
+    if not match.source_labels.items() <= labels.items() or match.source_namespace not in ("", namespace):
+        return False
+    parts: list[Known] = []
+    path = request.path.partition("?")[0] if request.path is not None else None
+    for wanted, own in ((match.uri, path), (match.method, request.method), (match.authority, request.host)):
+        if wanted is not None:
+            parts.append(None if own is None else _string(wanted, own, match))
+    parts += [None] * bool(match.headers or match.without_headers or match.query_params or match.scheme)
+    return False if False in parts else None if None in parts else True
+
+
+def _string(wanted: wire.StringMatch, own: str, match: wire.HTTPMatch) -> Known:
+    if match.ignore_uri_case:
+        return None
+    if wanted.exact is not None:
+        return own == wanted.exact
+    if wanted.prefix is not None:
+        return own.startswith(wanted.prefix)
+    # RE2 is not Python's: what both read alike cannot be told here.
+    return None if wanted.regex is not None else True
+
+
+def _ends(rule: wire.VirtualRoute, namespace: str, name: str, service: Service) -> Routed:  # noqa: PLR0911 - as above
+    abort = rule.fault.abort if rule.fault else None
+    if abort is not None:
+        share = abort.percentage.value if abort.percentage else 100.0
+        if share >= 100:
+            return Routed(source=name, fails=f"{name} aborts it with {abort.http_status}")
+        if share > 0:
+            return Routed(source=name, doubt=f"{name} aborts {share:g} % of requests")
+    if rule.redirect is not None or rule.direct_response is not None:
+        return Routed(source=name, fails=f"{name} answers it without asking a server")
+    if rule.delegate is not None:
+        return Routed(source=name, doubt=f"{name} delegates to another VirtualService")
+    targets = [d.destination for d in rule.route]
+    subsets = {d.subset for d in targets}
+    if any(not _names(d.host, namespace, service) for d in targets):
+        return Routed(source=name, doubt=f"{name} leads to {', '.join(sorted({d.host for d in targets}))}")
+    if len(subsets) > 1:
+        return Routed(source=name, doubt=f"{name} splits requests between subsets {', '.join(sorted(subsets))}")
+    return Routed(subset=next(iter(subsets), ""), source=name)
