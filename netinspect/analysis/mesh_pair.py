@@ -22,6 +22,13 @@ NEEDS = (
     resources.AUTHORIZATION_POLICIES,
     resources.DESTINATION_RULES,
     resources.VIRTUAL_SERVICES,
+    resources.HTTP_ROUTES,
+    resources.LINKERD_SERVERS,
+    resources.LINKERD_AUTHORIZATIONS,
+    resources.LINKERD_ROUTES,
+    resources.MESH_TLS_AUTHENTICATIONS,
+    resources.NETWORK_AUTHENTICATIONS,
+    resources.SERVER_AUTHORIZATIONS,
 )
 # The beginnings of ports' names, and application protocols, by which meshes tell HTTP from what is not.
 _HTTP = frozenset({"http", "http2", "grpc", "grpc-web", "kubernetes.io/h2c", "h2c"})
@@ -139,7 +146,7 @@ def _about(judge: Judge, client: wire.NotedPod, way: _Way, target: Target) -> It
         yield Statement(
             service=name, port=port, servers=tuple(sorted(servers)), transport=said.transport, outcome=said.outcome,
             says=said.says, balanced_by=chooser if way.service else "", identity=said.identity,
-            settled_by=said.settled_by, reasons=said.reasons,
+            caveat=said.caveat, settled_by=said.settled_by, reasons=said.reasons,
         )  # fmt: skip
 
 

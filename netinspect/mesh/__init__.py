@@ -5,7 +5,20 @@ To add one, write a module that satisfies ``base.Driver`` and name it in ``DRIVE
 
 from typing import Final
 
-from netinspect.mesh import app_mesh, cilium, consul, istio, istio_pairs, kuma, linkerd, nginx, osm, traefik, unknown
+from netinspect.mesh import (
+    app_mesh,
+    cilium,
+    consul,
+    istio,
+    istio_pairs,
+    kuma,
+    linkerd,
+    linkerd_pairs,
+    nginx,
+    osm,
+    traefik,
+    unknown,
+)
 from netinspect.mesh.base import Driver, Teller
 
 # What is not one of the others is asked last.
@@ -14,4 +27,4 @@ DRIVERS: Final[tuple[Driver, ...]] = (
 )  # fmt: skip
 BY_NAME: Final = {driver.NAME: driver for driver in DRIVERS}
 # Those that can say what becomes of a request between two pods.
-TELLERS: Final[dict[str, Teller]] = {istio.NAME: istio_pairs.said}
+TELLERS: Final[dict[str, Teller]] = {istio.NAME: istio_pairs.said, linkerd.NAME: linkerd_pairs.said}

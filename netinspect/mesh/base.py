@@ -124,7 +124,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Said:
-    """What a mesh makes of a call, and what that rests on."""
+    """What a mesh makes of a call, and what that rests on; ``caveat`` is what holds of some requests besides."""
 
     transport: Transport
     outcome: Reach
@@ -133,6 +133,7 @@ class Said:
     identity: str = ""
     proxied: bool = False
     settled_by: str = ""
+    caveat: str = ""
 
 
 # Says what a mesh makes of a call of which at least one end is in it.

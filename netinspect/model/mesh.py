@@ -164,7 +164,7 @@ class Statement(Document, frozen=True, kw_only=True):
     """What meshes make of requests from one pod to a port of others; ``port`` is the container's.
 
     ``balanced_by`` says who chooses among a Service's pods. ``identity`` is the client's as the server sees it.
-    ``servers`` are the pods of which it holds.
+    ``servers`` are the pods of which it holds, ``caveat`` what holds of some requests besides.
     """
 
     service: str = ""
@@ -175,6 +175,7 @@ class Statement(Document, frozen=True, kw_only=True):
     says: str
     balanced_by: str = ""
     identity: str = ""
+    caveat: str = ""
     settled_by: str = ""
     reasons: tuple[Clue, ...] = ()
 

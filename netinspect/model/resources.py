@@ -55,7 +55,7 @@ SERVICE_CIDRS = Resource(
 IP_ADDRESSES = Resource("ip_addresses", "ipaddresses", _NETWORKING, wire.IPAddress, namespaced=False, optional=True)
 INGRESSES = Resource("ingresses", "ingresses", ("networking.k8s.io/v1",), wire.Ingress, optional=True)
 GATEWAYS = Resource("gateways", "gateways", _GATEWAY, wire.Gateway, optional=True)
-HTTP_ROUTES = Resource("http_routes", "httproutes", _GATEWAY, wire.Named, optional=True)
+HTTP_ROUTES = Resource("http_routes", "httproutes", _GATEWAY, wire.HTTPRoute, optional=True)
 NETWORK_POLICIES = Resource("network_policies", "networkpolicies", ("networking.k8s.io/v1",), wire.NetworkPolicy)
 DAEMON_SETS = Resource("daemon_sets", "daemonsets", ("apps/v1",), wire.DaemonSet)
 CUSTOM_RESOURCE_DEFINITIONS = Resource(
@@ -131,6 +131,22 @@ AUTHORIZATION_POLICIES = Resource(
 )
 DESTINATION_RULES = Resource("destination_rules", "destinationrules", _ISTIO, wire.DestinationRule, optional=True)
 VIRTUAL_SERVICES = Resource("virtual_services", "virtualservices", _ISTIO, wire.VirtualService, optional=True)
+_L5D = ("policy.linkerd.io/v1alpha1",)
+_SERVERS = tuple(f"policy.linkerd.io/v1beta{n}" for n in (3, 2, 1))
+LINKERD_SERVERS = Resource("linkerd_servers", "servers", _SERVERS, wire.LinkerdServer, optional=True)
+LINKERD_AUTHORIZATIONS = Resource(
+    "linkerd_authorizations", "authorizationpolicies", _L5D, wire.LinkerdAuthorization, optional=True
+)
+LINKERD_ROUTES = Resource("linkerd_routes", "httproutes", _SERVERS, wire.HTTPRoute, optional=True)
+MESH_TLS_AUTHENTICATIONS = Resource(
+    "mesh_tls_authentications", "meshtlsauthentications", _L5D, wire.MeshTLSAuthentication, optional=True
+)
+NETWORK_AUTHENTICATIONS = Resource(
+    "network_authentications", "networkauthentications", _L5D, wire.NetworkAuthentication, optional=True
+)
+SERVER_AUTHORIZATIONS = Resource(
+    "server_authorizations", "serverauthorizations", ("policy.linkerd.io/v1beta1",), wire.Named, optional=True
+)
 
 RESOURCES = (
     NODES,
@@ -161,6 +177,12 @@ RESOURCES = (
     AUTHORIZATION_POLICIES,
     DESTINATION_RULES,
     VIRTUAL_SERVICES,
+    LINKERD_SERVERS,
+    LINKERD_AUTHORIZATIONS,
+    LINKERD_ROUTES,
+    MESH_TLS_AUTHENTICATIONS,
+    NETWORK_AUTHENTICATIONS,
+    SERVER_AUTHORIZATIONS,
 )
 # Kinds without which a network, or an owner, is not known; the others only make the evidence better.
 DECISIVE = (NODES, PODS, SERVICES, ENDPOINT_SLICES, INGRESSES, GATEWAYS)

@@ -58,7 +58,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     ip_addresses: tuple[wire.IPAddress, ...] = ()
     ingresses: tuple[wire.Ingress, ...] = ()
     gateways: tuple[wire.Gateway, ...] = ()
-    http_routes: tuple[wire.Named, ...] = ()
+    http_routes: tuple[wire.HTTPRoute, ...] = ()
     network_policies: tuple[wire.NetworkPolicy, ...] = ()
     daemon_sets: tuple[wire.DaemonSet, ...] = ()
     custom_resource_definitions: tuple[wire.Named, ...] = ()
@@ -77,6 +77,12 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     authorization_policies: tuple[wire.AuthorizationPolicy, ...] = ()
     destination_rules: tuple[wire.DestinationRule, ...] = ()
     virtual_services: tuple[wire.VirtualService, ...] = ()
+    linkerd_servers: tuple[wire.LinkerdServer, ...] = ()
+    linkerd_authorizations: tuple[wire.LinkerdAuthorization, ...] = ()
+    linkerd_routes: tuple[wire.HTTPRoute, ...] = ()
+    mesh_tls_authentications: tuple[wire.MeshTLSAuthentication, ...] = ()
+    network_authentications: tuple[wire.NetworkAuthentication, ...] = ()
+    server_authorizations: tuple[wire.Named, ...] = ()
     kernels: tuple[NodeEvidence, ...] = ()
 
     def gap(self, resource: str) -> Gap | None:

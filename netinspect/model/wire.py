@@ -1123,3 +1123,133 @@ class AuthorizationPolicy(Wire, frozen=True):
 
     metadata: NotedMetadata
     spec: AuthorizationPolicySpec = AuthorizationPolicySpec()
+
+
+class RouteParent(Wire, frozen=True):
+    """What a route hangs on: a Gateway, or a Service of a mesh (GEP-1426)."""
+
+    group: str = "gateway.networking.k8s.io"
+    kind: str = "Gateway"
+    name: str = ""
+    namespace: str = ""
+    port: int = 0
+
+
+class PathMatch(Wire, frozen=True):
+    """A path: Exact, PathPrefix or RegularExpression."""
+
+    type: Term = "PathPrefix"
+    value: str = "/"
+
+
+class RouteMatch(Wire, frozen=True):
+    """Which requests a rule is for: all of what it says must hold."""
+
+    path: PathMatch | None = None
+    method: str = ""
+    headers: tuple[Reason, ...] = ()
+    query_params: tuple[Reason, ...] = ()
+
+
+class RouteBackend(Wire, frozen=True):
+    """Where a rule leads, for what share of requests."""
+
+    group: str = ""
+    kind: str = "Service"
+    name: str = ""
+    namespace: str = ""
+    port: int = 0
+    weight: int = 1
+
+
+class RouteFilter(Wire, frozen=True):
+    """What is done to a request on its way."""
+
+    type: Term = ""
+
+
+class HTTPRouteRule(Wire, frozen=True):
+    """Which requests, and where they go; without a match all."""
+
+    matches: tuple[RouteMatch, ...] = ()
+    filters: tuple[RouteFilter, ...] = ()
+    backend_refs: tuple[RouteBackend, ...] = ()
+
+
+class HTTPRouteSpec(Wire, frozen=True):
+    """Rules for HTTP requests; more exact ones count first."""
+
+    parent_refs: tuple[RouteParent, ...] = ()
+    hostnames: tuple[str, ...] = ()
+    rules: tuple[HTTPRouteRule, ...] = ()
+
+
+class HTTPRoute(Wire, frozen=True):
+    """An HTTPRoute (sigs.k8s.io/gateway-api apis/v1, and Linkerd's own copy of it)."""
+
+    metadata: Metadata
+    spec: HTTPRouteSpec = HTTPRouteSpec()
+
+
+class LinkerdServerSpec(Wire, frozen=True):
+    """A port of some pods, by number or name, and what holds where no policy lets a client in."""
+
+    pod_selector: LabelSelector | None = None
+    port: int | str = 0
+    proxy_protocol: Term = ""
+    access_policy: Term = "deny"
+
+
+class LinkerdServer(Wire, frozen=True):
+    """A Server (linkerd2 policy-controller/k8s/api/src/policy/server.rs)."""
+
+    metadata: NotedMetadata
+    spec: LinkerdServerSpec = LinkerdServerSpec()
+
+
+class LinkerdAuthorizationSpec(Wire, frozen=True):
+    """What a policy is about, and the authentications that a client must all have."""
+
+    target_ref: ObjectReference = ObjectReference()
+    required_authentication_refs: tuple[ObjectReference, ...] = ()
+
+
+class LinkerdAuthorization(Wire, frozen=True):
+    """An AuthorizationPolicy of Linkerd's (policy/authorization_policy.rs)."""
+
+    metadata: NotedMetadata
+    spec: LinkerdAuthorizationSpec = LinkerdAuthorizationSpec()
+
+
+class MeshTLSAuthenticationSpec(Wire, frozen=True):
+    """Clients by identity, or by what they run as."""
+
+    identities: tuple[str, ...] = ()
+    identity_refs: tuple[ObjectReference, ...] = ()
+
+
+class MeshTLSAuthentication(Wire, frozen=True):
+    """Clients that are in the mesh (policy/meshtls_authentication.rs)."""
+
+    metadata: Metadata
+    spec: MeshTLSAuthenticationSpec = MeshTLSAuthenticationSpec()
+
+
+class AuthenticatedNetwork(Wire, frozen=True):
+    """A range, without some of it."""
+
+    cidr: str = ""
+    except_: tuple[str, ...] = field(default=(), name="except")
+
+
+class NetworkAuthenticationSpec(Wire, frozen=True):
+    """Clients by address."""
+
+    networks: tuple[AuthenticatedNetwork, ...] = ()
+
+
+class NetworkAuthentication(Wire, frozen=True):
+    """Clients of some networks (policy/network_authentication.rs)."""
+
+    metadata: Metadata
+    spec: NetworkAuthenticationSpec = NetworkAuthenticationSpec()

@@ -127,7 +127,7 @@ def pair(document: PairReport, style: Style) -> Iterator[str]:
         yield f"{_OUTCOMES[one.outcome]} {one.outcome.value}, {one.transport.value}: {safe(one.says)}\n"
         told = (
             ("the server sees", one.identity), ("balanced by", one.balanced_by),
-            ("holds of", ", ".join(one.servers)), ("would be settled by", one.settled_by),
+            ("holds of", ", ".join(one.servers)), ("but", one.caveat), ("would be settled by", one.settled_by),
         )  # fmt: skip
         for name, value in told:
             if value:
