@@ -55,7 +55,17 @@ def test_every_cni_is_listed_and_has_its_page() -> None:
 
 
 def test_every_mesh_is_listed() -> None:
-    modules = {m.name for m in pkgutil.iter_modules(mesh.__path__)} - {"base", "sight"}
+    helpers = {
+        "base",
+        "consul_pairs",
+        "istio_authorization",
+        "istio_pairs",
+        "istio_policy",
+        "linkerd_pairs",
+        "linkerd_policy",
+        "sight",
+    }
+    modules = {m.name for m in pkgutil.iter_modules(mesh.__path__)} - helpers
     assert modules == {(d.__name__ if isinstance(d, ModuleType) else "").rpartition(".")[2] for d in mesh.DRIVERS}
 
 

@@ -55,7 +55,7 @@ def report(snapshot: Snapshot) -> MeshReport:
         namespaces=several(_namespaces(judge, pods)),
         pods=pods,
         findings=several((*about_pods(pods), *about_planes(planes, pods, judge.sight))),
-        unproven=sum(_captured(p) and not p.proven for p in pods),
+        unproven=sum(p.presumed for p in pods),
         gaps=(*snapshot.gaps, *gaps(snapshot.kernels, shown)),
     )
 
@@ -77,12 +77,8 @@ def narrow(found: MeshReport, namespace: str, pod: str) -> MeshReport:
         pods=pods,
         namespaces=tuple(n for n in found.namespaces if n.namespace == namespace),
         findings=several(about_pods(pods) if pod else about),
-        unproven=sum(_captured(p) and not p.proven for p in pods),
+        unproven=sum(p.presumed for p in pods),
     )
-
-
-def _captured(pod: PodMesh) -> bool:
-    return pod.capture not in (None, Capture.NONE)
 
 
 @dataclass(frozen=True)

@@ -15,21 +15,7 @@ from netinspect.model import resources, wire
 from netinspect.model.mesh import PairReport, PodMesh, Reach, Statement, Transport, Verdict
 from netinspect.model.snapshot import Snapshot
 
-NEEDS = (
-    *POD_NEEDS,
-    resources.MESH_SETTINGS,
-    resources.PEER_AUTHENTICATIONS,
-    resources.AUTHORIZATION_POLICIES,
-    resources.DESTINATION_RULES,
-    resources.VIRTUAL_SERVICES,
-    resources.HTTP_ROUTES,
-    resources.LINKERD_SERVERS,
-    resources.LINKERD_AUTHORIZATIONS,
-    resources.LINKERD_ROUTES,
-    resources.MESH_TLS_AUTHENTICATIONS,
-    resources.NETWORK_AUTHENTICATIONS,
-    resources.SERVER_AUTHORIZATIONS,
-)
+NEEDS = (*POD_NEEDS, *resources.MESH_POLICIES)
 # The beginnings of ports' names, and application protocols, by which meshes tell HTTP from what is not.
 _HTTP = frozenset({"http", "http2", "grpc", "grpc-web", "kubernetes.io/h2c", "h2c"})
 _OTHER = frozenset({"tcp", "tls", "https", "mongo", "mysql", "redis", "kubernetes.io/wss"})
@@ -68,13 +54,15 @@ def pair(snapshot: Snapshot, source: str, target: Target) -> PairReport:
     client = pods.get(source)
     if client is None:
         raise UsageError(f"pod {source} is not there, or has finished")
-    statements = [s for way in _ways(snapshot, pods, target) for s in _about(judge, client, way, target)]
+    ways = list(_ways(snapshot, pods, target))
+    ends = {p.metadata.uid or p.metadata.name: p for p in (client, *(server for w in ways for server, _ in w.servers))}
     return PairReport(
         taken_at=snapshot.taken_at,
         server_version=snapshot.server_version,
         source=judge.pod(client),
         target=str(target),
-        statements=tuple(statements),
+        statements=tuple(s for way in ways for s in _about(judge, client, way, target)),
+        unproven=tuple(sorted(p.full_name for p in map(judge.pod, ends.values()) if p.presumed)),
         gaps=snapshot.gaps,
     )
 

@@ -9,6 +9,7 @@ from netinspect.mesh import (
     app_mesh,
     cilium,
     consul,
+    consul_pairs,
     istio,
     istio_pairs,
     kuma,
@@ -27,4 +28,8 @@ DRIVERS: Final[tuple[Driver, ...]] = (
 )  # fmt: skip
 BY_NAME: Final = {driver.NAME: driver for driver in DRIVERS}
 # Those that can say what becomes of a request between two pods.
-TELLERS: Final[dict[str, Teller]] = {istio.NAME: istio_pairs.said, linkerd.NAME: linkerd_pairs.said}
+TELLERS: Final[dict[str, Teller]] = {
+    consul.NAME: consul_pairs.said,
+    istio.NAME: istio_pairs.said,
+    linkerd.NAME: linkerd_pairs.said,
+}

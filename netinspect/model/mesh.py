@@ -86,6 +86,11 @@ class PodMesh(Document, frozen=True, kw_only=True):
         """Write ``namespace/name``."""
         return f"{self.namespace}/{self.pod}"
 
+    @property
+    def presumed(self) -> bool:
+        """Say whether its traffic is turned to a proxy by its spec, and nobody looked whether it is."""
+        return self.capture not in (None, Capture.NONE) and not self.proven
+
 
 class ControlPlane(Document, frozen=True, kw_only=True):
     """Pods of one version that run a mesh, or a service outside of the cluster that does (``external``)."""
@@ -181,7 +186,10 @@ class Statement(Document, frozen=True, kw_only=True):
 
 
 class PairReport(Document, frozen=True, tag_field="kind", tag="MeshPair", kw_only=True):
-    """What meshes make of traffic from a pod to another, or to a Service."""
+    """What meshes make of traffic from a pod to another, or to a Service.
+
+    ``unproven`` are the pods of which only the spec tells that their traffic is turned to a proxy.
+    """
 
     api_version: Literal["netinspect.io/v1"] = "netinspect.io/v1"
     taken_at: str
@@ -189,6 +197,7 @@ class PairReport(Document, frozen=True, tag_field="kind", tag="MeshPair", kw_onl
     source: PodMesh
     target: str
     statements: tuple[Statement, ...] = ()
+    unproven: tuple[str, ...] = ()
     gaps: tuple[Gap, ...] = ()
 
     @property

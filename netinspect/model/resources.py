@@ -120,7 +120,14 @@ MUTATING_WEBHOOKS = Resource(
     wire.MutatingWebhookConfiguration,
     namespaced=False,
 )
-MESH_SETTINGS = Resource("mesh_settings", "configmaps", ("v1",), wire.ConfigMap, optional=True, objects=("istio",))
+MESH_SETTINGS = Resource(
+    "mesh_settings",
+    "configmaps",
+    ("v1",),
+    wire.ConfigMap,
+    optional=True,
+    objects=("istio", "consul-server-config", "consul-consul-server-config"),
+)
 _SECURITY = ("security.istio.io/v1", "security.istio.io/v1beta1")
 _ISTIO = ("networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3")
 PEER_AUTHENTICATIONS = Resource(
@@ -147,6 +154,25 @@ NETWORK_AUTHENTICATIONS = Resource(
 SERVER_AUTHORIZATIONS = Resource(
     "server_authorizations", "serverauthorizations", ("policy.linkerd.io/v1beta1",), wire.Named, optional=True
 )
+_CONSUL = ("consul.hashicorp.com/v1alpha1",)
+SERVICE_INTENTIONS = Resource("service_intentions", "serviceintentions", _CONSUL, wire.ServiceIntentions, optional=True)
+SERVICE_DEFAULTS = Resource("service_defaults", "servicedefaults", _CONSUL, wire.ConsulDefaults, optional=True)
+PROXY_DEFAULTS = Resource("proxy_defaults", "proxydefaults", _CONSUL, wire.ConsulDefaults, optional=True)
+CONSUL_MESHES = Resource("consul_meshes", "meshes", _CONSUL, wire.ConsulMesh, optional=True)
+SERVICE_RESOLVERS = Resource("service_resolvers", "serviceresolvers", _CONSUL, wire.Named, optional=True)
+SERVICE_ROUTERS = Resource("service_routers", "servicerouters", _CONSUL, wire.Named, optional=True)
+SERVICE_SPLITTERS = Resource("service_splitters", "servicesplitters", _CONSUL, wire.Named, optional=True)
+_OF_CONSUL = (
+    SERVICE_INTENTIONS, SERVICE_DEFAULTS, PROXY_DEFAULTS, CONSUL_MESHES, SERVICE_RESOLVERS, SERVICE_ROUTERS,
+    SERVICE_SPLITTERS,
+)  # fmt: skip
+_OF_ISTIO = (PEER_AUTHENTICATIONS, AUTHORIZATION_POLICIES, DESTINATION_RULES, VIRTUAL_SERVICES)
+_OF_LINKERD = (
+    LINKERD_SERVERS, LINKERD_AUTHORIZATIONS, LINKERD_ROUTES, MESH_TLS_AUTHENTICATIONS, NETWORK_AUTHENTICATIONS,
+    SERVER_AUTHORIZATIONS,
+)  # fmt: skip
+# What meshes make of a request hangs on these.
+MESH_POLICIES = (MESH_SETTINGS, HTTP_ROUTES, *_OF_ISTIO, *_OF_LINKERD, *_OF_CONSUL)
 
 RESOURCES = (
     NODES,
@@ -173,16 +199,9 @@ RESOURCES = (
     NETWORK_ATTACHMENTS,
     MUTATING_WEBHOOKS,
     MESH_SETTINGS,
-    PEER_AUTHENTICATIONS,
-    AUTHORIZATION_POLICIES,
-    DESTINATION_RULES,
-    VIRTUAL_SERVICES,
-    LINKERD_SERVERS,
-    LINKERD_AUTHORIZATIONS,
-    LINKERD_ROUTES,
-    MESH_TLS_AUTHENTICATIONS,
-    NETWORK_AUTHENTICATIONS,
-    SERVER_AUTHORIZATIONS,
+    *_OF_ISTIO,
+    *_OF_LINKERD,
+    *_OF_CONSUL,
 )
 # Kinds without which a network, or an owner, is not known; the others only make the evidence better.
 DECISIVE = (NODES, PODS, SERVICES, ENDPOINT_SLICES, INGRESSES, GATEWAYS)

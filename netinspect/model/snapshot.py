@@ -83,6 +83,13 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     mesh_tls_authentications: tuple[wire.MeshTLSAuthentication, ...] = ()
     network_authentications: tuple[wire.NetworkAuthentication, ...] = ()
     server_authorizations: tuple[wire.Named, ...] = ()
+    service_intentions: tuple[wire.ServiceIntentions, ...] = ()
+    service_defaults: tuple[wire.ConsulDefaults, ...] = ()
+    proxy_defaults: tuple[wire.ConsulDefaults, ...] = ()
+    consul_meshes: tuple[wire.ConsulMesh, ...] = ()
+    service_resolvers: tuple[wire.Named, ...] = ()
+    service_routers: tuple[wire.Named, ...] = ()
+    service_splitters: tuple[wire.Named, ...] = ()
     kernels: tuple[NodeEvidence, ...] = ()
 
     def gap(self, resource: str) -> Gap | None:

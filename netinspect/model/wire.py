@@ -1253,3 +1253,76 @@ class NetworkAuthentication(Wire, frozen=True):
 
     metadata: Metadata
     spec: NetworkAuthenticationSpec = NetworkAuthenticationSpec()
+
+
+class ConsulPermissionHTTP(Wire, frozen=True):
+    """Requests that a permission is about."""
+
+    path_exact: str = ""
+    path_prefix: str = ""
+    path_regex: str = ""
+    methods: tuple[str, ...] = ()
+    header: tuple[Reason, ...] = ()
+
+
+class ConsulPermission(Wire, frozen=True):
+    """What is done with some requests; of several the first that matches counts."""
+
+    action: Term = ""
+    http: ConsulPermissionHTTP | None = None
+
+
+class ConsulSource(Wire, frozen=True):
+    """A client by its service's name, or all by a star, and what is done with it."""
+
+    name: str = ""
+    action: Term = ""
+    permissions: tuple[ConsulPermission, ...] = ()
+
+
+class ServiceIntentionsSpec(Wire, frozen=True):
+    """Who may call a service; a star means all."""
+
+    destination: ObjectReference = ObjectReference()
+    sources: tuple[ConsulSource, ...] = ()
+
+
+class ServiceIntentions(Wire, frozen=True):
+    """Intentions (consul-k8s control-plane/api/v1alpha1/serviceintentions_types.go)."""
+
+    metadata: Metadata
+    spec: ServiceIntentionsSpec = ServiceIntentionsSpec()
+
+
+class ConsulDefaultsSpec(Wire, frozen=True):
+    """How proxies treat a service, or all: its protocol, and whether they take what is no mutual TLS."""
+
+    protocol: Term = ""
+    mutual_tls_mode: Term = field(default="", name="mutualTLSMode")
+
+
+class ConsulDefaults(Wire, frozen=True):
+    """ServiceDefaults of a service, or ProxyDefaults of all (named ``global``)."""
+
+    metadata: Metadata
+    spec: ConsulDefaultsSpec = ConsulDefaultsSpec()
+
+
+class ConsulTransparentProxy(Wire, frozen=True):
+    """What transparent proxies do with what is not in the mesh."""
+
+    mesh_destinations_only: bool = False
+
+
+class ConsulMeshSpec(Wire, frozen=True):
+    """Settings of the whole mesh."""
+
+    transparent_proxy: ConsulTransparentProxy = ConsulTransparentProxy()
+    allow_enabling_permissive_mutual_tls: bool = field(default=False, name="allowEnablingPermissiveMutualTLS")
+
+
+class ConsulMesh(Wire, frozen=True):
+    """The Mesh of Consul (mesh_types.go)."""
+
+    metadata: Metadata
+    spec: ConsulMeshSpec = ConsulMeshSpec()

@@ -133,3 +133,7 @@ def pair(document: PairReport, style: Style) -> Iterator[str]:
             if value:
                 yield f"  {name}: {safe(value)}\n"
         yield from columns(("  BECAUSE", "SAYS"), [(f"  {c.source}", c.says) for c in one.reasons], style)
+    if document.unproven:
+        yield "\n"
+        yield f"? by their specs alone traffic is turned to a proxy in {safe(', '.join(document.unproven))}: "
+        yield "--access exec or pod looks\n"

@@ -1,0 +1,175 @@
+"""What Consul makes of a call between two pods: by intentions, and by what its proxies do with what is not in the mesh.
+
+Sources: hashicorp/consul-k8s control-plane/api/v1alpha1, control-plane/connect-inject; a real cluster
+(docs of transparent proxy: chains of the client's proxy match a Service's address without a port).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from netinspect.mesh.base import NOTED, Call, Said, Side
+from netinspect.mesh.sight import Pod, Sight
+from netinspect.model import wire
+from netinspect.model.finding import Clue
+from netinspect.model.mesh import Capture, Part, Reach, Transport
+from netinspect.model.snapshot import Snapshot
+
+_KEY = "consul.hashicorp.com/"
+_CLOSED = "the server's proxy closes the connection"
+_UNTOLD = "consul intention check"
+
+
+def said(call: Call, sight: Sight) -> Said:
+    """Say whether the client's proxy takes it, whether the server is in its mesh, and what intentions say of both."""
+    parts = {s.presence.part for s in (call.client, call.server) if s.presence is not None}
+    if parts - {Part.SIDECAR}:
+        return Said(Transport.UNKNOWN, Reach.UNKNOWN, "what gateways make of it is not evaluated", settled_by=_UNTOLD)
+    snapshot = sight.snapshot
+    taken = _captured(call.client) and not _left_out(call.client.pod, "outbound-ports", call.service_port or call.port)
+    if call.server.presence is None:
+        return _outward(taken, snapshot)
+    if not taken or call.service is None:
+        return _plain(call, snapshot)
+    destination = _name(call.server.pod, snapshot)
+    reasons = (_clue("leads to its proxy by mutual TLS", f"service {destination}"),)
+    for kind, found in (
+        ("ServiceResolver", snapshot.service_resolvers), ("ServiceRouter", snapshot.service_routers),
+        ("ServiceSplitter", snapshot.service_splitters),
+    ):  # fmt: skip
+        if any(o.metadata.name == destination for o in found):
+            says = f"what {kind} {destination} makes of it is not evaluated"
+            return Said(Transport.UNKNOWN, Reach.UNKNOWN, says, reasons, proxied=True, settled_by="consul config read")
+    return _intended(call, snapshot, destination, reasons)
+
+
+def _clue(says: str, source: str) -> Clue:
+    return Clue(says=says, source=source, weight=NOTED)
+
+
+def _captured(side: Side) -> bool:
+    return side.presence is not None and side.presence.capture is not Capture.NONE
+
+
+def _left_out(pod: Pod, what: str, port: int) -> bool:
+    return str(port) in pod.annotations.get(f"{_KEY}transparent-proxy-exclude-{what}", "").split(",")
+
+
+def _outward(taken: bool, snapshot: Snapshot) -> Said:
+    """Say what becomes of what goes to a pod that is not in the mesh."""
+    if taken and any(m.spec.transparent_proxy.mesh_destinations_only for m in snapshot.consul_meshes):
+        reasons = (_clue("meshDestinationsOnly", "Mesh"),)
+        says = "the client's proxy resets what goes to who is not in the mesh"
+        return Said(Transport.NONE, Reach.FAILED, says, reasons)
+    says = "the server is not in the mesh" + (": the client's proxy passes it on as it is" if taken else "")
+    return Said(Transport.PLAINTEXT, Reach.REACHED, says)
+
+
+def _plain(call: Call, snapshot: Snapshot) -> Said:
+    """Say what a server in the mesh makes of what comes without mutual TLS."""
+    server = call.server
+    if not _captured(server) or _left_out(server.pod, "inbound-ports", call.port):
+        says = "the server's proxy is not asked at this port"
+        return Said(Transport.PLAINTEXT, Reach.REACHED, says)
+    own = _name(server.pod, snapshot)
+    modes = [d for d in snapshot.service_defaults if d.metadata.name == own] or list(snapshot.proxy_defaults)
+    if any(d.spec.mutual_tls_mode == "permissive" for d in modes):
+        reasons = (_clue("mutualTLSMode permissive", f"defaults of service {own}"),)
+        return Said(
+            Transport.PLAINTEXT, Reach.REACHED, "it is let in without mutual TLS, whatever intentions say", reasons
+        )
+    why = "straight to a pod goes out as it is" if _captured(call.client) else "the client has no transparent proxy"
+    says = f"the server asks for mutual TLS, and {why}: {_CLOSED}"
+    return Said(Transport.PLAINTEXT, Reach.REFUSED, says)
+
+
+def _intended(call: Call, snapshot: Snapshot, destination: str, reasons: tuple[Clue, ...]) -> Said:
+    """Say what intentions let through; the most exact counts, the destination before the source."""
+    found = Said(Transport.MTLS, Reach.REACHED, "intentions let it through", reasons, proxied=True)
+    source = _name(call.client.pod, snapshot)
+    intention = _intention(snapshot, source, destination)
+    if intention is None:
+        default = _default(snapshot)
+        if default is None:
+            says = "no intention is about it, and what holds by default only Consul tells"
+            return replace(found, outcome=Reach.UNKNOWN, says=says, settled_by=_UNTOLD)
+        if not default:
+            says = f"no intention lets it through, and by default nothing is: {_CLOSED}"
+            return replace(found, transport=Transport.NONE, outcome=Reach.DENIED, says=says)
+    else:
+        name, one = intention
+        found = replace(found, reasons=(*reasons, _clue(f"{one.name} → {destination}: {_word(one)}", name)))
+        allowed = _permitted(one, call)
+        if allowed is None:
+            says = f"what {name} permits hangs on the request (--path, --method)"
+            return replace(found, outcome=Reach.UNKNOWN, says=says, settled_by=says)
+        if not allowed:
+            says = f"{name} denies {source} → {destination}: "
+            says += "403" if one.permissions else f"the client's proxy forgets the service, and {_CLOSED}"
+            return replace(found, transport=Transport.NONE, outcome=Reach.DENIED, says=says)
+    registered = _registered(call.server.pod)
+    if registered and registered != call.port:
+        says = f"the client's proxy leads every port of the Service to port {registered} of the pod"
+        return replace(found, outcome=Reach.FAILED, says=says)
+    return found
+
+
+def _word(source: wire.ConsulSource) -> str:
+    return source.action or f"{len(source.permissions)} permissions"
+
+
+def _intention(snapshot: Snapshot, source: str, destination: str) -> tuple[str, wire.ConsulSource] | None:
+    found = [
+        (intentions.spec.destination.name == "*", one.name == "*", f"ServiceIntentions {intentions.metadata.name}", one)
+        for intentions in snapshot.service_intentions
+        if intentions.spec.destination.name in ("*", destination)
+        for one in intentions.spec.sources
+        if one.name in ("*", source)
+    ]
+    if not found:
+        return None
+    best = min(found, key=lambda f: f[:3])
+    return best[2], best[3]
+
+
+def _permitted(source: wire.ConsulSource, call: Call) -> bool | None:
+    """Say whether an intention allows: by its action, else by the first permission that matches; none denies."""
+    if not source.permissions:
+        return source.action == "allow"
+    for permission in source.permissions:
+        http = permission.http or wire.ConsulPermissionHTTP()
+        if call.path is None or http.header or http.path_regex:
+            return None
+        path = call.path.partition("?")[0]
+        here = path == http.path_exact if http.path_exact else path.startswith(http.path_prefix)
+        if here and (not http.methods or (call.method or "GET") in http.methods):
+            return permission.action == "allow"
+    return False
+
+
+def _default(snapshot: Snapshot) -> bool | None:
+    """Say what holds without an intention: all is let through where the servers have no ACLs; else only they know."""
+    for settings in snapshot.mesh_settings:
+        if settings.metadata.name.endswith("consul-server-config"):
+            return None if any("acl" in text for text in (*settings.data, *settings.data.values())) else True
+    return None
+
+
+def _name(pod: Pod, snapshot: Snapshot) -> str:
+    """Give the name under which a pod is registered: as annotated, else that of its Service, else its account's."""
+    if named := pod.annotations.get(f"{_KEY}connect-service"):
+        return named
+    services = [
+        s.metadata.name for s in snapshot.services
+        if s.metadata.namespace == pod.namespace and s.spec.selector and s.spec.selector.items() <= pod.labels.items()
+    ]  # fmt: skip
+    return services[0] if len(services) == 1 else pod.object.spec.service_account_name
+
+
+def _registered(pod: Pod) -> int:
+    """Give the port that is registered for a pod: as annotated, by number or name, else its first; 0 if neither."""
+    own = [p for c in pod.object.spec.containers if not c.name.startswith("consul-") for p in c.ports]
+    told = pod.annotations.get(f"{_KEY}connect-service-port", "")
+    if told.isdecimal():
+        return int(told)
+    return next((p.container_port for p in own if not told or p.name == told), 0)
