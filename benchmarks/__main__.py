@@ -1,4 +1,4 @@
-"""``python -m benchmarks map|help|rules|walk|traces|collection``: print the ratios of benchmarks/README.md."""
+"""``python -m benchmarks map|help|rules|walk|traces|mesh|collection``: print the ratios of benchmarks/README.md."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from benchmarks import apiserver, collection, rules, traces, walk
+from benchmarks import apiserver, collection, mesh, rules, traces, walk
 from benchmarks.measure import Comparison, compare
 
 _EMPTY = "import typer\napp = typer.Typer(rich_markup_mode=None)\n@app.command()\ndef f() -> None: ...\napp(['--help'])"
@@ -17,7 +17,7 @@ _EMPTY = "import typer\napp = typer.Typer(rich_markup_mode=None)\n@app.command()
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("what", choices=["map", "help", "rules", "walk", "traces", "collection"])
+    parser.add_argument("what", choices=["map", "help", "rules", "walk", "traces", "mesh", "collection"])
     parser.add_argument("--nodes", type=int, default=1_000)
     parser.add_argument("--pods", type=int, default=30_000)
     parser.add_argument("--runs", type=int, default=5)
@@ -32,6 +32,9 @@ def main() -> None:
         return
     if options.what == "traces":
         traces.main()
+        return
+    if options.what == "mesh":
+        mesh.main()
         return
     if options.what == "collection":
         collection.main(options.lab, options.node)

@@ -142,15 +142,15 @@ class Judge:
         return _told(pod, first, Verdict.MESHED, says, seen)
 
     def _absent(self, pod: Pod, seen: Seen | None) -> PodMesh:
-        for driver in DRIVERS:
-            if seen is not None and seen.captures(driver.SIGNATURE):
-                says = f"rules of {driver.TITLE} turn its traffic to a proxy that is not there"
-                clue = Clue(says="turns its traffic", source="rules in the pod's namespace", weight=_RULES)
-                return _plain(
-                    pod, Verdict.BROKEN, says, driver.NAME, (clue,), proven=True,
-                    cause="its proxy was taken out, and the rules of its start or its node's agent stayed",
-                    remedy="make the pod anew",
-                )  # fmt: skip
+        turned = next((d for d in DRIVERS if seen.captures(d.SIGNATURE)), None) if seen is not None else None
+        if turned is not None:
+            says = f"rules of {turned.TITLE} turn its traffic to a proxy that is not there"
+            clue = Clue(says="turns its traffic", source="rules in the pod's namespace", weight=_RULES)
+            return _plain(
+                pod, Verdict.BROKEN, says, turned.NAME, (clue,), proven=True,
+                cause="its proxy was taken out, and the rules of its start or its node's agent stayed",
+                remedy="make the pod anew",
+            )  # fmt: skip
         refused = ""
         for driver in DRIVERS:
             wish, asked = self._wish(driver, pod)
@@ -158,7 +158,7 @@ class Judge:
                 return self._missing(pod, driver, wish, asked)
             if wish is not None:
                 refused = refused or wish.says
-        part = next((Part.CONTROL_PLANE for d in DRIVERS if is_control(d, pod)), None)
+        part = Part.CONTROL_PLANE if is_control(pod.object) else None
         says = "it is of the control plane" if part else refused or "nothing asks for a mesh"
         return _plain(pod, Verdict.NOT_MESHED, says, part=part, proven=seen is not None, settled_by=self.blind)
 

@@ -8,37 +8,45 @@ from collections.abc import Iterable, Iterator
 from netinspect.analysis.webhooks import Webhooks
 from netinspect.mesh import DRIVERS
 from netinspect.mesh.base import Driver, Product
-from netinspect.mesh.sight import Pod, Sight, version
+from netinspect.mesh.sight import Sight, version
 from netinspect.model import wire
 from netinspect.model.mesh import ControlPlane
 from netinspect.model.snapshot import Snapshot
 
+# Few pods bear any of these labels, and each is looked up once for all meshes.
+_MARKS: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
+for _driver in DRIVERS:
+    for _key, _value, _container in _driver.SIGNATURE.control:
+        _MARKS[_key].append((_driver.NAME, _value, _container))
 
-def is_control(driver: Driver, pod: Pod) -> bool:
+
+def is_control(pod: wire.NotedPod) -> bool:
     """Say whether a pod runs a mesh."""
-    return _control(driver, pod.object) is not None
+    return bool(_control(pod))
 
 
-def _control(driver: Driver, pod: wire.NotedPod) -> wire.NotedContainer | None:
-    """Give the container that tells a control plane's version, where a pod is of one."""
+def _control(pod: wire.NotedPod) -> dict[str, wire.NotedContainer]:
+    """Give by mesh the container that tells a control plane's version, where a pod is of one."""
     labels = pod.metadata.labels
-    for key, value, container in driver.SIGNATURE.control:
-        if key in labels and (not value or labels[key] == value):
-            found = next((c for c in pod.spec.containers if container in ("", c.name)), None)
-            if found is not None:
-                return found
-    return None
+    found: dict[str, wire.NotedContainer] = {}
+    for key in _MARKS.keys() & labels.keys():
+        for mesh, value, container in _MARKS[key]:
+            own = next((c for c in pod.spec.containers if container in ("", c.name)), None)
+            if own is not None and value in ("", labels[key]):
+                found.setdefault(mesh, own)
+    return found
 
 
 def control_planes(sight: Sight) -> Iterator[ControlPlane]:
     """Group the pods of control planes by workload, revision and version."""
+    every: dict[str, dict[tuple[str, str, str, str], list[wire.NotedPod]]] = {}
+    for pod in sight.pods:
+        for mesh, own in _control(pod).items():
+            revision = pod.metadata.labels.get("istio.io/rev", "")
+            key = (pod.metadata.namespace, _workload(pod), revision, version(own))
+            every.setdefault(mesh, {}).setdefault(key, []).append(pod)
     for driver in DRIVERS:
-        groups: dict[tuple[str, str, str, str], list[wire.NotedPod]] = defaultdict(list)
-        for found in sight.pods if driver.SIGNATURE.control else ():
-            own = _control(driver, found)
-            if own is not None:
-                revision = found.metadata.labels.get("istio.io/rev", "")
-                groups[found.metadata.namespace, _workload(found), revision, version(own)].append(found)
+        groups = every.get(driver.NAME, {})
         known = [p for pods in groups.values() for p in pods]
         product = _product(driver.SIGNATURE.products, known, sight)
         for (namespace, name, revision, told), pods in sorted(groups.items()):

@@ -23,12 +23,12 @@ _PROXIES = frozenset({"envoy", "proxyv2", "kuma-dp", "aws-appmesh-envoy", "consu
 
 def find(pod: Pod, _sight: Sight) -> Presence | None:
     """Find a proxy beside an application, with an init container that may change the network."""
-    main = pod.object.spec.containers
-    proxy = next((c for c in pod.containers.values() if c.name == "envoy" or names(c) & _PROXIES), None)
-    if proxy is None or len(pod.containers) < 3 or not main or pod.on_host:
+    starts = [c for c in pod.object.spec.init_containers if _may_redirect(c)]
+    if not starts or len(pod.containers) < 3 or pod.on_host:
         return None
-    init = next((c for c in pod.object.spec.init_containers if c is not proxy and _may_redirect(c)), None)
-    if init is None:
+    proxy = next((c for c in pod.containers.values() if c.name == "envoy" or names(c) & _PROXIES), None)
+    init = next((c for c in starts if c is not proxy), None)
+    if proxy is None or init is None:
         return None
     clues = (
         Clue(says=f"runs {proxy.image or 'a proxy'}", source=f"container {proxy.name}", weight=WRITTEN),
