@@ -223,6 +223,7 @@ def _read(file: BinaryIO, size: int, name: str, resources: tuple[Resource, ...])
         server_version=manifest.server_version,
         gaps=tuple(gaps),
         versions=versions,
+        redacted=manifest.redacted,
         kernels=kernels,
         **found,
     )

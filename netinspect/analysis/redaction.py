@@ -282,7 +282,7 @@ class Redactor:
     def _value(self, value: Any, kind: Any) -> Any:  # noqa: PLR0911 - one for each way
         """Redact by the declared type: a struct field by field, a plain string as a name."""
         how = _how(kind)
-        if how == "keep" or value is None or isinstance(value, (bool, int)):
+        if how == "keep" or value is None or isinstance(value, (bool, int, float)):
             return value
         if how == "drop":
             return {}
@@ -295,8 +295,9 @@ class Redactor:
         if isinstance(value, Struct):
             return self._struct(value)
         if isinstance(value, dict):
-            text = _how(typing.get_args(kind)[1]) == "text"
-            return {self.name(k): self._settings(v) if text else self.name(v) for k, v in value.items()}
+            inner = typing.get_args(kind)[1]
+            text = _how(inner) == "text"
+            return {self.name(k): self._settings(v) if text else self._value(v, inner) for k, v in value.items()}
         if isinstance(value, (tuple, list)):
             inner = next((a for a in _arguments(kind) if a is not Ellipsis), str)
             return [self._value(v, inner) for v in value]

@@ -10,7 +10,7 @@ import typer
 
 from netinspect.cli import complete, console, inside, source
 from netinspect.cli.options import Inspection, Output, Target
-from netinspect.errors import UsageError
+from netinspect.errors import BundleError, UsageError
 from netinspect.model.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -71,6 +71,10 @@ def mesh(
     if name and not where:
         where = source.default_namespace(target)
     snapshot = source.read(target, mesh_pair.NEEDS if aim else judging.NEEDS, (where,) if where else ())
+    if snapshot.redacted:
+        raise BundleError(
+            "this recording is redacted, and what tells a mesh is not in it", hint="record the cluster without --redact"
+        )
     full = _full_name(snapshot, where, name) if name else ""
     if aim and not aim.namespace:
         aim = replace(aim, namespace=full.partition("/")[0])

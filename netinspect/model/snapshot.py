@@ -41,13 +41,15 @@ class Gap(Struct, frozen=True, kw_only=True, rename="camel"):
 class Snapshot(Struct, frozen=True, kw_only=True):
     """A cluster, as far as it was read. A kind that is in ``gaps`` is empty without meaning that there is none.
 
-    ``versions`` are the resource versions of the lists: each kind is read at a moment of its own. ``kernels`` is what
+    ``versions`` are the resource versions of the lists: each kind is read at a moment of its own. ``redacted`` says
+    that names, notes and command lines were replaced or left out. ``kernels`` is what
     was read in the nodes, where any was looked into.
     """
 
     taken_at: str = ""
     server_version: str = ""
     versions: dict[str, str] = {}
+    redacted: bool = False
     gaps: tuple[Gap, ...] = ()
     nodes: tuple[wire.Node, ...] = ()
     pods: tuple[wire.Pod, ...] = ()

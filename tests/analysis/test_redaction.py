@@ -109,6 +109,26 @@ def test_of_a_cnis_agent_what_it_is_remains() -> None:
         assert told not in json.dumps(redacted_node)
 
 
+def test_of_a_meshs_policies_nothing_remains_but_their_form() -> None:
+    match = {"uri": {"prefix": f"/{SECRET}"}, "headers": {SECRET: {"exact": SECRET}}}
+    fault = {"abort": {"httpStatus": 418, "percentage": {"value": 12.5}}}
+    routes = [{"match": [match], "fault": fault, "route": [{"destination": {"host": SECRET, "subset": SECRET}}]}]
+    virtual = {"metadata": {"name": SECRET, "namespace": SECRET}, "spec": {"hosts": [SECRET], "http": routes}}
+    found = redacted("virtual_services", virtual)[0]
+    assert SECRET not in json.dumps(found)
+    assert found["spec"]["http"][0]["fault"]["abort"]["percentage"]["value"] == 12.5
+    ports = {"8080": {"mode": "STRICT"}}
+    policy = {"metadata": {"name": SECRET, "namespace": SECRET}, "spec": {"portLevelMtls": ports}}
+    assert redacted("peer_authentications", policy)[0]["spec"]["portLevelMtls"] == ports
+    around = {"metadata": {"name": SECRET, "managedFields": [
+        {"time": "2026-01-01T00:00:00Z", "fieldsV1": {"f:metadata": {"f:labels": {f"f:{SECRET}": {}}}}}]}}  # fmt: skip
+    assert SECRET not in json.dumps(redacted("namespaces", around))
+    container = {"name": SECRET, "image": SECRET, "args": [SECRET], "env": [{"name": SECRET, "value": SECRET}]}
+    pod_object = {"metadata": {"name": SECRET, "namespace": SECRET, "annotations": {SECRET: SECRET}},
+                  "spec": {"containers": [container], "serviceAccountName": SECRET}}  # fmt: skip
+    assert SECRET not in json.dumps(redacted("pods", pod_object))
+
+
 def test_two_recordings_do_not_share_pseudonyms_of_addresses() -> None:
     found = {redacted("nodes", node("n", "10.77.66.55"), by=Redactor())[0]["status"]["addresses"][0]["address"]
              for _ in range(8)}  # fmt: skip
