@@ -241,10 +241,17 @@ def _out_of(stack: Stack, link: Link, port: str = "") -> Iterator[Hook]:
 
 
 def _into(stack: Stack, link: Link, port: str = "") -> Iterator[Hook]:
+    # A bridge that calls IP's hooks calls PREROUTING itself, and INPUT still knows the port (br_nf_pre_routing).
+    physin = port if link.kind == "bridge" and calls_ip(stack, link, 6) else ""
+    first = Hook(stack, PREROUTING, link.ifname, physin=physin)
     if link.kind == "bridge":
         yield Hook(stack, PREROUTING, port, own=True)
+        if physin:
+            yield first
         yield Hook(stack, INPUT, port, link.ifname, own=True)
-    yield from (Hook(stack, hook, link.ifname) for hook in (PREROUTING, INPUT))
+    if not physin:
+        yield first
+    yield Hook(stack, INPUT, link.ifname, physin=physin)
 
 
 def _in_bridges(crossed: tuple[Crossed, ...], family: int) -> Iterator[Hook]:
