@@ -13,13 +13,12 @@ from netinspect.analysis.inside import Inside
 from netinspect.analysis.pods import full_name
 from netinspect.errors import UsageError
 from netinspect.model import wire
-from netinspect.model.packet import ICMP, ICMPV6, SCTP, SYN, TCP, UDP, Packet, number
+from netinspect.model.packet import ICMP, ICMPV6, NOBODY_KNOWS, SCTP, SYN, TCP, UDP, Packet, number
 from netinspect.model.snapshot import Snapshot
 
 PROTOCOLS = {"TCP": TCP, "UDP": UDP, "SCTP": SCTP, "ICMP": ICMP}
 # Stands for the port that the kernel would draw.
 _PORT = 40_000
-_NOBODY_KNOWS = -1
 _LEAST = {TCP: 40, UDP: 28, SCTP: 48, ICMP: 28}
 # Of how many nodes it is asked what comes of a load balancer's traffic: the rules are meant to be the same on all.
 _DOORS = 4
@@ -136,7 +135,7 @@ def _user(source: End, container: str) -> int:
     for context in (chosen.security_context if chosen is not None else None, source.pod.spec.security_context):
         if context is not None and context.run_as_user is not None:
             return context.run_as_user
-    return _NOBODY_KNOWS
+    return NOBODY_KNOWS
 
 
 def _through(snapshot: Snapshot, source: End, end: End, question: Question) -> tuple[End, int]:
@@ -292,5 +291,5 @@ def packet(flow: Flow) -> Packet:
         sport=0 if icmp else question.source_port or _PORT, dport=0 if icmp else flow.port,
         loose=frozenset() if icmp or question.source_port else frozenset({"sport"}),
         type=(8 if family == 4 else 128) if icmp else 0, ident=1 if icmp else 0, size=least + question.size,
-        df=question.dont_fragment, uid=flow.user, gid=0 if flow.source.pod is None else _NOBODY_KNOWS,
+        df=question.dont_fragment, uid=flow.user, gid=0 if flow.source.pod is None else NOBODY_KNOWS,
     )  # fmt: skip

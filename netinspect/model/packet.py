@@ -50,6 +50,8 @@ REPLIES6: Final = {ECHO_REQUEST6: ECHO_REPLY6, 139: 140}
 # The family of what is no IP packet: a request for a neighbour's address, or its answer.
 ARP: Final = 0
 BITS: Final = {4: 32, 6: 128}
+# A sender's user or group that was not read.
+NOBODY_KNOWS: Final = -1
 BROADCAST_MAC: Final = "ff:ff:ff:ff:ff:ff"
 
 

@@ -138,6 +138,24 @@ def test_the_state_of_a_connection_decides(case: Case) -> None:
     assert results(answered) == {"ok"}
 
 
+def test_a_server_acknowledges_data_before_it_answers(case: Case) -> None:
+    """Who resets the acknowledgement resets the connection; who resets the answer does so unheard of."""
+    acknowledgement, answer = "--tcp-flags ALL ACK", "--tcp-flags ALL ACK,PSH"
+    rules = (
+        f"-s {B} --sport 80 {acknowledgement} -m length --length 52 -j REJECT --reject-with tcp-reset",
+        f"-s {B} --sport 8080 {acknowledgement} -j DROP",
+        f"-s {C} --sport 80 {answer} -j REJECT --reject-with tcp-reset",
+        f"-s {C} --sport 8080 {acknowledgement} -j DROP",
+        f"-s {C} --sport 8080 {answer} -j REJECT --reject-with tcp-reset",
+    )
+    case.add("r", *(f"iptables-nft filter -A FORWARD -p tcp {rule}" for rule in rules))
+    reset, dropped, unheard, both = case.goes(tcp(B), tcp(B, 8080), tcp(C), tcp(C, 8080))
+    assert results(reset) == {"reset"}
+    assert results(dropped) == {"ok"}
+    assert results(unheard) == {"timeout"}
+    assert results(both) == {"reset"}
+
+
 def test_each_backend_has_its_probability(case: Case) -> None:
     to = "-m tcp -j DNAT --to-destination"
     case.add(

@@ -26,6 +26,7 @@ from netinspect.model.packet import (
     ECHO_REQUEST6,
     ICMP,
     ICMPV6,
+    NOBODY_KNOWS,
     RST,
     SCTP,
     SYN,
@@ -39,8 +40,6 @@ from netinspect.model.walk import End, Stage, Verdict
 _PROTOCOL_UNREACHABLE: Final = 2
 _PORT_UNREACHABLE: Final = 3
 _PORT_UNREACHABLE6: Final = 4
-# A user that a packet has, and that was not read.
-_NOBODY_KNOWS: Final = -1
 # INET_DSCP_MASK of include/net/inet_dscp.h.
 _DSCP: Final = 0xFC
 _SHORT: Final = {4: 60, 6: 80}
@@ -135,7 +134,7 @@ def _socket(walk: Walk, at: Traversal, dev: str) -> End:
     reflected = packet.protocol == TCP and stack.sysctl("ipv4/tcp_reflect_tos") == "1"
     back = traversal.turned(packet, size=_SHORT[packet.family], tos=packet.tos & _DSCP if reflected else 0)
     loose = back.loose | {"size"} if packet.protocol == UDP else back.loose
-    answer = structs.replace(back, uid=owner(found), gid=_NOBODY_KNOWS, loose=loose)
+    answer = structs.replace(back, uid=owner(found), gid=NOBODY_KNOWS, loose=loose)
     return End(Verdict.DELIVERED, "a socket takes it", stack.name, packet, evidence, socket=found, answer=answer)
 
 
@@ -143,7 +142,7 @@ def owner(socket: Socket) -> int:
     """Give the user of a socket; ss names him unless he is root, and an inode wherever it says anything of users."""
     if socket.uid is not None:
         return socket.uid
-    return 0 if socket.inode is not None else _NOBODY_KNOWS
+    return 0 if socket.inode is not None else NOBODY_KNOWS
 
 
 def _refused(at: Traversal) -> End:

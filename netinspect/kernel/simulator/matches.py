@@ -12,6 +12,7 @@ from netinspect.kernel.simulator.tracking import INVALID, UNTRACKED, Ends, Entry
 from netinspect.kernel.simulator.traversal import OUTPUT, POSTROUTING, Traversal
 from netinspect.model.iptables import IptablesRule, Masked, Match, Option, Prefix, SetReference, Span
 from netinspect.model.packet import (
+    ACK,
     AH,
     ESP,
     ICMP,
@@ -344,6 +345,9 @@ def _has_socket(at: Traversal) -> Truth:
     The packet of a tunnel keeps the socket of the one that it carries (iptunnel_xmit).
     """
     packet = at.packet
+    if packet.uid is not None and packet.uid < 0 and packet.protocol == TCP and packet.flags == ACK:
+        # What a server's kernel acknowledges before anybody accepts it has none yet (sk_socket).
+        return Maybe("what is acknowledged may not be accepted yet")
     if packet.uid is not None or at.hook not in (OUTPUT, POSTROUTING):
         return packet.uid is not None
     while packet.inner is not None and not packet.is_error and not at.iif:

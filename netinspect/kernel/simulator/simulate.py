@@ -16,9 +16,11 @@ from netinspect.kernel.simulator.tracking import ends
 from netinspect.kernel.simulator.traversal import turned
 from netinspect.kernel.simulator.walk import Blind, Walk
 from netinspect.kernel.simulator.world import World
-from netinspect.model.packet import ACK, ICMP, ICMPV6, PSH, RST, TCP, UDP, Packet, text
+from netinspect.model.packet import ACK, ICMP, ICMPV6, NOBODY_KNOWS, PSH, RST, TCP, UDP, Packet, text
 from netinspect.model.walk import Branch, End, Stage, Step, Verdict
 
+# An acknowledgement without data, with the timestamps that both sides have agreed on (tcp_established_options).
+_BARE: Final = {4: 52, 6: 72}
 # More than any packet does before its TTL ends.
 _MOST_STATES: Final = 4096
 _NEXT: Final[dict[type[State], Callable[[Walk, Any], State | End]]] = {
@@ -129,40 +131,54 @@ def _exchange(made: Walk, start: Send) -> tuple[str, list[Leg]]:
         return result, legs
     made.waiting.add((there.namespace, ends(there.packet)))
     made.accepted.add((there.namespace, ends(there.packet)))
-    acknowledged = _leg(made, Send(start.stack, structs.replace(_fresh(sent), flags=ACK), start.oif))
+    bare = structs.replace(_fresh(sent), flags=ACK, size=_BARE[sent.family])
+    acknowledged = _leg(made, Send(start.stack, bare, start.oif))
     if acknowledged[1].answer is not None:
-        # Whoever got it is not the one that answered, and resets what it does not know. An ICMP error about a
-        # connection that stands does not end it (tcp_v4_err).
+        # Whoever got it is not the one that answered, and resets what it does not know.
         legs += [acknowledged, _leg(made, _back(made, acknowledged[1]))]
-        if legs[-1][1].packet.protocol == TCP and _result(start, legs[-1][1]) == "refused":
+        if _resets(start, legs[-1][1]):
             return "reset", legs
         del legs[2:]
-    legs.append(_leg(made, Send(start.stack, structs.replace(_fresh(sent), flags=ACK | PSH), start.oif)))
+    data = Send(start.stack, structs.replace(_fresh(sent), flags=ACK | PSH), start.oif)
+    legs.append(_leg(made, data))
     arrived = legs[2][1]
     if arrived.verdict is not Verdict.DELIVERED or arrived.namespace != there.namespace:
         return ("unknown" if arrived.verdict is Verdict.UNKNOWN else "timeout"), legs
     owner = legs[0][1].answer or arrived.packet
     back = turned(arrived.packet)
     reply = structs.replace(back, flags=ACK | PSH, uid=owner.uid, gid=owner.gid, loose=back.loose | {"size"})
-    legs.append(
-        _leg(
-            made, Send(_stack(made, arrived), reply, foreign=bool(there.packet.steered) or _may_be_another(made, there))
-        )
-    )
-    return _once_it_stands(made, start, legs[3][1]), legs
+    # Its kernel acknowledges the first data at once, before any answer, by a packet of its own, and does not wait for
+    # the server to accept the connection (tcp_event_data_recv, __tcp_ack_snd_check).
+    bare = structs.replace(back, flags=ACK, uid=NOBODY_KNOWS, gid=NOBODY_KNOWS, size=_BARE[back.family])
+    return _answer_to_data(made, data, legs, (bare, reply)), legs
 
 
-def _once_it_stands(made: Walk, start: Send, back: End) -> str:
-    """Say what comes of the answer to data; one that strays to a stranger has its server's connection reset by him.
+def _answer_to_data(made: Walk, data: Send, legs: list[Leg], packets: tuple[Packet, ...]) -> str:
+    """Say what comes of what a server sends once it has data; it adds the leg that tells.
 
-    Whether the sender hears of that hangs on what it sends again, and when.
+    Whoever gets a packet that is not for him resets the server's connection, and so do rules. The sender hears of that
+    only if no acknowledgement has reached it: then it sends its data again, to a server that knows it no more.
     """
-    result = _result(start, back)
-    if result != "timeout" or back.verdict is not Verdict.REFUSED or back.packet.protocol != TCP:
-        return result
-    ways = (Way("it does not"), Way("it does"))
-    heard = made.forks.take("does the sender hear that its server was reset by a stranger", ways, back.evidence)
-    return "reset" if heard else result
+    there = legs[0][1]
+    result = ""
+    for packet in packets:
+        server = _back(made, structs.replace(there, answer=packet))
+        acknowledged = result == "ok"
+        legs[3:] = [_leg(made, server)]
+        back = legs[3][1]
+        result = _result(data, back)
+        if back.answer is not None and _resets(server, _leg(made, _back(made, back))[1]):
+            made.waiting.discard((there.namespace, ends(there.packet)))
+            made.accepted.discard((there.namespace, ends(there.packet)))
+            again = None if acknowledged else _leg(made, data)[1]
+            heard = again is not None and again.answer is not None and _resets(data, _leg(made, _back(made, again))[1])
+            return "reset" if heard else "timeout"
+    return result
+
+
+def _resets(waiting: Send, back: End) -> bool:
+    """Say whether a connection that stands is reset; an ICMP error about it does not end it (tcp_v4_err)."""
+    return back.packet.protocol == TCP and _result(waiting, back) == "refused"
 
 
 def _leg(made: Walk, start: Send) -> Leg:
