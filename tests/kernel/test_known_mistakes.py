@@ -156,6 +156,18 @@ def test_a_server_acknowledges_data_before_it_answers(case: Case) -> None:
     assert results(both) == {"reset"}
 
 
+def test_a_connection_that_is_reset_before_it_is_answered_is_forgotten(case: Case) -> None:
+    """The server's acknowledgement begins one that leads astray; its reset, later, belongs to none."""
+    for six in ("", "6"):
+        case.add(
+            "b",
+            f"ip{six}tables-legacy raw -A PREROUTING -p tcp -j CT --notrack",
+            f"ip{six}tables-nft nat -A OUTPUT -p tcp --sport 80 -j REDIRECT --to-ports 9",
+        )
+    for found in case.goes(tcp(B), tcp("fd00:2::2")):
+        assert results(found) == {"reset"}
+
+
 def test_each_backend_has_its_probability(case: Case) -> None:
     to = "-m tcp -j DNAT --to-destination"
     case.add(

@@ -77,7 +77,8 @@ def ends(packet: Packet) -> Ends:
 class Entry:
     """A tracked connection (struct nf_conn). ``back`` is the reply's tuple, in which translations show.
 
-    ``standing`` is one that was collected, is not translated, and may be the same (see ``alike``).
+    ``standing`` is one that was collected, is not translated, and may be the same (see ``alike``); ``gone`` says that
+    no later packet belongs to it.
     """
 
     number: int
@@ -92,6 +93,7 @@ class Entry:
     confirmed: bool = False
     evidence: Pointer | None = None
     standing: Connection | None = None
+    gone: bool = False
 
     @property
     def source_translated(self) -> bool:
@@ -122,7 +124,8 @@ class Tracking:
         for reply in (False, True):
             found = self._known.get((stack.name, zones[reply], one))
             if found is not None and found[1] == reply:
-                return self.entries[found[0]], reply
+                entry = self.entries[found[0]]
+                return None if entry.gone else (entry, reply)
         if packet.loose & {"sport", "dport"}:
             return None
         collected = stack.connections.get(one)
@@ -158,12 +161,15 @@ class Tracking:
         """Put a connection where later packets find it (nf_conntrack_confirm)."""
         entry.confirmed = True
         self._known[stack.name, entry.zones[0], entry.original] = entry.number, False
-        self._known.setdefault((stack.name, entry.zones[1], entry.back), (entry.number, True))
+        back = stack.name, entry.zones[1], entry.back
+        if back not in self._known or self.entries[self._known[back][0]].gone:
+            self._known[back] = entry.number, True
 
     def taken(self, stack: Stack, zone: int, back: Ends) -> bool:
         """Say whether another connection already has this reply tuple (nf_nat_used_tuple)."""
-        if (stack.name, zone, back) in self._known:
-            return True
+        known = self._known.get((stack.name, zone, back))
+        if known is not None:
+            return not self.entries[known[0]].gone
         collected = stack.connections.get(back)
         return collected is not None and _zone(collected[0], reply=collected[1]) == zone
 
@@ -184,6 +190,8 @@ def track(tracking: Tracking, stack: Stack, packet: Packet, zones: tuple[int, in
         entry = tracking.open(one, zones)
         return structs.replace(packet, connection=entry.number, state=NEW, reply=False)
     entry, reply = found
+    # One that is reset before it was answered is forgotten at once (nf_conntrack_tcp_packet).
+    entry.gone = not entry.replied and packet.protocol == TCP and bool(packet.flags & RST)
     entry.replied = entry.replied or reply
     state = ESTABLISHED if entry.replied or reply else NEW
     return structs.replace(packet, connection=entry.number, state=state, reply=reply)
