@@ -36,6 +36,8 @@ NEEDS = (
 # The sections of a pod's namespace that verdicts are compared with.
 _COMPARED = frozenset({"iptables-nft", "iptables-legacy", "nftables", "sockets"})
 _RULES, _LISTENS = 16, 12
+# At these ports a proxy of the node waits in the namespaces of the pods that it serves, and no sidecar does at both.
+_AMBIENT = frozenset({15001, 15008})
 _FROM_INSIDE = "--access exec or pod looks at the rules in its namespace"
 
 
@@ -99,7 +101,8 @@ class Judge:
     @cached_property
     def blind(self) -> str:
         """Say what could not be read without which nobody knows which pods should be in a mesh; nothing if nothing."""
-        missing = [r for r in ("namespaces", "mutating_webhooks") if self.sight.snapshot.gap(r)]
+        unread = ("namespaces", "mutating_webhooks", "cni_settings")
+        missing = [r for r in unread if self.sight.snapshot.gap(r)]
         return f"{' and '.join(missing).replace('_', ' ')} could not be read" if missing else ""
 
     def pod(self, found: wire.NotedPod) -> PodMesh:
@@ -121,7 +124,7 @@ class Judge:
     def _present(self, pod: Pod, present: Sequence[_Found], seen: Seen | None) -> PodMesh:
         first = present[0]
         title = first.driver.TITLE
-        if sum(f.presence.part in (Part.SIDECAR, Part.AMBIENT) for f in present) > 1:
+        if sum(f.presence.capture is not Capture.NONE for f in present) > 1:
             names = " and ".join(f.driver.TITLE for f in present)
             return _told(
                 pod, first, Verdict.BROKEN, f"{names} are both in it", seen,
@@ -143,6 +146,10 @@ class Judge:
 
     def _absent(self, pod: Pod, seen: Seen | None) -> PodMesh:
         turned = next((d for d in DRIVERS if seen.captures(d.SIGNATURE)), None) if seen is not None else None
+        if turned is not None and seen is not None and (seen.listening or frozenset()) >= _AMBIENT:
+            clue = Clue(says="a proxy of its node waits in it", source="sockets in the pod's namespace", weight=_RULES)
+            presence = Presence(Part.AMBIENT, (clue,), capture=Capture.NODE)
+            return _told(pod, _Found(turned, presence), Verdict.MESHED, _how(_Found(turned, presence)), seen)
         if turned is not None:
             says = f"rules of {turned.TITLE} turn its traffic to a proxy that is not there"
             clue = Clue(says="turns its traffic", source="rules in the pod's namespace", weight=_RULES)
@@ -160,6 +167,9 @@ class Judge:
                 refused = refused or wish.says
         part = Part.CONTROL_PLANE if is_control(pod.object) else None
         says = "it is of the control plane" if part else refused or "nothing asks for a mesh"
+        if self.sight.snapshot.gap("namespaces") and not part and not refused and not pod.on_host:
+            says = "it has no proxy, and whether it should is not known"
+            return _plain(pod, Verdict.UNKNOWN, says, settled_by=self.blind)
         return _plain(pod, Verdict.NOT_MESHED, says, part=part, proven=seen is not None, settled_by=self.blind)
 
     def _wish(self, driver: Driver, pod: Pod) -> tuple[Wish | None, tuple[Webhook, ...]]:
@@ -178,6 +188,12 @@ class Judge:
     def _missing(self, pod: Pod, driver: Driver, wish: Wish, asked: Iterable[Webhook]) -> PodMesh:
         says = f"it should be in {driver.TITLE}: {wish.says}"
         clue = Clue(says=wish.says, source="labels and annotations", weight=1)
+        if not pod.object.status.pod_ip and wish.part is Part.AMBIENT:
+            waits = "it has not started: it is captured as it does"
+            return _plain(pod, Verdict.UNKNOWN, waits, driver.NAME, (clue,), settled_by="look again once it runs")
+        if self.sight.snapshot.gap("namespaces") and driver.SELECTS:
+            doubt = f"{says}, and its namespace, which could not be read, may say otherwise"
+            return _plain(pod, Verdict.UNKNOWN, doubt, driver.NAME, (clue,), settled_by="grant list on namespaces")
         if self.sight.snapshot.gap("mutating_webhooks"):
             cause, remedy = "which webhooks there are could not be read", "grant list on mutatingwebhookconfigurations"
         else:

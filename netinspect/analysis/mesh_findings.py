@@ -15,6 +15,8 @@ _SHOWN = 3
 
 def headline(names: Sequence[str], pods: Iterable[PodMesh], planes: Iterable[ControlPlane], sight: Sight) -> str:
     """Name the meshes with their versions, and how many pods each has."""
+    if not names and sight.snapshot.gap("pods"):
+        return "no mesh among the pods that could be read"
     if not names:
         left = [d.TITLE for d in DRIVERS if not d.SIGNATURE.groups.isdisjoint(sight.groups)]
         return f"no mesh; custom resources of {' and '.join(left)} are left" if left else "no mesh"
@@ -63,7 +65,7 @@ def about_planes(planes: Sequence[ControlPlane], pods: Sequence[PodMesh], sight:
                 kind="control-plane", severity=Severity.WARNING if plane.ready else Severity.ERROR,
                 place=f"namespace/{plane.namespace}",
                 says=f"{plane.desired - plane.ready} of {plane.desired} pods of {plane.name} are not ready",
-                cause=f"{plane.title} injects no new pods, and tells the proxies that run nothing new",
+                cause="those that are left carry on" if plane.ready else f"{plane.title} lacks what these do",
                 remedy=f"kubectl -n {plane.namespace} get pods, and see their logs",
             )  # fmt: skip
     yield from _skew(planes, pods)

@@ -16,11 +16,13 @@ _RULESETS = ("iptables-nft", "iptables-legacy", "iptables", "nftables")
 class Seen:
     """What was read: ``chains`` that the kernel's own lead to, with tables of nftables, and whether any rule redirects.
 
-    ``listening`` are the TCP ports at which programs wait. None where that could not be read.
+    ``listening`` are the TCP ports at which programs wait. None where that could not be read; ``whole`` says that all
+    variants of rules were, so that what was not found is not there.
     """
 
     chains: frozenset[str] | None
     redirects: bool
+    whole: bool
     listening: frozenset[int] | None
 
     def captures(self, signature: Signature) -> bool | None:
@@ -28,7 +30,8 @@ class Seen:
         if self.chains is None:
             return None
         marks = (*signature.chains, *(f"nft:{t}" for t in signature.tables))
-        return bool(marks) and any(c.startswith(marks) for c in self.chains)
+        found = bool(marks) and any(c.startswith(marks) for c in self.chains)
+        return True if found else False if self.whole else None
 
 
 def look(namespace: Namespace) -> Seen:
@@ -46,7 +49,9 @@ def look(namespace: Namespace) -> Seen:
             listening = frozenset(s.port for s in namespace.sockets if s.protocol == "tcp" and s.state == "LISTEN")
         except ParseError:
             listening = None
-    return Seen(chains, bool(redirects), listening)
+    variants = all(_answered(namespace, name) for name in ("iptables-nft", "iptables-legacy"))
+    whole = variants or _answered(namespace, "nftables") or _answered(namespace, "iptables")
+    return Seen(chains, bool(redirects), whole, listening)
 
 
 def _answered(namespace: Namespace, name: str) -> bool:

@@ -69,10 +69,12 @@ def pair(snapshot: Snapshot, source: str, target: Target) -> PairReport:
 
 def _ways(snapshot: Snapshot, pods: Mapping[str, wire.NotedPod], target: Target) -> Iterator[_Way]:
     if target.kind == "pod":
-        yield from _straight(pods, target)
+        yield from _straight(snapshot, pods, target)
         return
     named = (target.namespace, target.name)
     service = next((s for s in snapshot.services if (s.metadata.namespace, s.metadata.name) == named), None)
+    if service is None and not snapshot.whole("services", target.namespace):
+        raise UsageError(f"whether there is a Service {target.namespace}/{target.name} could not be read")
     if service is None:
         raise UsageError(f"there is no Service {target.namespace}/{target.name}")
     chosen = [p for p in service.spec.ports if target.port in (0, p.port) and p.protocol == "TCP"]
@@ -87,11 +89,13 @@ def _ways(snapshot: Snapshot, pods: Mapping[str, wire.NotedPod], target: Target)
         if p.metadata.namespace == target.namespace and selector and selector.items() <= p.metadata.labels.items()
     ]  # fmt: skip
     for port in chosen:
-        found = ((p, _number(p, port)) for p in members)
+        # Nobody translates the port of a Service without an address.
+        headless = service.spec.cluster_ip == "None"
+        found = ((p, port.port if headless else _number(p, port)) for p in members)
         yield _Way(service, port.port, _is_http(port.app_protocol or port.name), tuple(s for s in found if s[1]))
 
 
-def _straight(pods: Mapping[str, wire.NotedPod], target: Target) -> Iterator[_Way]:
+def _straight(snapshot: Snapshot, pods: Mapping[str, wire.NotedPod], target: Target) -> Iterator[_Way]:
     found = pods.get(f"{target.namespace}/{target.name}")
     if found is None:
         raise UsageError(f"pod {target.namespace}/{target.name} is not there, or has finished")
@@ -100,16 +104,31 @@ def _straight(pods: Mapping[str, wire.NotedPod], target: Target) -> Iterator[_Wa
     if not ports:
         raise UsageError(f"pod {target.namespace}/{target.name} declares no port", hint="name one: POD:PORT")
     for port in ports:
-        yield _Way(None, 0, _is_http(own.get(port, "")), ((found, port),))
+        yield _Way(None, 0, _told(snapshot, found, port), ((found, port),))
+
+
+def _told(snapshot: Snapshot, pod: wire.NotedPod, port: int) -> bool | None:
+    """Say whether Services, whose ports' names count, call a pod's port HTTP; None where they do not agree."""
+    said = {
+        _is_http(p.app_protocol or p.name)
+        for s in snapshot.services
+        if s.metadata.namespace == pod.metadata.namespace and s.spec.selector
+        and s.spec.selector.items() <= pod.metadata.labels.items()
+        for p in s.spec.ports if _number(pod, p) == port
+    }  # fmt: skip
+    return said.pop() if len(said) == 1 else None
 
 
 def _number(pod: wire.NotedPod, port: wire.ServicePort) -> int:
     """Give the container's port that a Service's leads to; 0 where the pod has none of that name."""
     if isinstance(port.target_port, int):
         return port.target_port or port.port
-    return next(
-        (p.container_port for c in pod.spec.containers for p in c.ports if p.name == port.target_port), 0
-    )  # fmt: skip
+    return next((p.container_port for c in _running(pod) for p in c.ports if p.name == port.target_port), 0)
+
+
+def _running(pod: wire.NotedPod) -> Iterator[wire.NotedContainer]:
+    yield from pod.spec.containers
+    yield from (c for c in pod.spec.init_containers if c.restart_policy == "Always")
 
 
 def _is_http(name: str) -> bool | None:
@@ -155,6 +174,11 @@ def _say(  # noqa: PLR0917 - both ends and the way between them
             Transport.UNKNOWN, Reach.UNKNOWN, f"what {titles} makes of it is not evaluated",
             settled_by="the mesh's own tool",
         )  # fmt: skip
+    kinds = (*(r.name for r in resources.POLICIES_BY_MESH[inside[0]]), "namespaces", "services")
+    unread = [k.replace("_", " ") for k in kinds if judge.sight.snapshot.gap(k)]
+    if unread:
+        says = f"{', '.join(unread)} could not be read whole"
+        return Said(Transport.UNKNOWN, Reach.UNKNOWN, says, settled_by="grant list on them in all namespaces")
     sides = tuple(_side(judge, pod, inside[0]) for pod in (client, server))
     address = way.service.spec.cluster_ip if way.service else sides[1].address
     call = Call(

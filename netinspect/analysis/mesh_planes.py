@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from netinspect.analysis.webhooks import Webhooks
 from netinspect.mesh import DRIVERS
-from netinspect.mesh.base import Driver, Product
+from netinspect.mesh.base import Driver
 from netinspect.mesh.sight import Sight, version
 from netinspect.model import wire
 from netinspect.model.mesh import ControlPlane
@@ -47,16 +47,16 @@ def control_planes(sight: Sight) -> Iterator[ControlPlane]:
             every.setdefault(mesh, {}).setdefault(key, []).append(pod)
     for driver in DRIVERS:
         groups = every.get(driver.NAME, {})
-        known = [p for pods in groups.values() for p in pods]
-        product = _product(driver.SIGNATURE.products, known, sight)
         for (namespace, name, revision, told), pods in sorted(groups.items()):
             yield ControlPlane(
                 mesh=driver.NAME, title=driver.TITLE, namespace=namespace, name=name, revision=revision, version=told,
-                distribution=product, ready=sum(map(_is_ready, pods)), desired=len(pods),
+                distribution=_product(driver, pods, sight), ready=sum(map(_is_ready, pods)), desired=len(pods),
             )  # fmt: skip
         if driver.SIGNATURE.webhooks is not None:
             for url in _external(sight.snapshot, driver):
-                yield ControlPlane(mesh=driver.NAME, title=driver.TITLE, distribution=product, external=url)
+                yield ControlPlane(
+                    mesh=driver.NAME, title=driver.TITLE, distribution=_product(driver, (), sight), external=url
+                )
 
 
 def _external(snapshot: Snapshot, driver: Driver) -> list[str]:
@@ -76,15 +76,22 @@ def _is_ready(pod: wire.NotedPod) -> bool:
     return any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions)
 
 
-def _product(products: Iterable[Product], planes: Iterable[wire.NotedPod], sight: Sight) -> str:
+def _product(driver: Driver, planes: Iterable[wire.NotedPod], sight: Sight) -> str:
+    """Name what a control plane came as: by its images and namespace, else by what else is there.
+
+    Custom resources outlive what they came with, so they count only where the images are not upstream's.
+    """
+    signature = driver.SIGNATURE
     images = [c.image for p in planes for c in p.spec.containers]
+    places = {p.metadata.namespace for p in planes} or set(sight.namespaces)
+    for product in signature.products:
+        if (product.images and any(i.startswith(product.images) for i in images)) or places & product.namespaces:
+            return product.title
+    if signature.upstream and any(i.startswith(signature.upstream) for i in images):
+        return ""
     configurations = [c.metadata.name for c in sight.snapshot.mutating_webhooks]
-    for product in products:
-        if (
-            (product.images and any(i.startswith(product.images) for i in images))
-            or not product.namespaces.isdisjoint(sight.namespaces)
-            or not product.groups.isdisjoint(sight.groups)
-            or (product.configurations and any(c.startswith(product.configurations) for c in configurations))
-        ):
+    for product in signature.products:
+        named = product.configurations and any(c.startswith(product.configurations) for c in configurations)
+        if named or not product.groups.isdisjoint(sight.groups):
             return product.title
     return ""

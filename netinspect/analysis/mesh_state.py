@@ -16,6 +16,14 @@ Trouble = tuple[str, str, str]
 _BEGINS = frozenset({"", "PodInitializing", "ContainerCreating"})
 
 
+_BROKEN = {
+    Part.SIDECAR: "traffic is turned to a proxy that does not take it",
+    Part.GATEWAY: "what comes through this gateway is not taken",
+    Part.WAYPOINT: "what goes through this waypoint is not taken",
+    Part.NODE_PROXY: "what pods of its node send is not taken",
+}
+
+
 def trouble(pod: Pod, presence: Presence, driver: Driver, seen: Seen | None) -> Trouble | None:
     """Find what keeps the data plane in a pod from working: what is said, its cause, and the remedy."""
     failed = _failed_start(pod, driver.SIGNATURE.containers, presence.proxy)
@@ -25,7 +33,7 @@ def trouble(pod: Pod, presence: Presence, driver: Driver, seen: Seen | None) -> 
         return f"its start fails: {name} {reason}", "without its rules or its proxy nothing passes", f"{logs}{name}"
     state = _state(pod, presence.proxy)
     if state and presence.part is not Part.AMBIENT:
-        return f"its proxy {presence.proxy} {state}", "traffic is turned to a proxy that does not take it", (
+        return f"its proxy {presence.proxy} {state}", _BROKEN.get(presence.part, _BROKEN[Part.SIDECAR]), (
             f"{logs}{presence.proxy}"
         )  # fmt: skip
     if presence.waits:
@@ -36,6 +44,7 @@ def trouble(pod: Pod, presence: Presence, driver: Driver, seen: Seen | None) -> 
 def _turned(presence: Presence, driver: Driver, seen: Seen) -> Trouble | None:
     """Find what keeps traffic from being turned to a proxy, or the proxy from taking it."""
     signature = driver.SIGNATURE
+    port = presence.outbound or signature.outbound
     if presence.capture in (Capture.NONE, Capture.EBPF):
         return None
     if seen.captures(signature) is False and (signature.chains or signature.tables):
@@ -44,9 +53,9 @@ def _turned(presence: Presence, driver: Driver, seen: Seen) -> Trouble | None:
             "the rules were flushed, or were lost as a node or its agent started anew",
             "make the pod anew",
         )
-    if seen.listening is not None and signature.outbound and signature.outbound not in seen.listening:
+    if seen.listening is not None and port and port not in seen.listening:
         return (
-            f"nobody waits at port {signature.outbound}, to which its traffic is turned",
+            f"nobody waits at port {port}, to which its traffic is turned",
             "the proxy does not run, or has not been told its listeners",
             f"see the log of {presence.proxy or 'the proxy of its node'}",
         )
@@ -87,5 +96,7 @@ def starting(pod: Pod, presence: Presence) -> str:
     """Say that a proxy has not begun, where its state tells that; nothing otherwise."""
     status = next((s for s in _statuses(pod) if s.name == presence.proxy), None)
     if status is None or status.ready or presence.part not in (Part.SIDECAR, Part.GATEWAY):
+        return ""
+    if pod.object.metadata.deletion_timestamp or status.state.terminated is not None:
         return ""
     return f"its proxy {presence.proxy} has not begun yet"

@@ -13,6 +13,7 @@ import ipaddress
 import re
 import secrets
 import threading
+import types
 import typing
 from functools import lru_cache
 from typing import Any
@@ -103,6 +104,9 @@ _KEPT = tuple(
 _PRIVATE = tuple(
     map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fd00::/8"))
 )
+
+
+_UNIONS = (typing.Union, types.UnionType)
 
 
 class Redactor:
@@ -366,7 +370,8 @@ def _how(kind: Any) -> str:
     for extra in getattr(kind, "__metadata__", ()):
         if isinstance(extra, msgspec.Meta) and extra.extra:
             return str(extra.extra.get("redact", ""))
-    return ""
+    options = [option for option in typing.get_args(kind) if option is not type(None)]
+    return _how(options[0]) if typing.get_origin(kind) in _UNIONS and len(options) == 1 else ""
 
 
 def _arguments(kind: Any) -> tuple[Any, ...]:

@@ -70,7 +70,7 @@ def mesh(
     where = given or namespace
     if name and not where:
         where = source.default_namespace(target)
-    snapshot = source.read(target, mesh_pair.NEEDS if aim else judging.NEEDS, (where,) if where else ())
+    snapshot = source.read(target, mesh_pair.NEEDS if aim else judging.NEEDS, _places(where, aim))
     if snapshot.redacted:
         raise BundleError(
             "this recording is redacted, and what tells a mesh is not in it", hint="record the cluster without --redact"
@@ -111,9 +111,16 @@ def _target(to: str, method: str | None, path: str | None) -> MeshTarget | None:
 def _full_name(snapshot: Snapshot, where: str, name: str) -> str:
     """Find the one pod that is meant."""
     found = [p for p in snapshot.pods if p.metadata.name == name and where in ("", p.metadata.namespace)]
+    if found and all(p.status.phase in ("Succeeded", "Failed") for p in found):
+        raise UsageError(f"pod {name} has finished: nothing carries its traffic any more")
     if len(found) > 1:
         names = ", ".join(f"{p.metadata.namespace}/{name}" for p in found)
         raise UsageError(f"pod {name} is in several namespaces", hint=f"name one of {names}")
     if not found:
         raise UsageError(f"there is no pod {f'{where}/{name}'.lstrip('/')}", hint="`netinspect map -A` lists them")
     return f"{found[0].metadata.namespace}/{name}"
+
+
+def _places(where: str, aim: MeshTarget | None) -> tuple[str, ...]:
+    """Say in which namespaces to look where the whole cluster may not be read."""
+    return tuple(dict.fromkeys(p for p in (where, aim.namespace if aim else "") if p))

@@ -40,8 +40,9 @@ class Signature:
     Of the cluster: the keys of a namespace's labels and annotations that say who ``asks`` for it, the names of its
     ``webhooks`` that inject, ``groups`` of custom resources, and a label and its value that pods of the control plane
     bear (``control``), whose container that tells the version may be named; the ``products`` that it comes as, the
-    surest first; the label of the ``agent`` that captures on each node; pairs of labels of which the first makes the
-    second count for nothing (``exclusive``); whether proxies and control plane bear ``alike`` versions.
+    surest first, and the beginnings of the ``upstream`` images; the label of the ``agent`` that captures on each node;
+    pairs of labels of which the first makes the second count for nothing (``exclusive``); whether proxies and control
+    plane bear ``alike`` versions.
     """
 
     containers: tuple[str, ...] = ()
@@ -57,6 +58,7 @@ class Signature:
     groups: frozenset[str] = frozenset()
     control: tuple[tuple[str, str, str], ...] = ()
     products: tuple[Product, ...] = ()
+    upstream: tuple[str, ...] = ()
     agent: tuple[str, str] = ("", "")
     exclusive: tuple[tuple[str, str], ...] = ()
     alike: bool = True
@@ -64,7 +66,12 @@ class Signature:
 
 @dataclass(frozen=True)
 class Presence:
-    """What of a mesh is in a pod's spec. ``waits`` says what was noted that it still waits for."""
+    """What of a mesh is in a pod's spec.
+
+    ``waits`` says what was noted that it still waits for.
+
+    ``outbound`` is the port that takes what goes out, where that is another than the mesh's own.
+    """
 
     part: Part
     clues: tuple[Clue, ...]
@@ -75,6 +82,7 @@ class Presence:
     version: str = ""
     revision: str = ""
     waits: str = ""
+    outbound: int = 0
 
 
 @dataclass(frozen=True)
@@ -167,3 +175,8 @@ def true(text: str | None) -> bool | None:
     if word in ("true", "1", "t", "yes", "y", "on"):
         return True
     return False if word in ("false", "0", "f", "no", "n", "off") else None
+
+
+def number(text: str) -> int | None:
+    """Read a port or a user's number; None where it is none, whatever a tenant wrote."""
+    return int(text) if len(text) <= 10 and text.isascii() and text.isdecimal() else None

@@ -48,6 +48,8 @@ def wish(pod: Pod, sight: Sight) -> Wish | None:
     """Say whether a pod's namespace is enrolled."""
     if true(pod.asked.get(_ENROLLED)) is not True:
         return None
+    if sight.snapshot.gap("cni_settings"):
+        return None
     if pod.on_host:
         return Wish(False, "it is on the host network, where nothing is captured", Part.AMBIENT, own=True)
     says = f"namespace {pod.namespace} is labelled {_ENROLLED}=true"

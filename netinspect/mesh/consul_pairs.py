@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from netinspect.mesh.base import NOTED, Call, Said, Side
+from netinspect.mesh.base import NOTED, Call, Said, Side, number
 from netinspect.mesh.sight import Pod, Sight
 from netinspect.model import wire
 from netinspect.model.finding import Clue
@@ -170,6 +170,6 @@ def _registered(pod: Pod) -> int:
     """Give the port that is registered for a pod: as annotated, by number or name, else its first; 0 if neither."""
     own = [p for c in pod.object.spec.containers if not c.name.startswith("consul-") for p in c.ports]
     told = pod.annotations.get(f"{_KEY}connect-service-port", "")
-    if told.isdecimal():
-        return int(told)
+    if (port := number(told)) is not None:
+        return port
     return next((p.container_port for p in own if not told or p.name == told), 0)

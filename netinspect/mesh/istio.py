@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
-from netinspect.mesh.base import NOTED, RUNS, Presence, Product, Signature, Wish
+from netinspect.mesh.base import NOTED, RUNS, Presence, Product, Signature, Wish, number
 from netinspect.mesh.sight import Pod, Sight, flag, names, variables, version, words
 from netinspect.model import wire
 from netinspect.model.finding import Clue
@@ -35,6 +35,7 @@ SIGNATURE = Signature(
     exclusive=(("istio-injection", "istio.io/rev"),),
     groups=frozenset({"networking.istio.io", "security.istio.io", "telemetry.istio.io"}),
     control=(("app", "istiod", "discovery"),),
+    upstream=("docker.io/istio/", "istio/", "gcr.io/istio-release/", "gcr.io/istio-testing/", "registry.istio.io/"),
     products=(
         Product("Azure's add-on for AKS", ("mcr.microsoft.com/oss/",), frozenset({"aks-istio-system"})),
         Product("Azure Kubernetes Application Network", namespaces=frozenset({"applink-system"})),
@@ -62,6 +63,7 @@ _STATUS = "sidecar.istio.io/status"
 _INJECT = "sidecar.istio.io/inject"
 _INJECTION = "istio-injection"
 _REVISION = "istio.io/rev"
+_MEMBER = "maistra.io/member-of"
 _MODE = "istio.io/dataplane-mode"
 _REDIRECTION = "ambient.istio.io/redirection"
 _MANAGED = "gateway.istio.io/managed"
@@ -126,6 +128,7 @@ def _proxied(pod: Pod, proxy: wire.NotedContainer, told: Mapping[str, str], mark
         _uid(pod),
         version(proxy),
         _revision(pod),
+        outbound=_outbound(pod),
     )
 
 
@@ -176,7 +179,12 @@ def _uid(pod: Pod) -> int | None:
     """Give the user whose traffic is not captured: as the rules were told, else as the proxy runs."""
     init = pod.containers.get("istio-init") or pod.containers.get("istio-validation")
     told = flag(init, "-u") if init else ""
-    return int(told) if told.isdecimal() else pod.uid("istio-proxy")
+    return found if (found := number(told)) is not None else pod.uid("istio-proxy")
+
+
+def _outbound(pod: Pod) -> int:
+    init = pod.containers.get("istio-init") or pod.containers.get("istio-validation")
+    return (number(flag(init, "-p")) if init else None) or 0
 
 
 def _revision(pod: Pod) -> str:
@@ -184,14 +192,14 @@ def _revision(pod: Pod) -> str:
         return pod.annotations[_REVISION]
     try:
         noted = json.loads(pod.annotations.get(_STATUS, "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return str(noted.get("revision") or "") if isinstance(noted, dict) else ""
 
 
 def wish(pod: Pod, _sight: Sight) -> Wish | None:
     """Say what was asked for: an opt-out beats all, a sidecar ambient, and nothing is put on the host network."""
-    asked = _asked(pod)
+    asked = _member(pod) if _MEMBER in pod.asked else _asked(pod)
     opted = pod.labels.get(_INJECT, pod.annotations.get(_INJECT, ""))
     ambient = asked is not None and asked.part is Part.AMBIENT
     if opted == "false" and not ambient:
@@ -204,6 +212,12 @@ def wish(pod: Pod, _sight: Sight) -> Wish | None:
     if pod.namespace in _IGNORED and not ambient:
         return Wish(False, f"nothing is injected in {pod.namespace}")
     return asked
+
+
+def _member(pod: Pod) -> Wish:
+    """Say what a pod of OpenShift Service Mesh 2 asks for: each opts in, unless its control plane says otherwise."""
+    value = pod.labels.get(_INJECT, pod.annotations.get(_INJECT, ""))
+    return Wish(value == "true", f"{_INJECT} is {value or 'not set'}, and in {_MEMBER} each pod opts in", own=True)
 
 
 def _asked(pod: Pod) -> Wish | None:
@@ -219,8 +233,9 @@ def _asked(pod: Pod) -> Wish | None:
     if injection == "enabled":
         says = f"namespace {pod.namespace} is labelled {_INJECTION}=enabled"
         return Wish(True, says, key=_INJECTION, unanswered=_no_default(pod))
-    if injection == "disabled":
-        return found or Wish(False, f"namespace {pod.namespace} is labelled {_INJECTION}=disabled")
+    if _INJECTION in pod.asked:
+        # Any value of it keeps the webhooks of revisions away.
+        return found or Wish(False, f"namespace {pod.namespace} is labelled {_INJECTION}={injection}")
     if _REVISION in pod.asked and around != "ambient":
         says = f"namespace {pod.namespace} is labelled {_REVISION}={pod.asked[_REVISION]}"
         return Wish(True, says, key=_REVISION, unanswered=_no_revision(pod.asked[_REVISION]))
@@ -249,6 +264,24 @@ def _no_default(pod: Pod) -> tuple[str, str]:
         f"no webhook injects for {_INJECTION}=enabled: there is no default revision",
         f"label the namespace {_REVISION}=REVISION instead, or make a revision the default: istioctl tag set default",
     )
+
+
+def control(pod: Pod) -> tuple[str, str]:
+    """Give the namespace and revision of the control plane that signs a proxy's certificates, as it was told.
+
+    Empty where it was not told; the default revision has no name.
+    """
+    told = variables(pod.containers.get("istio-proxy")).get("CA_ADDR", "")
+    service, _, rest = told.partition(".")
+    found = rest.partition(".")[0]
+    if not service.startswith("istiod") or not found:
+        return "", ""
+    return found, service.removeprefix("istiod").removeprefix("-")
+
+
+def trust_domain(pod: Pod) -> str:
+    """Give what a proxy's identity begins with, where it was told."""
+    return variables(pod.containers.get("istio-proxy")).get("TRUST_DOMAIN", "")
 
 
 def takes_outbound(pod: Pod, address: str, port: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from netinspect.mesh.base import NOTED, RUNS, Presence, Product, Signature, Wish, true
+from netinspect.mesh.base import NOTED, RUNS, Presence, Product, Signature, Wish, number, true
 from netinspect.mesh.sight import Pod, Sight, variables, version
 from netinspect.model.finding import Clue
 from netinspect.model.mesh import Capture, Part
@@ -44,7 +44,9 @@ def find(pod: Pod, _sight: Sight) -> Presence | None:
     if zone:
         name = next(iter(pod.containers), "")
         clue = Clue(says="is a proxy of its zone", source="annotations and labels of kuma.io", weight=NOTED)
-        return Presence(Part.GATEWAY, (clue,), pod.placement(name), proxy=name, version=version(pod.containers[name]))
+        return Presence(
+            Part.GATEWAY, (clue,), pod.placement(name), proxy=name, version=version(pod.containers.get(name))
+        )
     if proxy is None:
         return None
     noted = next((k for k in (*pod.annotations, *pod.labels) if k.startswith(("kuma.io/", "traffic.kuma.io/"))), "")
@@ -62,7 +64,7 @@ def find(pod: Pod, _sight: Sight) -> Presence | None:
         pod.placement("kuma-sidecar"),
         capture,
         "kuma-sidecar",
-        int(uid) if uid.isdecimal() else pod.uid("kuma-sidecar"),
+        found if (found := number(uid)) is not None else pod.uid("kuma-sidecar"),
         version(proxy),
     )
 
@@ -74,7 +76,9 @@ def _capture(pod: Pod) -> tuple[Capture, tuple[Clue, ...]]:
     if pod.has("kuma-init"):
         says = "sets the rules of redirection"
         return Capture.IPTABLES, (Clue(says=says, source="container kuma-init", weight=RUNS),)
-    if pod.has("kuma-validation") or "kuma-cni" in pod.annotations.get("k8s.v1.cni.cncf.io/networks", ""):
+    told = "traffic.kuma.io/transparent-proxy-config"
+    plugged = told in pod.annotations or pod.annotations.get("kuma.io/transparent-proxying") == "enabled"
+    if plugged or pod.has("kuma-validation") or "kuma-cni" in pod.annotations.get("k8s.v1.cni.cncf.io/networks", ""):
         return Capture.CNI, (Clue(says="waits for the CNI plug-in's rules", source="its start", weight=RUNS),)
     return Capture.NONE, ()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from netinspect.mesh.base import NOTED, RUNS, Presence, Product, Signature, Wish
+from netinspect.mesh.base import NOTED, RUNS, Presence, Product, Signature, Wish, number
 from netinspect.mesh.sight import Pod, Sight, flag, variables, version
 from netinspect.model.finding import Clue
 from netinspect.model.mesh import Capture, Part
@@ -36,6 +36,7 @@ SOURCES: tuple[str, ...] = (
 )
 
 _INJECT = "linkerd.io/inject"
+_WANTED = ("enabled", "ingress")
 _CONTROL = "linkerd.io/control-plane-ns"
 _VERSION = "linkerd.io/proxy-version"
 
@@ -62,6 +63,7 @@ def find(pod: Pod, _sight: Sight) -> Presence | None:
         _uid(pod),
         pod.annotations.get(_VERSION) or version(proxy),
         pod.labels.get(_CONTROL, ""),
+        outbound=_outbound(pod),
     )
 
 
@@ -79,23 +81,39 @@ def _capture(pod: Pod) -> tuple[Capture, tuple[Clue, ...]]:
 def _uid(pod: Pod) -> int | None:
     init = pod.containers.get("linkerd-init")
     told = flag(init, "--proxy-uid") if init else ""
-    return int(told) if told.isdecimal() else pod.uid("linkerd-proxy")
+    return found if (found := number(told)) is not None else pod.uid("linkerd-proxy")
+
+
+def _outbound(pod: Pod) -> int:
+    init = pod.containers.get("linkerd-init")
+    return (number(flag(init, "--outgoing-proxy-port")) if init else None) or 0
 
 
 def wish(pod: Pod, _sight: Sight) -> Wish | None:
     """Say what the pod's annotation asks for, else its namespace's; another's sidecar and the host network stop it."""
-    own = pod.annotations.get(_INJECT)
-    value = own if own is not None else pod.noted.get(_INJECT)
+    own, around = pod.annotations.get(_INJECT) or None, pod.noted.get(_INJECT) or None
+    value = own if own is not None else around
     if value is None:
         return None
     where = "the pod" if own is not None else f"namespace {pod.namespace}"
     says = f"{where} is annotated {_INJECT}={value}"
-    if value not in ("enabled", "ingress"):
+    if value not in _WANTED:
         return Wish(False, says, own=own is not None)
-    if pod.on_host:
-        return Wish(False, "it is on the host network, where nothing is injected", own=True)
-    if pod.has("istio-proxy") or pod.has("istio-init"):
-        return Wish(False, "it has Istio's sidecar, beside which Linkerd injects none")
-    if pod.object.spec.automount_service_account_token is False:
-        return Wish(False, "automountServiceAccountToken is false, and the proxy needs the token")
+    if around not in (None, "disabled", *_WANTED):
+        # What it cannot read on the namespace stops it, whatever the pod says (pkg/inject/report.go).
+        return Wish(False, f"namespace {pod.namespace} is annotated {_INJECT}={around}, which is no value of it")
+    stopped = _stopped(pod)
+    if stopped:
+        return Wish(False, stopped, own=True)
     return Wish(True, says, own=own is not None, key=_INJECT)
+
+
+def _stopped(pod: Pod) -> str:
+    """Say what keeps the injector from a pod that asks for it (pkg/inject/report.go); nothing where nothing does."""
+    if pod.on_host:
+        return "it is on the host network, where nothing is injected"
+    if pod.has("istio-proxy") or pod.has("istio-init"):
+        return "it has Istio's sidecar, beside which Linkerd injects none"
+    if pod.object.spec.automount_service_account_token is False:
+        return "automountServiceAccountToken is false, and the proxy needs the token"
+    return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from netinspect.mesh.base import NOTED, Call, Said, Side
+from netinspect.mesh.base import NOTED, Call, Said, Side, number
 from netinspect.mesh.linkerd_policy import Client, decide, server_of
 from netinspect.mesh.sight import Pod, Sight, flag, variables
 from netinspect.model import wire
@@ -64,7 +64,9 @@ def _takes(side: Side, port: int, way: str, otherwise: str) -> bool:
 
 def _holds(ports: str, port: int) -> bool:
     first, _, last = ports.strip().partition("-")
-    return first.isdecimal() and int(first) <= port <= int(last if last.isdecimal() else first)
+    low = number(first)
+    high = number(last)
+    return low is not None and low <= port <= (low if high is None else high)
 
 
 def _skipped(side: Side, taken: bool, way: str) -> tuple[Clue, ...]:

@@ -141,7 +141,7 @@ class MeshReport(Document, frozen=True, tag_field="kind", tag="Mesh", kw_only=Tr
         """Say whether all is as it is meant; a cluster without a mesh is sound."""
         if any(f.severity is not Severity.INFO for f in self.findings):
             return Outcome.FAULTY
-        unknown = any(p.verdict is Verdict.UNKNOWN for p in self.pods)
+        unknown = any(p.verdict is Verdict.UNKNOWN for p in self.pods) or any(g.resource == "pods" for g in self.gaps)
         return Outcome.UNSETTLED if unknown else Outcome.SOUND
 
 

@@ -79,6 +79,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     authorization_policies: tuple[wire.AuthorizationPolicy, ...] = ()
     destination_rules: tuple[wire.DestinationRule, ...] = ()
     virtual_services: tuple[wire.VirtualService, ...] = ()
+    istio_sidecars: tuple[wire.Named, ...] = ()
     linkerd_servers: tuple[wire.LinkerdServer, ...] = ()
     linkerd_authorizations: tuple[wire.LinkerdAuthorization, ...] = ()
     linkerd_routes: tuple[wire.HTTPRoute, ...] = ()

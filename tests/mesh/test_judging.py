@@ -9,7 +9,7 @@ from msgspec import structs
 
 from netinspect.analysis.mesh import report
 from netinspect.model.evidence import Access, NamespaceEvidence, NodeEvidence, PodReference, Section
-from netinspect.model.mesh import MeshReport, PodMesh, Verdict
+from netinspect.model.mesh import MeshReport, Part, PodMesh, Verdict
 from netinspect.model.snapshot import Snapshot
 from tests import build
 
@@ -82,6 +82,7 @@ def judged(found: Json, *, around: Json | None = None, hooks: tuple[Json, ...] =
 def inside(found: Json, rules: str, sockets: str) -> PodMesh:
     snapshot = build.snapshot(pods=[found], namespaces=[namespace(labels=ENABLED)], mutating_webhooks=[DEFAULT])
     sections = {"iptables-nft": Section("iptables-nft", rules, exit_code=0),
+                "iptables-legacy": Section("iptables-legacy", "", exit_code=0),
                 "sockets": Section("sockets", sockets, exit_code=0)}  # fmt: skip
     space = NamespaceEvidence("1", sections, pods=(PodReference("u1", "shop", "web"),))
     kernels = (NodeEvidence("n1", Access.EXEC, "recorded", (space,)),)
@@ -154,7 +155,7 @@ class TestWhoShouldBe:
         assert found.verdict is Verdict.MISSING
         assert "could not be read" in found.cause
         without, _ = judged(pod(), gaps=("namespaces",))
-        assert without.verdict is Verdict.NOT_MESHED
+        assert without.verdict is Verdict.UNKNOWN
         assert "namespaces could not be read" in without.settled_by
 
     def test_a_sidecar_that_was_opted_out_of(self) -> None:
@@ -163,8 +164,61 @@ class TestWhoShouldBe:
         )
         assert found.verdict is Verdict.UNWANTED
 
+    def test_members_of_openshift_opt_in(self) -> None:
+        selector = {"matchExpressions": [{"key": "maistra.io/member-of", "operator": "In", "values": ["istio-system"]}]}
+        hook = webhook("sidecar-injector.istio.io", selector, objects={})
+        around = namespace(labels={"maistra.io/member-of": "istio-system"})
+        assert judged(pod(), around=around, hooks=(hook,))[0].verdict is Verdict.NOT_MESHED
+        asks = pod(labels={"sidecar.istio.io/inject": "true"})
+        assert judged(asks, around=around, hooks=(hook,))[0].verdict is Verdict.MISSING
+
+    def test_an_odd_value_keeps_all_webhooks_away(self) -> None:
+        found, _ = judged(pod(), around=namespace(labels={"istio-injection": "foo", "istio.io/rev": "x"}))
+        assert found.verdict is Verdict.NOT_MESHED
+
+    def test_an_ambient_pod_that_has_not_started(self) -> None:
+        waits = pod(phase="Pending")
+        waits["status"]["podIP"] = ""
+        found, _ = judged(waits, around=namespace(labels={"istio.io/dataplane-mode": "ambient"}))
+        assert found.verdict is Verdict.UNKNOWN
+
+    def test_pods_that_could_not_be_read(self) -> None:
+        told = report(build.snapshot(gaps=("pods",)))
+        assert told.headline != "no mesh"
+        assert told.outcome.value == 3
+
 
 class TestWhatWorks:
+    @pytest.mark.parametrize(
+        "notes",
+        [
+            {"sidecar.istio.io/status": "[" * 100_000},
+            {"kuma.io/sidecar-uid": "9" * 5000},
+            {"kuma.io/ingress": "enabled"},
+        ],
+    )
+    def test_what_a_tenant_writes_breaks_nothing(self, notes: Json) -> None:
+        found = pod(sidecar=True, notes=notes)
+        found["spec"]["containers"].append({"name": "kuma-sidecar", "image": "kumahq/kuma-dp:2.9.1"})
+        found["spec"]["initContainers"][0]["args"] = ["istio-iptables", "-u", "9" * 5000]
+        assert judged(found)[0].verdict
+
+    def test_rules_that_were_read_in_part_are_no_proof(self) -> None:
+        """Empty legacy tables beside nft's, which could not be read, are normal."""
+        found = pod(sidecar=True)
+        snapshot = build.snapshot(pods=[found], namespaces=[namespace(labels=ENABLED)], mutating_webhooks=[DEFAULT])
+        sections = {"iptables-legacy": Section("iptables-legacy", "", exit_code=0),
+                    "sockets": Section("sockets", LISTENING, exit_code=0)}  # fmt: skip
+        space = NamespaceEvidence("1", sections, pods=(PodReference("u1", "shop", "web"),))
+        kernels = (NodeEvidence("n1", Access.EXEC, "recorded", (space,)),)
+        told = report(structs.replace(snapshot, kernels=kernels)).pods[0]
+        assert (told.verdict, told.proven) == (Verdict.MESHED, False)
+
+    def test_an_ambient_pod_is_proven_by_who_waits_in_it(self) -> None:
+        rules = CHAINS.replace("ISTIO_REDIRECT", "ISTIO_PRERT")
+        found = inside(pod(), rules, LISTENING + "tcp LISTEN 0 4096 *:15008 *:*\n")
+        assert (found.verdict, found.part) == (Verdict.MESHED, Part.AMBIENT)
+
     def test_a_proxy_that_crashes(self) -> None:
         found = pod(sidecar=True)
         found["status"]["containerStatuses"] = [

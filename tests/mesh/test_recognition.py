@@ -276,7 +276,7 @@ def test_a_proxy_of_nobody_knows_whom() -> None:
 def test_two_meshes_in_one_pod_are_broken() -> None:
     pod = spec(
         APP, container("istio-proxy", "istio/proxyv2:1.30.0", "proxy", "sidecar", ISTIO_META_MESH_ID="x"),
-        container("linkerd-proxy"), labels=L5D,
+        container("linkerd-proxy"), init=(container("istio-init"), container("linkerd-init")), labels=L5D,
     )  # fmt: skip
     found = judged(pod)
     assert found.verdict is Verdict.BROKEN
