@@ -6,6 +6,7 @@ Sources: hashicorp/consul-k8s control-plane/api/v1alpha1, control-plane/connect-
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import replace
 
 from netinspect.mesh.base import NOTED, Call, Said, Side, number
@@ -26,12 +27,24 @@ def said(call: Call, sight: Sight) -> Said:
     if parts - {Part.SIDECAR}:
         return Said(Transport.UNKNOWN, Reach.UNKNOWN, "what gateways make of it is not evaluated", settled_by=_UNTOLD)
     snapshot = sight.snapshot
-    taken = _captured(call.client) and not _left_out(call.client.pod, "outbound-ports", call.service_port or call.port)
+    client = call.client.pod
+    if client.annotations.get(f"{_KEY}transparent-proxy-exclude-uids") and _captured(call.client):
+        doubt = "whether the client runs as one of the users that are left out is not known"
+    else:
+        doubt = ""
+    taken = _captured(call.client) and not _left_out(client, "outbound-ports", call.service_port or call.port)
+    taken = taken and not _inside(
+        call.address, client.annotations.get(f"{_KEY}transparent-proxy-exclude-outbound-cidrs", "")
+    )
+    headless = call.service is not None and call.service.spec.cluster_ip == "None"
     if call.server.presence is None:
         return _outward(taken, snapshot)
-    if not taken or call.service is None:
+    if not taken or call.service is None or headless:
         return _plain(call, snapshot)
-    destination = _name(call.server.pod, snapshot)
+    destination, source = _name(call.server.pod, snapshot), _name(client, snapshot)
+    if not destination or not source:
+        says = "several Services select a pod: under which name it is registered is not known"
+        return Said(Transport.UNKNOWN, Reach.UNKNOWN, says, proxied=True, settled_by="consul catalog services")
     reasons = (_clue("leads to its proxy by mutual TLS", f"service {destination}"),)
     for kind, found in (
         ("ServiceResolver", snapshot.service_resolvers), ("ServiceRouter", snapshot.service_routers),
@@ -40,7 +53,7 @@ def said(call: Call, sight: Sight) -> Said:
         if any(o.metadata.name == destination for o in found):
             says = f"what {kind} {destination} makes of it is not evaluated"
             return Said(Transport.UNKNOWN, Reach.UNKNOWN, says, reasons, proxied=True, settled_by="consul config read")
-    return _intended(call, snapshot, destination, reasons)
+    return replace(_intended(call, snapshot, destination, reasons), caveat=doubt)
 
 
 def _clue(says: str, source: str) -> Clue:
@@ -53,6 +66,14 @@ def _captured(side: Side) -> bool:
 
 def _left_out(pod: Pod, what: str, port: int) -> bool:
     return str(port) in pod.annotations.get(f"{_KEY}transparent-proxy-exclude-{what}", "").split(",")
+
+
+def _inside(address: str, ranges: str) -> bool:
+    try:
+        own = ipaddress.ip_address(address)
+        return any(own in ipaddress.ip_network(r.strip(), strict=False) for r in ranges.split(",") if r.strip())
+    except ValueError:
+        return False
 
 
 def _outward(taken: bool, snapshot: Snapshot) -> Said:
@@ -72,8 +93,9 @@ def _plain(call: Call, snapshot: Snapshot) -> Said:
         says = "the server's proxy is not asked at this port"
         return Said(Transport.PLAINTEXT, Reach.REACHED, says)
     own = _name(server.pod, snapshot)
-    modes = [d for d in snapshot.service_defaults if d.metadata.name == own] or list(snapshot.proxy_defaults)
-    if any(d.spec.mutual_tls_mode == "permissive" for d in modes):
+    modes = [d.spec.mutual_tls_mode for d in snapshot.service_defaults if d.metadata.name == own]
+    modes += [d.spec.mutual_tls_mode for d in snapshot.proxy_defaults]
+    if next(filter(None, modes), "") == "permissive":
         reasons = (_clue("mutualTLSMode permissive", f"defaults of service {own}"),)
         return Said(
             Transport.PLAINTEXT, Reach.REACHED, "it is let in without mutual TLS, whatever intentions say", reasons
@@ -124,7 +146,7 @@ def _intention(snapshot: Snapshot, source: str, destination: str) -> tuple[str, 
         for intentions in snapshot.service_intentions
         if intentions.spec.destination.name in ("*", destination)
         for one in intentions.spec.sources
-        if one.name in ("*", source)
+        if one.name in ("*", source) and not one.peer and not one.sameness_group
     ]
     if not found:
         return None
@@ -142,7 +164,9 @@ def _permitted(source: wire.ConsulSource, call: Call) -> bool | None:
             return None
         path = call.path.partition("?")[0]
         here = path == http.path_exact if http.path_exact else path.startswith(http.path_prefix)
-        if here and (not http.methods or (call.method or "GET") in http.methods):
+        if here and http.methods and call.method is None:
+            return None
+        if here and (not http.methods or call.method in http.methods):
             return permission.action == "allow"
     return False
 
@@ -151,19 +175,26 @@ def _default(snapshot: Snapshot) -> bool | None:
     """Say what holds without an intention: all is let through where the servers have no ACLs; else only they know."""
     for settings in snapshot.mesh_settings:
         if settings.metadata.name.endswith("consul-server-config"):
-            return None if any("acl" in text for text in (*settings.data, *settings.data.values())) else True
+            texts = (*settings.data, *settings.data.values())
+            return None if any("acl" in t or "default_intention_policy" in t for t in texts) else True
     return None
 
 
 def _name(pod: Pod, snapshot: Snapshot) -> str:
-    """Give the name under which a pod is registered: as annotated, else that of its Service, else its account's."""
+    """Give the name under which a pod is registered: as annotated, of its Service, or of its account.
+
+    Nothing where several Services select it.
+    """
     if named := pod.annotations.get(f"{_KEY}connect-service"):
         return named
     services = [
         s.metadata.name for s in snapshot.services
         if s.metadata.namespace == pod.namespace and s.spec.selector and s.spec.selector.items() <= pod.labels.items()
+        and s.metadata.labels.get(f"{_KEY}service-ignore") != "true"
     ]  # fmt: skip
-    return services[0] if len(services) == 1 else pod.object.spec.service_account_name
+    if len(services) > 1:
+        return ""
+    return services[0] if services else pod.object.spec.service_account_name
 
 
 def _registered(pod: Pod) -> int:

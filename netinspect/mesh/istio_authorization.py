@@ -21,8 +21,9 @@ Known = bool | None
 class Request:
     """What a server's proxy sees of a request.
 
-    ``principal`` is the client's identity, without its scheme; empty without mutual TLS. ``http`` says whether the
-    proxy reads it as HTTP, None where it may or may not; ``method``, ``path`` and ``host`` are None where not given.
+    ``principal`` is the client's identity, without its scheme; empty without mutual TLS. ``hosts`` are the names that a
+    client may call the server by. ``http`` says whether the
+    proxy reads it as HTTP, None where it may or may not; ``method`` and ``path`` are None where not given.
     """
 
     port: int
@@ -31,7 +32,7 @@ class Request:
     http: Known = True
     method: str | None = None
     path: str | None = None
-    host: str | None = None
+    hosts: tuple[str, ...] = ()
 
     @property
     def namespace(self) -> str:
@@ -86,7 +87,8 @@ def _name(policy: wire.AuthorizationPolicy) -> str:
 
 
 def _matches(policy: wire.AuthorizationPolicy, request: Request) -> Known:
-    return _any(_rule(rule, request, denies=policy.spec.action == "DENY") for rule in policy.spec.rules)
+    place = policy.metadata.namespace
+    return _any(_rule(rule, place, request, denies=policy.spec.action == "DENY") for rule in policy.spec.rules)
 
 
 def _any(found: Iterable[Known]) -> Known:
@@ -99,23 +101,32 @@ def _all(found: Iterable[Known]) -> Known:
     return False if False in seen else None if None in seen else True
 
 
-def _rule(rule: wire.AuthorizationRule, request: Request, *, denies: bool) -> Known:
+def _rule(rule: wire.AuthorizationRule, place: str, request: Request, *, denies: bool) -> Known:
     parts: list[Known] = []
     if rule.from_:
-        parts.append(_any(_source(f.source, request, denies=denies) for f in rule.from_))
+        parts.append(_any(_source(f.source, place, request, denies=denies) for f in rule.from_))
     if rule.to:
         parts.append(_any(_operation(t.operation, request, denies=denies) for t in rule.to))
     parts += [_condition(c, request, denies=denies) for c in rule.when]
     return _all(parts)
 
 
-def _source(source: wire.AuthorizationSource, request: Request, *, denies: bool) -> Known:
+def _source(source: wire.AuthorizationSource, place: str, request: Request, *, denies: bool) -> Known:
     inside = bool(request.principal)
-    accounts = {request.account, f"{request.namespace}/{request.account}"} if inside else set()
+    account = f"{request.namespace}/{request.account}" if inside else ""
+
+    def is_account(value: str) -> Known:
+        return (value if "/" in value else f"{place}/{value}") == account
+
+    def is_principal(value: str) -> Known:
+        # In policies cluster.local stands for the mesh's own trust domain, whatever that is called.
+        local = f"cluster.local/{request.principal.partition('/')[2]}"
+        return inside and _any((_text(value, request.principal), _text(value, local)))
+
     return _all((
-        _field(source.principals, source.not_principals, lambda v: inside and _text(v, request.principal)),
+        _field(source.principals, source.not_principals, is_principal),
         _field(source.namespaces, source.not_namespaces, lambda v: inside and _text(v, request.namespace)),
-        _field(source.service_accounts, source.not_service_accounts, lambda v: v in accounts),
+        _field(source.service_accounts, source.not_service_accounts, is_account),
         _field(source.ip_blocks, source.not_ip_blocks, lambda v: _in_block(v, request.address)),
         _field(source.remote_ip_blocks, source.not_remote_ip_blocks, lambda v: _in_block(v, request.address)),
         _of_http(source.request_principals, source.not_request_principals, lambda _: None, request, denies=denies),
@@ -126,10 +137,15 @@ def _operation(operation: wire.AuthorizationOperation, request: Request, *, deni
     def http(values: Sequence[str], unwanted: Sequence[str], own: str | None) -> Known:
         return _of_http(values, unwanted, lambda v: None if own is None else _text(v, own), request, denies=denies)
 
+    def called(pattern: str) -> Known:
+        # By which of its names it is called is not known; one that none of them fits is.
+        fits = [_text(pattern, host) for host in request.hosts]
+        return True if fits and all(fits) else None if not fits or any(f is not False for f in fits) else False
+
     path = request.path.partition("?")[0] if request.path is not None else None
     return _all((
         _field(operation.ports, operation.not_ports, lambda v: v == str(request.port)),
-        http(operation.hosts, operation.not_hosts, request.host),
+        _of_http(operation.hosts, operation.not_hosts, called, request, denies=denies),
         http(operation.methods, operation.not_methods, request.method),
         http(operation.paths, operation.not_paths, path),
     ))  # fmt: skip

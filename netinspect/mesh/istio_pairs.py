@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from netinspect.mesh.base import NOTED, Call, Said
-from netinspect.mesh.istio import takes_inbound, takes_outbound
+from netinspect.mesh.istio import control, takes_inbound, takes_outbound, trust_domain
 from netinspect.mesh.istio_authorization import Request
 from netinspect.mesh.istio_policy import Policies, Service
-from netinspect.mesh.sight import Sight
+from netinspect.mesh.sight import Sight, flag
 from netinspect.model.finding import Clue
-from netinspect.model.mesh import Part, Reach, Transport
+from netinspect.model.mesh import Capture, Part, Reach, Transport
 
 _FAILS = "the client's proxy answers 503"
 _LET_IN = "the server's proxy lets it in"
@@ -31,7 +31,7 @@ def said(call: Call, sight: Sight) -> Said:
     parts = {s.presence.part for s in (call.client, call.server) if s.presence is not None}
     if parts - {Part.SIDECAR}:
         return _beyond(call, parts)
-    policies = Policies(sight.snapshot)
+    policies = Policies(sight.snapshot, _control(call))
     ends = _ends(call)
     request = _request(call, "")
     service = _service(call)
@@ -49,14 +49,21 @@ def said(call: Call, sight: Sight) -> Said:
         if lost:
             return Said(Transport.NONE, Reach.FAILED, lost, reasons, proxied=True)
     transport, why = _transport(call, policies, ends, service, subset)
-    return _received(call, policies, ends, transport, (*reasons, *why))
+    found = _received(call, policies, ends, transport, (*reasons, *why))
+    limited = ends.client and policies.limited(call.client.pod.namespace)
+    return replace(found, caveat="a Sidecar may keep the client from knowing the server") if limited else found
+
+
+def _control(call: Call) -> tuple[str, str]:
+    """Give the control plane of the server, else of the client."""
+    server, client = control(call.server.pod), control(call.client.pod)
+    return server if server[0] else client
 
 
 def _beyond(call: Call, parts: set[Part]) -> Said:
     """Say what is known of ends that are not sidecars: whether both are in, but not what waypoints and policies do."""
     both = call.client.presence is not None and call.server.presence is not None
-    ambient = parts <= {Part.SIDECAR, Part.AMBIENT}
-    transport = Transport.MTLS if both and ambient else Transport.UNKNOWN
+    transport = Transport.MTLS if both and parts == {Part.AMBIENT} else Transport.UNKNOWN
     says = "what waypoints, gateways and ztunnel make of it is not evaluated"
     return Said(transport, Reach.UNKNOWN, says, settled_by="istioctl ztunnel-config, istioctl proxy-config")
 
@@ -71,11 +78,11 @@ def _ends(call: Call) -> _Ends:
     taken = received = False
     if client.presence is not None:
         port = call.service_port or call.port
-        taken = takes_outbound(client.pod, call.address, port)
+        taken = client.presence.capture is not Capture.NONE and takes_outbound(client.pod, call.address, port)
         if not taken:
             reasons.append(_clue(f"leaves out what goes to {call.address} port {port}", "the client's redirection"))
     if server.presence is not None:
-        received = takes_inbound(server.pod, call.port)
+        received = server.presence.capture is not Capture.NONE and takes_inbound(server.pod, call.port)
         if not received:
             reasons.append(_clue(f"leaves out what comes for port {call.port}", "the server's redirection"))
     return _Ends(taken, received, tuple(reasons))
@@ -85,12 +92,23 @@ def _service(call: Call) -> Service | None:
     if call.service is None:
         return None
     meta = call.service.metadata
-    return Service(meta.namespace, meta.name, call.service_port)
+    return Service(meta.namespace, meta.name, call.service_port, _domain(call))
 
 
 def _request(call: Call, principal: str) -> Request:
-    host = f"{call.service.metadata.name}.{call.service.metadata.namespace}" if call.service else None
-    return Request(call.port, principal, call.client.address, call.http, call.method, call.path, host)
+    hosts: tuple[str, ...] = ()
+    if call.service is not None:
+        name, namespace = call.service.metadata.name, call.service.metadata.namespace
+        short = (name, f"{name}.{namespace}", f"{name}.{namespace}.svc", f"{name}.{namespace}.svc.{_domain(call)}")
+        hosts = tuple(f"{host}{port}" for host in short for port in ("", f":{call.service_port}"))
+    return Request(call.port, principal, call.client.address, call.http, call.method, call.path, hosts)
+
+
+def _domain(call: Call) -> str:
+    """Give the cluster's domain, as the client's proxy was told: --domain NAMESPACE.svc.DOMAIN."""
+    proxy = call.client.pod.containers.get("istio-proxy")
+    told = flag(proxy, "--domain") if proxy is not None else ""
+    return told.partition(".svc.")[2] or "cluster.local"
 
 
 def _lost(call: Call, policies: Policies, service: Service, subset: str) -> str:
@@ -121,8 +139,15 @@ def _transport(
     if mode.mode:
         transport = {"DISABLE": Transport.PLAINTEXT, "ISTIO_MUTUAL": Transport.MTLS}.get(mode.mode, Transport.TLS)
         return transport, (_clue(f"tls mode {mode.mode}", mode.source),)
-    ready = call.server.presence is not None and call.server.pod.labels.get("security.istio.io/tlsMode") == "istio"
-    if policies.automatic and ready and not policies.disabled(service.namespace):
+    marked = [labels.get("security.istio.io/tlsMode") == "istio" for labels in (call.server.pod.labels, *call.backends)]
+    # Of a Service without an address all endpoints are called as the least of them.
+    headless = call.service is not None and call.service.spec.cluster_ip == "None"
+    ready = call.server.presence is not None and (all(marked) if headless else marked[0])
+    own = call.server.pod
+    off = policies.server(own.namespace, own.labels, call.port).mode == "DISABLE" or policies.disabled(
+        service.namespace
+    )
+    if policies.automatic and ready and not off:
         return Transport.MTLS, (_clue("is istio, so clients use mutual TLS", "label security.istio.io/tlsMode"),)
     return Transport.PLAINTEXT, ()
 
@@ -137,6 +162,11 @@ def _received(
         if transport is Transport.MTLS:
             says = f"mutual TLS comes to a server that has no proxy for it: {broken}"
             return Said(transport, Reach.REFUSED, says, reasons, proxied=proxied)
+        if transport is Transport.TLS:
+            says = "TLS comes to the application itself: whether it speaks it is not known"
+            return Said(
+                transport, Reach.UNKNOWN, says, reasons, proxied=proxied, settled_by="what the application speaks"
+            )
         return Said(transport, Reach.REACHED, "no proxy of the server takes part", reasons, proxied=proxied)
     pod = call.server.pod
     mode = policies.server(pod.namespace, pod.labels, call.port)
@@ -155,7 +185,8 @@ def _judged(call: Call, policies: Policies, found: Said, mode: str) -> Said:
     pod = call.server.pod
     account = call.client.pod.object.spec.service_account_name or "default"
     mutual = found.transport is Transport.MTLS
-    principal = f"{policies.trust_domain}/ns/{call.client.pod.namespace}/sa/{account}" if mutual else ""
+    domain = trust_domain(call.client.pod) or policies.trust_domain
+    principal = f"{domain}/ns/{call.client.pod.namespace}/sa/{account}" if mutual else ""
     decision = policies.authorize(pod.namespace, pod.labels, _request(call, principal))
     reasons = (*found.reasons, _clue(decision.says, decision.policy)) if decision.policy else found.reasons
     found = replace(found, reasons=reasons, identity=f"spiffe://{principal}" if principal else "")

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from msgspec import structs
+
 from netinspect.mesh.istio_authorization import ASK, Decision, Known, Request, decide
 from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot
@@ -57,13 +59,14 @@ class Service:
 class Policies:
     """The objects of a cluster, for looking up what holds for a pair of pods."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, control: tuple[str, str] = ("", "")) -> None:
         self._snapshot = snapshot
+        self._place, self._revision = control
 
     @cached_property
     def root(self) -> str:
-        """Give the namespace whose objects hold for all (MeshConfig.rootNamespace)."""
-        return self._setting("rootNamespace") or _ROOT
+        """Give the namespace whose objects hold for all (MeshConfig.rootNamespace), by default the control plane's."""
+        return self._setting("rootNamespace") or self._place or _ROOT
 
     @cached_property
     def trust_domain(self) -> str:
@@ -78,7 +81,8 @@ class Policies:
     def _setting(self, key: str) -> str:
         for settings in self._snapshot.mesh_settings:
             found = re.search(_SETTING.format(key), settings.data.get("mesh", ""))
-            if settings.metadata.name == "istio" and found:
+            own = settings.metadata.namespace == (self._place or _ROOT) and self._revision in ("", "default")
+            if settings.metadata.name == "istio" and own and found:
                 return found[1]
         return ""
 
@@ -126,7 +130,10 @@ class Policies:
         return Mode(tls.mode, name) if tls is not None and tls.mode else Mode("")
 
     def rule(self, namespace: str, labels: wire.Labels, service: Service) -> wire.DestinationRule | None:
-        """Find the DestinationRule: of the client's namespace, of the Service's, of the root; the nearest host."""
+        """Find the DestinationRule: of the client's namespace, of the Service's, of the root; the nearest host.
+
+        Several of one host are one: their subsets together, and the first settings that there are.
+        """
         for place in dict.fromkeys((namespace, service.namespace, self.root)):
             found = [
                 r for r in self._snapshot.destination_rules
@@ -136,7 +143,7 @@ class Policies:
                 and (r.spec.workload_selector is None or _selects(r.spec.workload_selector, labels))
             ]  # fmt: skip
             if found:
-                return min(found, key=lambda r: (-len(r.spec.host.lstrip("*")), r.metadata.creation_timestamp or ""))
+                return _merged(found, place, service)
         return None
 
     def disabled(self, namespace: str) -> bool:
@@ -150,28 +157,23 @@ class Policies:
             p for p in self._snapshot.authorization_policies
             if p.metadata.namespace in (namespace, self.root)
             and p.spec.target_ref is None and not p.spec.target_refs
+            and p.metadata.annotations.get("istio.io/dry-run") != "true"
             and (p.spec.selector is None or _selects(p.spec.selector, labels))
         )  # fmt: skip
         return decide(own, request)
 
+    def limited(self, namespace: str) -> bool:
+        """Say whether a Sidecar may limit what clients of a namespace know: that is not evaluated."""
+        return any(s.metadata.namespace in (namespace, self.root) for s in self._snapshot.istio_sidecars)
+
     def route(self, namespace: str, labels: wire.Labels, service: Service, request: Request) -> Routed:
-        """Follow the VirtualService that a client's proxy has for a Service."""
+        """Follow the route or VirtualService that a client's proxy has for a Service."""
+        route = next((r for r in self._snapshot.http_routes if _hangs(r, namespace, service)), None)
+        if route is not None and request.http is not False:
+            name = f"HTTPRoute {route.metadata.namespace}/{route.metadata.name}"
+            return Routed(source=name, doubt=f"where {name} leads is not evaluated")
         found = self._virtual(namespace, service)
-        if found is None:
-            return Routed()
-        name = f"VirtualService {found.metadata.namespace}/{found.metadata.name}"
-        if request.http is None:
-            return Routed(source=name, doubt=f"which rules of {name} count hangs on the protocol")
-        rules = found.spec.http if request.http else found.spec.tcp
-        for rule in rules:
-            matched = _any_of(_match(m, namespace, labels, service, request) for m in rule.match)
-            if rule.match and matched is None:
-                return Routed(source=name, doubt=f"which rule of {name} matches hangs on the request ({ASK})")
-            if matched or not rule.match:
-                return _ends(rule, found.metadata.namespace, name, service)
-        if not request.http or not rules:
-            return Routed()
-        return Routed(source=name, fails=f"no rule of {name} matches: the client's proxy answers 404")
+        return _followed(found, namespace, labels, service, request) if found is not None else Routed()
 
     def _virtual(self, namespace: str, service: Service) -> wire.VirtualService | None:
         found = [
@@ -181,12 +183,49 @@ class Policies:
             and _exported(v.spec.export_to, v.metadata.namespace, namespace)
         ]  # fmt: skip
 
-        def order(virtual: wire.VirtualService) -> tuple[bool, bool, str]:
-            exact = any(_full(h, virtual.metadata.namespace, service) == service.host for h in virtual.spec.hosts)
-            mine = virtual.metadata.namespace == namespace
-            return (not exact, not mine, virtual.metadata.creation_timestamp or "")
+        def order(virtual: wire.VirtualService) -> tuple[bool, int, int, str]:
+            hosts = [_full(h, virtual.metadata.namespace, service) for h in virtual.spec.hosts]
+            exact = service.host in hosts
+            to = virtual.spec.export_to
+            private = 0 if "." in to and virtual.metadata.namespace == namespace else 1 if to and "*" not in to else 2
+            longest = 0 if exact else -max(len(h) for h in hosts if _names(h, virtual.metadata.namespace, service))
+            return (not exact, private, longest, virtual.metadata.creation_timestamp or "")
 
         return min(found, key=order) if found else None
+
+
+def _followed(
+    virtual: wire.VirtualService, namespace: str, labels: wire.Labels, service: Service, request: Request
+) -> Routed:
+    """Find the first rule that matches a request."""
+    name = f"VirtualService {virtual.metadata.namespace}/{virtual.metadata.name}"
+    if request.http is None:
+        return Routed(source=name, doubt=f"which rules of {name} count hangs on the protocol")
+    rules = virtual.spec.http if request.http else virtual.spec.tcp
+    for rule in rules:
+        matched = _any_of(_match(m, namespace, labels, service, request) for m in rule.match)
+        if rule.match and matched is None:
+            return Routed(source=name, doubt=f"which rule of {name} matches hangs on the request ({ASK})")
+        if matched or not rule.match:
+            return _ends(rule, virtual.metadata.namespace, name, service)
+    if not request.http or not rules:
+        return Routed()
+    return Routed(source=name, fails=f"no rule of {name} matches: the client's proxy answers 404")
+
+
+def _merged(found: Iterable[wire.DestinationRule], place: str, service: Service) -> wire.DestinationRule:
+    def host(rule: wire.DestinationRule) -> str:
+        return _full(rule.spec.host, place, service)
+
+    ordered = sorted(found, key=lambda r: (host(r).startswith("*"), -len(host(r)), r.metadata.creation_timestamp or ""))
+    first, *others = [r for r in ordered if host(r) == host(ordered[0])]
+    if not others:
+        return first
+    subsets = {s.name: s for r in (*reversed(others), first) for s in r.spec.subsets}
+    policy = next((r.spec.traffic_policy for r in (first, *others) if r.spec.traffic_policy is not None), None)
+    return structs.replace(
+        first, spec=structs.replace(first.spec, subsets=tuple(subsets.values()), traffic_policy=policy)
+    )
 
 
 def _selects(selector: wire.MatchLabels | None, labels: wire.Labels) -> bool:
@@ -215,6 +254,15 @@ def _exported(places: tuple[str, ...], own: str, namespace: str) -> bool:
     return not places or "*" in places or namespace in places or ("." in places and own == namespace)
 
 
+def _hangs(route: wire.HTTPRoute, namespace: str, service: Service) -> bool:
+    """Say whether a route of the Gateway API is of a Service, for clients of a namespace (GEP-1426)."""
+    return route.metadata.namespace in (namespace, service.namespace) and any(
+        p.kind == "Service" and p.name == service.name and p.port in (0, service.port)
+        and (p.namespace or route.metadata.namespace) == service.namespace
+        for p in route.spec.parent_refs
+    )  # fmt: skip
+
+
 def _any_of(found: Iterable[Known]) -> Known:
     seen = list(found)
     return True if True in seen else None if None in seen else False
@@ -227,14 +275,19 @@ def _match(
         return False
     if match.port and match.port != service.port:
         return False
-    if not match.source_labels.items() <= labels.items() or match.source_namespace not in ("", namespace):
+    # Where gateways are named, the labels of the source are not asked (sourceMatchHTTP).
+    if not match.gateways and not match.source_labels.items() <= labels.items():
+        return False
+    if match.source_namespace not in ("", namespace):
         return False
     parts: list[Known] = []
     path = request.path.partition("?")[0] if request.path is not None else None
-    for wanted, own in ((match.uri, path), (match.method, request.method), (match.authority, request.host)):
+    for wanted, own in ((match.uri, path), (match.method, request.method)):
         if wanted is not None:
             parts.append(None if own is None else _string(wanted, own, match))
-    parts += [None] * bool(match.headers or match.without_headers or match.query_params or match.scheme)
+    parts += [None] * bool(
+        match.headers or match.without_headers or match.query_params or match.scheme or match.authority
+    )
     return False if False in parts else None if None in parts else True
 
 
@@ -252,7 +305,8 @@ def _string(wanted: wire.StringMatch, own: str, match: wire.HTTPMatch) -> Known:
 def _ends(rule: wire.VirtualRoute, namespace: str, name: str, service: Service) -> Routed:  # noqa: PLR0911 - as above
     abort = rule.fault.abort if rule.fault else None
     if abort is not None:
-        share = abort.percentage.value if abort.percentage else 100.0
+        # Envoy aborts none where no share is said.
+        share = abort.percentage.value if abort.percentage else 0.0
         if share >= 100:
             return Routed(source=name, fails=f"{name} aborts it with {abort.http_status}")
         if share > 0:
@@ -265,6 +319,8 @@ def _ends(rule: wire.VirtualRoute, namespace: str, name: str, service: Service) 
     subsets = {d.subset for d in targets}
     if any(not _names(d.host, namespace, service) for d in targets):
         return Routed(source=name, doubt=f"{name} leads to {', '.join(sorted({d.host for d in targets}))}")
+    if any(d.port is not None and d.port.number not in (0, service.port) for d in targets):
+        return Routed(source=name, doubt=f"{name} leads to another port of the Service")
     if len(subsets) > 1:
         return Routed(source=name, doubt=f"{name} splits requests between subsets {', '.join(sorted(subsets))}")
     return Routed(subset=next(iter(subsets), ""), source=name)

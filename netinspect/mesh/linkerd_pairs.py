@@ -13,6 +13,8 @@ from netinspect.model.mesh import Capture, Reach, Transport
 from netinspect.model.snapshot import Snapshot
 
 _OPAQUE = "LINKERD2_PROXY_INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION"
+# Proves an identity whose name its proxy was not told here; the trust domain is not known.
+_ANYBODY = "$(_pod_sa).$(_pod_ns).serviceaccount.identity.linkerd.cluster.local"
 _NAME = "LINKERD2_PROXY_IDENTITY_LOCAL_NAME"
 # What the chart sets for the ports that are skipped (values.yaml, proxyInit).
 _IN, _OUT = "4190,4191,4567,4568", "4567,4568"
@@ -57,8 +59,8 @@ def _takes(side: Side, port: int, way: str, otherwise: str) -> bool:
     if side.presence is None or side.presence.capture is Capture.NONE:
         return False
     init = side.pod.containers.get("linkerd-init")
-    told = flag(init, f"--{way}-ports-to-ignore") if init else ""
-    skipped = told or side.pod.annotations.get(f"config.linkerd.io/skip-{way}-ports", otherwise)
+    noted = side.pod.annotations.get(f"config.linkerd.io/skip-{way}-ports", otherwise)
+    skipped = flag(init, f"--{way}-ports-to-ignore") if init else noted
     return not any(_holds(part, port) for part in skipped.split(","))
 
 
@@ -87,25 +89,23 @@ def _opaque(call: Call, snapshot: Snapshot) -> bool:
 def _identity(pod: Pod) -> str:
     """Give the name in the certificate of a client's proxy."""
     account = pod.object.spec.service_account_name or "default"
-    pattern = variables(pod.containers.get("linkerd-proxy")).get(_NAME, "")
+    pattern = variables(pod.containers.get("linkerd-proxy")).get(_NAME, "") or _ANYBODY
     return pattern.replace("$(_pod_sa)", account).replace("$(_pod_ns)", pod.namespace)
 
 
 def _route(call: Call, snapshot: Snapshot, service: wire.Service) -> Said | None:
     """Say where the routes of a Service lead; None where they lead to its own pods, or there are none."""
     routes = [r for r in (*snapshot.http_routes, *snapshot.linkerd_routes) if _hangs(r, service, call)]
-    if not routes or call.http is False:
+    if not routes:
         return None
     name = f"HTTPRoute {routes[0].metadata.namespace}/{routes[0].metadata.name}"
     reasons = (_clue("routes it", name),)
-    if call.http is None or call.path is None or len(routes) > 1:
+    odd = routes[0].spec.hostnames or any(_unclear(m, call) for r in routes[0].spec.rules for m in r.matches)
+    if not call.http or call.path is None or len(routes) > 1 or odd:
         doubt = f"where {name} leads hangs on the request (--path)"
         return Said(Transport.UNKNOWN, Reach.UNKNOWN, doubt, reasons, settled_by=doubt)
     matching = [(m, rule) for rule in routes[0].spec.rules for m in (rule.matches or (wire.RouteMatch(),))]
     exact = [(length, rule) for m, rule in matching if (length := _matched(m, call)) is not None]
-    if any(m.headers or m.query_params for m, _ in matching):
-        doubt = f"which rule of {name} matches hangs on headers"
-        return Said(Transport.UNKNOWN, Reach.UNKNOWN, doubt, reasons, settled_by=doubt)
     if not exact:
         return Said(Transport.NONE, Reach.FAILED, f"no rule of {name} matches: the client's proxy answers 404", reasons)
     rule = max(exact, key=lambda found: found[0])[1]
@@ -118,7 +118,8 @@ def _led(
     own = service.metadata
     backends = [b for b in rule.backend_refs if b.weight]
     known = {(s.metadata.namespace, s.metadata.name) for s in snapshot.services}
-    if backends and all((b.namespace or own.namespace, b.name) not in known for b in backends):
+    places = [(b.namespace or own.namespace, b.name) for b in backends]
+    if backends and all(p not in known and snapshot.whole("services", p[0]) for p in places):
         says = f"{name} leads to Service {backends[0].name}, which is not there: the client's proxy answers 500"
         return Said(Transport.NONE, Reach.FAILED, says, reasons)
     if (
@@ -142,9 +143,15 @@ def _hangs(route: wire.HTTPRoute, service: wire.Service, call: Call) -> bool:
     )  # fmt: skip
 
 
+def _unclear(match: wire.RouteMatch, call: Call) -> bool:
+    """Say whether what a match asks is not known: headers, expressions, or a method that was not named."""
+    expression = match.path is not None and match.path.type == "RegularExpression"
+    return bool(match.headers or match.query_params or expression or (match.method and call.method is None))
+
+
 def _matched(match: wire.RouteMatch, call: Call) -> int | None:
     """Say how exactly a match holds, by the length of its path; None where it does not."""
-    if match.method and match.method != (call.method or "GET"):
+    if match.method and match.method != call.method:
         return None
     path, own = match.path, (call.path or "/").partition("?")[0]
     if path is None:

@@ -1278,6 +1278,8 @@ class ConsulSource(Wire, frozen=True):
     name: str = ""
     action: Term = ""
     permissions: tuple[ConsulPermission, ...] = ()
+    peer: str = ""
+    sameness_group: str = ""
 
 
 class ServiceIntentionsSpec(Wire, frozen=True):
