@@ -58,6 +58,7 @@ def test_every_mesh_is_listed() -> None:
     helpers = {
         "base",
         "consul_pairs",
+        "glance",
         "istio_authorization",
         "istio_pairs",
         "istio_policy",

@@ -9,6 +9,7 @@ from netinspect.analysis.inside import Inside
 from netinspect.analysis.interfaces import disagreements, of_pod
 from netinspect.analysis.pods import addresses
 from netinspect.analysis.selection import Selected
+from netinspect.mesh.glance import sidecar
 from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot
 from netinspect.model.topology import (
@@ -37,10 +38,16 @@ def _pod(pod: wire.Pod, inside: Inside) -> PodContainers:
     status = pod.status
     listed = (*status.init_container_statuses, *status.container_statuses, *status.ephemeral_container_statuses)
     states = {s.name: s for s in listed}
+    mesh, proxy = sidecar(pod)
+    proxies = {proxy: mesh} if mesh else {}
+    spec = pod.spec
     entries = (
-        *(_entry(c, "sidecar" if c.restart_policy == "Always" else "init", states) for c in pod.spec.init_containers),
-        *(_entry(c, "container", states) for c in pod.spec.containers),
-        *(_entry(c, "ephemeral", states) for c in pod.spec.ephemeral_containers),
+        *(
+            _entry(c, "sidecar" if c.restart_policy == "Always" else "init", states, proxies)
+            for c in spec.init_containers
+        ),
+        *(_entry(c, "container", states, proxies) for c in spec.containers),
+        *(_entry(c, "ephemeral", states, proxies) for c in spec.ephemeral_containers),
     )
     return PodContainers(
         namespace=pod.metadata.namespace,
@@ -55,7 +62,13 @@ def _pod(pod: wire.Pod, inside: Inside) -> PodContainers:
     )
 
 
-def _entry(container: wire.Container, role: Role, states: dict[str, wire.ContainerStatus]) -> ContainerEntry:
+def _start(container: wire.Container) -> Role:
+    return "sidecar" if container.restart_policy == "Always" else "init"
+
+
+def _entry(
+    container: wire.Container, role: Role, states: dict[str, wire.ContainerStatus], proxies: dict[str, str]
+) -> ContainerEntry:
     return ContainerEntry(
         name=container.name,
         role=role,
@@ -64,6 +77,7 @@ def _entry(container: wire.Container, role: Role, states: dict[str, wire.Contain
             ContainerPortEntry(port=p.container_port, protocol=p.protocol, name=p.name, host_port=p.host_port)
             for p in container.ports
         ),
+        mesh=proxies.get(container.name, ""),
     )
 
 

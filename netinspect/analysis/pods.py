@@ -8,6 +8,7 @@ from itertools import islice
 from netinspect.analysis.backends import finished
 from netinspect.analysis.ranges import Address, Network, Taken, capacity, node_ranges, parse_address, pod_ranges
 from netinspect.analysis.selection import Selected
+from netinspect.mesh.glance import sidecar
 from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot
 from netinspect.model.topology import ClusterNetwork, NodePodNetwork, PodAddress, PodEntry, Truth, several
@@ -116,6 +117,7 @@ def _entry(
         terminating=bool(pod.metadata.deletion_timestamp),
         owner=_owner(pod.metadata),
         reason=_reason(pod),
+        mesh=sidecar(pod)[0],
     )
 
 

@@ -41,6 +41,7 @@ _ONE_WAY = {
     walk.Verdict.UNREACHABLE: "unreachable", walk.Verdict.DROPPED: "timeout", walk.Verdict.LEFT: "left",
     walk.Verdict.UNKNOWN: "unknown",
 }  # fmt: skip
+_SETTLES = "`netinspect mesh FROM TO` where the proxy is a mesh's, its own configuration, or a probe"
 _OPEN = frozenset({Arrival.ARRIVES, Arrival.LEAVES, Arrival.UNKNOWN})
 
 
@@ -232,7 +233,7 @@ def _by_a_proxy(one: Attempt) -> Attempt:
     if end.verdict is not walk.Verdict.DELIVERED or not led or not end.namespace.startswith("pod/"):
         return one
     taken = structs.replace(
-        end, verdict=walk.Verdict.UNKNOWN, answer=None, settles="the proxy's own configuration, or a probe",
+        end, verdict=walk.Verdict.UNKNOWN, answer=None, settles=_SETTLES,
         reason=f"a proxy on port {end.packet.dport} takes it, and sends on what it likes",
     )  # fmt: skip
     return Attempt("unknown", structs.replace(one.request, end=taken))

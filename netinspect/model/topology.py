@@ -189,7 +189,11 @@ class PodAddress(Document, frozen=True, kw_only=True):
 
 
 class PodEntry(Document, frozen=True, kw_only=True):
-    """A pod with an address of its own on the cluster network, or one that waits for it."""
+    """A pod with an address of its own on the cluster network, or one that waits for it.
+
+    ``mesh`` names the mesh whose sidecar it has, by its labels and containers' names; without one it may be in a mesh
+    all the same, of which ``netinspect mesh`` tells.
+    """
 
     namespace: str
     name: str
@@ -200,6 +204,7 @@ class PodEntry(Document, frozen=True, kw_only=True):
     terminating: bool = False
     owner: str = ""
     reason: str = ""
+    mesh: str = ""
 
 
 class ClusterNetwork(Document, frozen=True, kw_only=True):
@@ -318,12 +323,16 @@ class ContainerPortEntry(Document, frozen=True, kw_only=True):
 
 
 class ContainerEntry(Document, frozen=True, kw_only=True):
-    """A container. A ``sidecar`` is an init container that goes on running beside the others (KEP-753)."""
+    """A container. A ``sidecar`` is an init container that goes on running beside the others (KEP-753).
+
+    ``mesh`` names the mesh whose proxy it is, where labels and names tell that.
+    """
 
     name: str
     role: Role
     state: str
     ports: tuple[ContainerPortEntry, ...] = ()
+    mesh: str = ""
 
 
 class PortClash(Document, frozen=True, kw_only=True):

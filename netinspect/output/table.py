@@ -167,7 +167,7 @@ def _cluster(network: ClusterNetwork, shown: _Shown) -> Iterator[str]:
     yield from _listed(
         "pods",
         network.pods,
-        ("NAMESPACE", "POD", "STATE", "NODE", "ADDRESSES", "OWNER", "RELEASED"),
+        ("NAMESPACE", "POD", "STATE", "NODE", "ADDRESSES", "MESH", "OWNER", "RELEASED"),
         (
             (
                 shown.namespace(p.namespace),
@@ -175,6 +175,7 @@ def _cluster(network: ClusterNetwork, shown: _Shown) -> Iterator[str]:
                 words.pod_state(p),
                 p.node,
                 ", ".join(a.address for a in p.addresses if not a.released),
+                p.mesh,
                 p.owner if wide else "",
                 ", ".join(a.address for a in p.addresses if a.released),
             )
@@ -265,13 +266,14 @@ def _container(network: ContainerNetwork, shown: _Shown) -> Iterator[str]:
     yield from _listed(
         "pods",
         network.pods,
-        ("NAMESPACE", "POD", "CONTAINER", "ROLE", "STATE", "PORTS"),
+        ("NAMESPACE", "POD", "CONTAINER", "ROLE", "PROXY-OF", "STATE", "PORTS"),
         (
             (
                 "" if once and number else shown.namespace(p.namespace),
                 "" if once and number else p.name,
                 c.name,
                 c.role,
+                c.mesh,
                 c.state,
                 words.container_ports(c.ports),
             )

@@ -10,6 +10,7 @@ import pytest
 
 from netinspect.analysis.mesh import report
 from netinspect.mesh import DRIVERS
+from netinspect.mesh.glance import sidecar
 from netinspect.model.mesh import PodMesh, Verdict
 from tests import build, corpora
 
@@ -287,3 +288,14 @@ def test_every_driver_has_its_sources() -> None:
     for driver in DRIVERS:
         assert driver.__doc__
         assert driver.SOURCES
+
+
+def test_a_map_calls_no_look_alike_meshed() -> None:
+    for name, found in LOOK_ALIKES.items():
+        pods = build.snapshot(
+            pods=[{**found, "metadata": {"name": "p", "namespace": "shop", **found["metadata"]}}]
+        ).pods
+        assert sidecar(pods[0]) == ("", ""), name
+    for case in cases():
+        snapshot = build.snapshot(pods=[case["pod"]])
+        assert sidecar(snapshot.pods[0])[0] in ("", case["expected"]["mesh"] or ""), case["id"]

@@ -6,6 +6,7 @@ import pytest
 from msgspec import structs
 
 from netinspect.analysis.mesh import report
+from netinspect.mesh.glance import sidecar
 from netinspect.model.finding import Severity
 from netinspect.model.mesh import Capture, MeshReport, Placement, Verdict
 from tests import recorded
@@ -76,3 +77,16 @@ def test_the_control_planes_are_named() -> None:
     assert ("istio", "istio-system", "istiod", "1.31.0") in planes
     assert ("linkerd", "linkerd", "linkerd-destination", "edge-26.8.3") in planes
     assert ("consul", "consul", "consul-connect-injector", "1.9.11") in planes
+
+
+@pytest.mark.parametrize(("name", "situation"), SITUATIONS)
+def test_what_a_map_shows_is_no_other_mesh(name: str, situation: str) -> None:
+    """It knows less, and nothing else."""
+    told_ = {p.full_name: p for p in told(name, situation, inside=False).pods}
+    shown = 0
+    for pod in recorded.mesh(name, situation).pods:
+        mesh, proxy = sidecar(pod)
+        judged = told_[f"{pod.metadata.namespace}/{pod.metadata.name}"]
+        assert (mesh, proxy) in (("", ""), (judged.mesh, judged.proxy))
+        shown += bool(mesh)
+    assert shown >= 4
