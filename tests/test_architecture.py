@@ -64,6 +64,7 @@ def test_every_mesh_is_listed() -> None:
         "istio_policy",
         "linkerd_pairs",
         "linkerd_policy",
+        "ranges",
         "sight",
     }
     modules = {m.name for m in pkgutil.iter_modules(mesh.__path__)} - helpers

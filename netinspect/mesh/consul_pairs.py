@@ -6,10 +6,10 @@ Sources: hashicorp/consul-k8s control-plane/api/v1alpha1, control-plane/connect-
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import replace
 
 from netinspect.mesh.base import NOTED, Call, Said, Side, number
+from netinspect.mesh.ranges import inside
 from netinspect.mesh.sight import Pod, Sight
 from netinspect.model import wire
 from netinspect.model.finding import Clue
@@ -33,7 +33,7 @@ def said(call: Call, sight: Sight) -> Said:
     else:
         doubt = ""
     taken = _captured(call.client) and not _left_out(client, "outbound-ports", call.service_port or call.port)
-    taken = taken and not _inside(
+    taken = taken and not inside(
         call.address, client.annotations.get(f"{_KEY}transparent-proxy-exclude-outbound-cidrs", "")
     )
     headless = call.service is not None and call.service.spec.cluster_ip == "None"
@@ -66,14 +66,6 @@ def _captured(side: Side) -> bool:
 
 def _left_out(pod: Pod, what: str, port: int) -> bool:
     return str(port) in pod.annotations.get(f"{_KEY}transparent-proxy-exclude-{what}", "").split(",")
-
-
-def _inside(address: str, ranges: str) -> bool:
-    try:
-        own = ipaddress.ip_address(address)
-        return any(own in ipaddress.ip_network(r.strip(), strict=False) for r in ranges.split(",") if r.strip())
-    except ValueError:
-        return False
 
 
 def _outward(taken: bool, snapshot: Snapshot) -> Said:

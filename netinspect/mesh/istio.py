@@ -6,12 +6,12 @@ veto, say the rest. An ambient pod is known by what the node's agent noted on it
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 from collections.abc import Iterator, Mapping
 
 from netinspect.mesh.base import NOTED, RUNS, Presence, Product, Signature, Wish, number
+from netinspect.mesh.ranges import inside
 from netinspect.mesh.sight import Pod, Sight, flag, names, variables, version, words
 from netinspect.model import wire
 from netinspect.model.finding import Clue
@@ -289,12 +289,12 @@ def takes_outbound(pod: Pod, address: str, port: int) -> bool:
     excluded = _option(pod, "-o", "excludeOutboundPorts")
     if str(port) in excluded.split(","):
         return False
-    if _inside(address, _option(pod, "-x", "excludeOutboundIPRanges")):
+    if inside(address, _option(pod, "-x", "excludeOutboundIPRanges")):
         return False
     if str(port) in _option(pod, "-q", "includeOutboundPorts").split(","):
         return True
     included = _option(pod, "-i", "includeOutboundIPRanges", "*")
-    return included == "*" or _inside(address, included)
+    return included == "*" or inside(address, included)
 
 
 def takes_inbound(pod: Pod, port: int) -> bool:
@@ -311,11 +311,3 @@ def _option(pod: Pod, letter: str, note: str, otherwise: str = "") -> str:
     if init is not None and letter in words(init):
         return flag(init, letter)
     return pod.annotations.get(f"traffic.sidecar.istio.io/{note}", otherwise)
-
-
-def _inside(address: str, ranges: str) -> bool:
-    try:
-        own = ipaddress.ip_address(address)
-        return any(own in ipaddress.ip_network(r.strip(), strict=False) for r in ranges.split(",") if r.strip())
-    except ValueError:
-        return False

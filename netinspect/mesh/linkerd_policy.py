@@ -5,10 +5,10 @@ Sources: linkerd/linkerd2 policy-controller/k8s/index/src/inbound/index.rs; link
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from netinspect.mesh.ranges import inside
 from netinspect.mesh.sight import Pod, variables
 from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot
@@ -85,10 +85,10 @@ def _by_default(policy: str, pod: Pod, client: Client, by: str) -> Decision:
         return Decision(bool(client.identity), by, "" if client.identity else "it proves no identity")
     if policy in ("cluster-authenticated", "cluster-unauthenticated"):
         ranges = variables(pod.containers.get("linkerd-proxy")).get(_NETWORKS) or _PRIVATE
-        inside = any(_in_range(client.address, r) for r in ranges.split(","))
+        within = inside(client.address, ranges)
         proven = bool(client.identity) or policy == "cluster-unauthenticated"
-        says = "" if inside and proven else "it proves no identity" if inside else "it is not of the cluster's networks"
-        return Decision(inside and proven, by, says)
+        says = "" if within and proven else "it proves no identity" if within else "it is not of the cluster's networks"
+        return Decision(within and proven, by, says)
     return (
         Decision(False, by, "nothing lets it in") if policy == "deny" else Decision(None, by, f"{policy} is not known")
     )
@@ -130,7 +130,7 @@ def _has(snapshot: Snapshot, ref: wire.ObjectReference, namespace: str, client: 
         for network in snapshot.network_authentications:
             if (network.metadata.namespace, network.metadata.name) == (where, ref.name):
                 return any(
-                    _in_range(client.address, n.cidr) and not any(_in_range(client.address, e) for e in n.except_)
+                    inside(client.address, n.cidr) and not any(inside(client.address, e) for e in n.except_)
                     for n in network.spec.networks
                 )
         return False
@@ -152,10 +152,3 @@ def _identified(spec: wire.MeshTLSAuthenticationSpec, namespace: str, identity: 
         if ref.kind == "Namespace" and (ref.name or namespace) == own:
             return True
     return False
-
-
-def _in_range(address: str, cidr: str) -> bool:
-    try:
-        return ipaddress.ip_address(address) in ipaddress.ip_network(cidr.strip(), strict=False)
-    except ValueError:
-        return False
