@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from typing import Any
@@ -151,7 +152,11 @@ LINE = {
 
 @pytest.mark.parametrize("name", LINE)
 def test_the_time_grows_with_the_length_and_not_faster(name: str) -> None:
-    """Ten times as much may take thirty times as long, which leaves room for a busy machine, but not a hundred."""
+    """Ten times as much may take fifty times as much of the processor, but not a hundred.
+
+    Of the processor, and not of the clock: what else runs on the machine is no matter. Python's collection of garbage
+    looks through all that was made, and is off in the program too.
+    """
 
     def text(count: int) -> str:
         head = "*nat\n" if name == "iptables" else ""
@@ -159,10 +164,14 @@ def test_the_time_grows_with_the_length_and_not_faster(name: str) -> None:
 
     def taken(count: int) -> float:
         found, best = text(count), float("inf")
-        for _ in range(3):
-            begun = time.perf_counter()
+        for _ in range(5):
+            begun = time.process_time()
             PARSERS[name](found)
-            best = min(best, time.perf_counter() - begun)
+            best = min(best, time.process_time() - begun)
         return best
 
-    assert taken(5000) < 30 * max(taken(500), 1e-4)
+    gc.disable()
+    try:
+        assert taken(5000) < 50 * max(taken(500), 1e-4)
+    finally:
+        gc.enable()
