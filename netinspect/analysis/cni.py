@@ -293,22 +293,17 @@ def _services(view: Sight, roles: Mapping[Role, tuple[str, ...]]) -> str:
     """Say who turns Services' addresses into endpoints': a CNI, or kube-proxy and in which mode."""
     if roles[Role.SERVICES]:
         return _named(roles, Role.SERVICES)
-    return "kube-proxy" if _proxy(view) is not None else ""
+    return "kube-proxy" if proxy(view) is not None else ""
 
 
-def _proxy(view: Sight) -> tuple[str, str] | None:
+def proxy(view: Sight) -> tuple[str, str] | None:
     """Give kube-proxy's mode, where something tells it, and what shows that it runs; None where nothing does.
 
     An empty mode in its configuration is iptables (k8s.io/kubernetes cmd/kube-proxy, before that changes: KEP-5343).
     """
     for node, kernel in view.read:
-        for seen, mode in (
-            ("kube-ipvs0" in (kernel.links or {}), "ipvs"),
-            ("nft:kube-proxy" in (kernel.chains or {}), "nftables"),
-            ("nat/KUBE-SERVICES" in (kernel.chains or {}), "iptables"),
-        ):
-            if seen:
-                return mode, f"node/{node.name} netfilter"
+        if modes := proxy_modes(kernel):
+            return modes[0], f"node/{node.name} netfilter"
     busy = any(not a.parked for a in view.agents)
     for agent in view.agents:
         if any("kube-proxy" in names for names, _ in agent.images) and not (busy and agent.parked):
@@ -316,14 +311,31 @@ def _proxy(view: Sight) -> tuple[str, str] | None:
     return None
 
 
+def proxy_modes(kernel: Kernel) -> tuple[str, ...]:
+    """Give the modes of kube-proxy of which a node has the marks: more than one where an earlier left them."""
+    chains, links = kernel.chains or {}, kernel.links or {}
+    marks = (
+        ("kube-ipvs0" in links, "ipvs"),
+        ("nft:kube-proxy" in chains, "nftables"),
+        ("nat/KUBE-SERVICES" in chains and "kube-ipvs0" not in links, "iptables"),
+    )
+    return tuple(mode for there, mode in marks if there)
+
+
 def _configured_mode(view: Sight) -> str:
     """Give the mode that kube-proxy's ConfigMap gives it; nothing where it is not there, or holds something else."""
-    for configuration in view.snapshot.config_maps:
+    mode = proxy_setting(view.snapshot, "mode")
+    return mode or ("" if mode is None else "iptables")
+
+
+def proxy_setting(snapshot: Snapshot, key: str) -> str | None:
+    """Give what a line of kube-proxy's configuration sets, empty where none does; None without a configuration."""
+    for configuration in snapshot.config_maps:
         text = "\n".join(configuration.data.values())
         if configuration.metadata.name == "kube-proxy" and "KubeProxyConfiguration" in text:
-            mode = next((w.partition(":")[2].strip(" \"'") for w in text.split("\n") if w.startswith("mode:")), "")
-            return mode or "iptables"
-    return ""
+            lines = (w.partition(":")[2].strip(" \"'") for w in text.split("\n") if w.startswith(f"{key}:"))
+            return next(lines, "")
+    return None
 
 
 def _entry(driver: Driver, marks: Marks, said: Description, standing: Standing) -> Recognised:
@@ -355,18 +367,18 @@ def _version(driver: Driver, agent: Agent | None) -> str:
 
 def _facts(view: Sight, active: _Active, roles: Mapping[Role, tuple[str, ...]]) -> Iterator[Fact]:
     """Say what hangs on several of them: who does Services and policies, and how large a packet may be."""
-    proxy = _proxy(view)
+    found = proxy(view)
     if not roles[Role.SERVICES]:
-        if proxy is not None:
-            mode = f" in {proxy[0]} mode" if proxy[0] else ""
-            yield Fact(subject=Subject.SERVICES, says=f"kube-proxy{mode} translates Services", source=proxy[1])
+        if found is not None:
+            mode = f" in {found[0]} mode" if found[0] else ""
+            yield Fact(subject=Subject.SERVICES, says=f"kube-proxy{mode} translates Services", source=found[1])
         elif not view.snapshot.gap("config_maps"):
             yield Fact(
                 subject=Subject.SERVICES, says="nobody was seen who translates Services", source="the API's objects"
             )
-    elif proxy is not None and roles[Role.DATAPATH]:
+    elif found is not None and roles[Role.DATAPATH]:
         says = f"kube-proxy is there beside {_title(roles[Role.SERVICES][0])}, which translates Services itself"
-        yield Fact(subject=Subject.SERVICES, says=says, source=proxy[1])
+        yield Fact(subject=Subject.SERVICES, says=says, source=found[1])
     if not roles[Role.POLICY]:
         yield Fact(subject=Subject.POLICIES, says="nobody enforces NetworkPolicies", source="the CNIs that are at work")
     for name in roles[Role.DATAPATH]:

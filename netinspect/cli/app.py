@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from netinspect import __version__
-from netinspect.cli import cleanup, cni, console, mesh, node, rbac, schema, snapshot, whois
+from netinspect.cli import check, cleanup, cni, console, mesh, node, rbac, schema, snapshot, whois
 from netinspect.cli.map import map_
 from netinspect.cli.options import Target, flatten
 from netinspect.cli.trace import trace
@@ -63,6 +63,9 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "map": flatten(map_),
     "whois": flatten(whois.whois),
     "trace": flatten(trace),
+    "check": flatten(check.check),
+    "checks": flatten(check.checks),
+    "explain": flatten(check.explain),
     "cni": flatten(cni.cni),
     "mesh": flatten(mesh.mesh),
     "node": flatten(node.node),

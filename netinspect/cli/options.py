@@ -31,6 +31,11 @@ class OutputFormat(str, Enum):
     YAML = "yaml"
     DOT = "dot"
     MERMAID = "mermaid"
+    JUNIT = "junit"
+    SARIF = "sarif"
+    GITHUB = "github"
+    MARKDOWN = "markdown"
+    HTML = "html"
 
 
 def duration(text: str) -> float:

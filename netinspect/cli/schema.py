@@ -19,6 +19,9 @@ class DocumentName(str, Enum):
     POD = "pod"
     TRACE = "trace"
     CNI = "cni"
+    CHECK = "check"
+    CHECKS = "checks"
+    EXPLAIN = "explain"
     MESH = "mesh"
     MESH_PAIR = "mesh-pair"
     SERVICE_TRACE = "service-trace"
@@ -33,6 +36,7 @@ def schema(
     """
     import msgspec
 
+    from netinspect.model.check import CheckPage, CheckReport, Checks
     from netinspect.model.cni import CniReport
     from netinspect.model.inspection import NamespaceView
     from netinspect.model.mesh import MeshReport, PairReport
@@ -46,6 +50,9 @@ def schema(
         DocumentName.POD: NamespaceView,
         DocumentName.TRACE: Trace,
         DocumentName.CNI: CniReport,
+        DocumentName.CHECK: CheckReport,
+        DocumentName.CHECKS: Checks,
+        DocumentName.EXPLAIN: CheckPage,
         DocumentName.MESH: MeshReport,
         DocumentName.MESH_PAIR: PairReport,
         DocumentName.SERVICE_TRACE: ServiceTrace,

@@ -58,6 +58,8 @@ class Condition(Wire, frozen=True):
     type: str = ""
     status: Term = ""
     reason: Term = ""
+    message: Text = ""
+    last_transition_time: Term = ""
 
 
 class FieldsSet(Wire, frozen=True):
@@ -127,6 +129,7 @@ class NodeStatus(Wire, frozen=True):
     """What the kubelet reports."""
 
     addresses: tuple[NodeAddress, ...] = ()
+    capacity: dict[str, Term] = field(default_factory=dict)
     conditions: tuple[Condition, ...] = ()
     node_info: NodeInfo = NodeInfo()
 
@@ -661,6 +664,7 @@ class DaemonSetStatus(Wire, frozen=True):
 
     desired_number_scheduled: int = 0
     number_ready: int = 0
+    updated_number_scheduled: int = 0
 
 
 class DaemonSet(Wire, frozen=True):

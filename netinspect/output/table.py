@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from netinspect.model.check import CheckPage, CheckReport, Checks
 from netinspect.model.cni import CniReport
 from netinspect.model.inspection import NamespaceView
 from netinspect.model.mesh import MeshReport, PairReport
@@ -22,13 +23,14 @@ from netinspect.model.topology import (
     Topology,
 )
 from netinspect.model.trace import ServiceTrace, Trace
-from netinspect.output import cni, kernel, mesh, trace, words
+from netinspect.output import check, cni, kernel, mesh, trace, words
 from netinspect.output.base import Style, safe
 from netinspect.output.columns import columns, section
 
 NAME = "table"
 RENDERS: frozenset[type[Document]] = frozenset({
-    Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport, MeshReport, PairReport,
+    Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport, MeshReport, PairReport, CheckReport,
+    CheckPage, Checks,
 })  # fmt: skip
 
 
@@ -65,6 +67,12 @@ def tables(document: Document, style: Style, *, wide: bool) -> Iterator[str]:
         yield from mesh.pair(document, style)
     elif isinstance(document, MeshReport):
         yield from mesh.report(document, style, wide=wide)
+    elif isinstance(document, CheckReport):
+        yield from check.report(document, style, wide=wide)
+    elif isinstance(document, CheckPage):
+        yield from check.page(document, style)
+    elif isinstance(document, Checks):
+        yield from check.checks(document, style, wide=wide)
     elif isinstance(document, Topology):
         shown = _Shown(style, wide=wide, namespaced=len(document.scope.namespaces) != 1)
         parts = (
@@ -82,7 +90,8 @@ def tables(document: Document, style: Style, *, wide: bool) -> Iterator[str]:
 
 def gaps(document: Topology | Ownership | Document, style: Style) -> Iterator[str]:
     """Name what was not seen, why, and what would settle it."""
-    missing = getattr(document, "gaps", ())
+    # What a check could not look at stands beside it.
+    missing = () if isinstance(document, CheckReport) else getattr(document, "gaps", ())
     if missing:
         yield "\n"
         yield section("NOT SEEN", style)

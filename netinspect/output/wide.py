@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from netinspect.model.check import CheckPage, CheckReport, Checks
 from netinspect.model.cni import CniReport
 from netinspect.model.inspection import NamespaceView
 from netinspect.model.mesh import MeshReport, PairReport
@@ -14,7 +15,8 @@ from netinspect.output.table import tables
 
 NAME = "wide"
 RENDERS: frozenset[type[Document]] = frozenset({
-    Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport, MeshReport, PairReport,
+    Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport, MeshReport, PairReport, CheckReport,
+    CheckPage, Checks,
 })  # fmt: skip
 
 

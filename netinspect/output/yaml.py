@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import msgspec
 import yaml
 
+from netinspect.model.check import CheckPage, CheckReport, Checks
 from netinspect.model.cni import CniReport
 from netinspect.model.inspection import NamespaceView
 from netinspect.model.mesh import MeshReport, PairReport
@@ -16,7 +17,8 @@ from netinspect.output.base import Style
 
 NAME = "yaml"
 RENDERS: frozenset[type[Document]] = frozenset({
-    Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport, MeshReport, PairReport,
+    Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport, MeshReport, PairReport, CheckReport,
+    CheckPage, Checks,
 })  # fmt: skip
 
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

@@ -1,0 +1,306 @@
+"""Packets walked through the kernels that were read: between pods, from nodes to their pods, to Services and ports."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+
+from netinspect.analysis.flow import Question, Via
+from netinspect.analysis.trace import NEEDS
+from netinspect.checks.base import Irrelevant, Problem, Seen, Unseen, check
+from netinspect.checks.view import View
+from netinspect.errors import ParseError, UsageError
+from netinspect.kernel.namespace import Namespace
+from netinspect.model import wire
+from netinspect.model.check import Category, Vantage
+from netinspect.model.finding import Severity
+from netinspect.model.trace import Arrival, Cause, Trace
+
+# A walk takes some milliseconds: of more flows than these a part is walked, and said to be one.
+_MOST = 2_000
+_BAD = frozenset({
+    Arrival.LOST, Arrival.REFUSED, Arrival.UNREACHABLE, Arrival.RESET, Arrival.FAILS, Arrival.MIXED, Arrival.LEAVES,
+})  # fmt: skip
+_LOOPBACK = ("127.", "::1", "[::1]")
+_NAMED = 3
+_SETTLES = "`netinspect trace` of the flow that is named tells what would"
+
+
+@dataclass
+class _Group:
+    """Flows that one thing stops."""
+
+    cause: Cause
+    arrival: Arrival
+    way: tuple[str, ...]
+    flows: list[str] = field(default_factory=list)
+
+
+def _judged(view: View, questions: Iterable[Question]) -> Iterator[Seen]:
+    """Walk the flows, and tell what stops those that should arrive by the API's objects, each cause once."""
+    groups: dict[tuple[str, str], _Group] = {}
+    unknown: list[Trace] = []
+    count = 0
+    listed = iter(questions)
+    for question in islice(listed, _MOST):
+        try:
+            found = view.tracer.trace(question)
+        except UsageError:
+            # An end without an address of a family, or a pod that has ended meanwhile.
+            continue
+        count += 1
+        if found.expected is not Arrival.ARRIVES:
+            continue
+        if found.arrival in _BAD and found.cause is not None:
+            group = groups.setdefault(_key(found.cause), _Group(found.cause, found.arrival, _way(found)))
+            group.flows.append(_flow(found))
+        elif found.arrival is Arrival.UNKNOWN:
+            unknown.append(found)
+    if not count:
+        yield Irrelevant("there is no such flow between what was read")
+    for key, group in sorted(groups.items(), key=lambda g: -len(g[1].flows)):
+        yield _problem(group, key[1])
+    if unknown:
+        first = unknown[0]
+        yield Unseen(f"{len(unknown)} of {count} flows cannot be told: {first.sentence}", _SETTLES)
+    if next(listed, None) is not None:
+        yield Unseen(f"only the first {_MOST} flows were walked", "-n, --node, or `netinspect trace` for the others")
+
+
+def _key(cause: Cause) -> tuple[str, str]:
+    """Tell causes from each other: by the line that is the proof, else by the reason."""
+    return cause.place, f"{cause.proof.section} {cause.proof.text}" if cause.proof is not None else cause.reason
+
+
+def _flow(found: Trace) -> str:
+    port = f":{found.destination.port}" if found.destination.port and ":" not in found.destination.written else ""
+    return f"{found.protocol} {found.source.written} to {found.destination.written}{port}"
+
+
+def _way(found: Trace) -> tuple[str, ...]:
+    """Name the namespaces that the packet crosses up to where it ends, each once."""
+    bad = next((w for w in found.ways if w.arrival in _BAD), None)
+    hops = (h.place for leg in (bad.legs if bad is not None else ())[:1] for h in leg.hops)
+    end = found.cause.place if found.cause is not None else ""
+    return tuple(dict.fromkeys((*(h for h in hops if h), *((end,) if end else ()))))
+
+
+def _problem(group: _Group, key: str) -> Problem:
+    cause = group.cause
+    shown = "; ".join(group.flows[:_NAMED])
+    more = f" and {len(group.flows) - _NAMED} other flows" if len(group.flows) > _NAMED else ""
+    verb = {
+        Arrival.REFUSED: "refused",
+        Arrival.UNREACHABLE: "turned away",
+        Arrival.RESET: "reset",
+        Arrival.MIXED: "lost now and then",
+        Arrival.LEAVES: "led out of the cluster",
+    }.get(group.arrival, "lost")
+    way = " (their answers)" if cause.leg not in ("request", "data", "") else ""
+    return Problem(
+        cause.place or "cluster", f"{cause.reason}{way}", f"{verb} is {shown}{more}", cause.remedy or _SETTLES,
+        proof=cause.proof, way=group.way, key=key,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Port:
+    """A port on which a pod was seen to listen, or that a Service sends to."""
+
+    number: int
+    protocol: str
+
+
+def _listening(namespace: Namespace, pod: wire.Pod) -> tuple[_Port, ...]:
+    """Give the ports that are declared and on which something listens; where sockets tell nothing, those declared."""
+    declared = {_Port(p.container_port, p.protocol) for c in pod.spec.containers for p in c.ports if p.container_port}
+    section = namespace.evidence.sections.get("sockets")
+    if section is None or not section.answered:
+        return tuple(sorted(declared, key=lambda p: (p.protocol, p.number)))
+    with suppress(ParseError):
+        open_ = {
+            _Port(s.port, s.protocol.removesuffix("6").upper()) for s in namespace.sockets
+            if s.state in ("LISTEN", "UNCONN") and not s.address.startswith(_LOOPBACK)
+        }  # fmt: skip
+        return tuple(
+            sorted((p for p in open_ if p.protocol == "TCP" or p in declared), key=lambda p: (p.protocol, p.number))
+        )
+    return ()
+
+
+def _read(view: View) -> Mapping[str, list[str]]:
+    """Name the running pods whose namespaces were read, by node."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(view.inside.pods):
+        pod = view.pods.get(name)
+        if pod is not None and pod.status.phase == "Running" and not pod.spec.host_network:
+            found[pod.spec.node_name].append(name)
+    return found
+
+
+def _senders(view: View, target: str) -> Iterator[str]:
+    """Choose who sends to a pod: the next pod of its own node, and one of each of the next two nodes."""
+    placed = _read(view)
+    home = view.pods[target].spec.node_name
+    own = placed.get(home, [])
+    if len(own) > 1:
+        yield own[(own.index(target) + 1) % len(own)] if target in own else own[0]
+    nodes = sorted(placed)
+    start = nodes.index(home) if home in nodes else 0
+    others = [n for n in (*nodes[start + 1 :], *nodes[:start]) if placed[n]]
+    for number, node in enumerate(others[:2]):
+        yield placed[node][(start + number) % len(placed[node])]
+
+
+@check(
+    "NI2201", "pods reach pods", Category.PATHS, Severity.ERROR, needs=NEEDS, vantage=Vantage.POD,
+    remedy="`netinspect trace` follows the flow hop by hop, and shows the rule, route or entry that stops it",
+    links=("https://kubernetes.io/docs/concepts/services-networking/#the-kubernetes-network-model",),
+)  # fmt: skip
+def pod_to_pod(view: View) -> Iterator[Seen]:
+    """Walk packets from pods of the same and of other nodes to each pod, on ports on which it listens, and back.
+
+    What is found is the one thing that stops them, with the line of the kernel's state that does; flows that the same
+    thing stops are told of together. Flows that NetworkPolicies may stop are not judged. Nothing is sent: the
+    kernels' own tables are run, as `netinspect trace` does.
+    """
+    return _judged(view, _to_pods(view))
+
+
+def _to_pods(view: View) -> Iterator[Question]:
+    for names in _read(view).values():
+        for name in names:
+            pod, namespace = view.pods[name], view.inside.pods[name]
+            ports = _listening(namespace, pod)
+            for sender in _senders(view, name):
+                for address in pod.status.pod_ips or (wire.PodIP(pod.status.pod_ip),):
+                    aims = [(p.protocol, p.number) for p in ports] or [("ICMP", 0)]
+                    for protocol, port in aims:
+                        yield Question(f"pod/{sender}", address.ip, protocol=protocol, port=port)
+
+
+@check(
+    "NI2202", "nodes reach their pods", Category.PATHS, Severity.ERROR, needs=NEEDS, vantage=Vantage.POD,
+    remedy="`netinspect trace node/NAME NAMESPACE/POD` follows it hop by hop",
+    links=("https://kubernetes.io/docs/concepts/services-networking/#the-kubernetes-network-model",),
+)  # fmt: skip
+def node_to_pod(view: View) -> Iterator[Seen]:
+    """Walk packets from each node to its own pods, as the kubelet's probes go, and to a pod of the next node."""
+
+    def questions() -> Iterator[Question]:
+        placed = _read(view)
+        nodes = sorted(placed)
+        for place, node in enumerate(nodes):
+            other = placed[nodes[(place + 1) % len(nodes)]][:1] if len(nodes) > 1 else []
+            for name in (*placed[node], *other):
+                pod = view.pods[name]
+                for port in _listening(view.inside.pods[name], pod)[:1] or (_Port(0, "ICMP"),):
+                    yield Question(f"node/{node}", f"pod/{name}", protocol=port.protocol, port=port.number)
+
+    return _judged(view, questions())
+
+
+@check(
+    "NI2203", "pods reach Services", Category.PATHS, Severity.ERROR, needs=NEEDS, vantage=Vantage.POD,
+    remedy="`netinspect trace NAMESPACE/POD svc/NAME` follows it hop by hop",
+    links=("https://kubernetes.io/docs/reference/networking/virtual-ips/",),
+)  # fmt: skip
+def pod_to_service(view: View) -> Iterator[Seen]:
+    """Walk packets from a pod of each node to every port of every Service, and from every pod to the cluster's DNS.
+
+    Alk packets from a pod of each node to every port of every Service, and from every pod to the cluster's DNS.
+    So stale or missing rules of kube-proxy are seen, node by node, whatever mode it has.
+    """
+
+    def questions() -> Iterator[Question]:
+        placed = _read(view)
+        first = [names[0] for names in placed.values() if names]
+        for service in view.snapshot.services:
+            meta, spec = service.metadata, service.spec
+            name = f"svc/{meta.namespace}/{meta.name}"
+            lookup = meta.namespace == "kube-system" and any(p.port == 53 for p in spec.ports)
+            senders = [n for names in placed.values() for n in names] if lookup else first
+            for port in spec.ports if spec.cluster_ip not in ("", "None") else ():
+                for sender in senders if not lookup or port.protocol == "UDP" else first:
+                    if port.protocol in ("TCP", "UDP"):
+                        yield Question(f"pod/{sender}", f"{name}:{port.port}", protocol=port.protocol)
+
+    return _judged(view, questions())
+
+
+@check(
+    "NI2204", "nodes' ports lead to their Services and pods", Category.PATHS, Severity.ERROR, needs=NEEDS,
+    vantage=Vantage.NODE,
+    remedy="`netinspect trace node/OTHER svc/NAME --via nodeport` follows it hop by hop",
+    links=("https://kubernetes.io/docs/concepts/services-networking/service/#type-nodeport",),
+)  # fmt: skip
+def to_node_ports(view: View) -> Iterator[Seen]:
+    """Walk packets from each node to the node ports of Services on the next node, and to pods' hostPorts there."""
+
+    def questions() -> Iterator[Question]:
+        nodes = [n.name for n, _ in view.sight.read]
+        for place, node in enumerate(nodes if len(nodes) > 1 else ()):
+            for service in view.snapshot.services:
+                meta = service.metadata
+                for port in service.spec.ports:
+                    if port.node_port and port.protocol in ("TCP", "UDP"):
+                        yield Question(
+                            f"node/{node}", f"svc/{meta.namespace}/{meta.name}:{port.port}", protocol=port.protocol,
+                            via=Via.NODE_PORT,
+                        )  # fmt: skip
+            yield from _host_ports(view, nodes[(place + 1) % len(nodes)], node)
+
+    return _judged(view, questions())
+
+
+def _host_ports(view: View, node: str, sender: str) -> Iterator[Question]:
+    for pod in view.nodes[node].pods:
+        for container in pod.spec.containers if pod.status.phase == "Running" else ():
+            for port in container.ports:
+                if (
+                    port.host_port
+                    and not port.host_ip
+                    and port.protocol in ("TCP", "UDP")
+                    and not pod.spec.host_network
+                ):
+                    yield Question(f"node/{sender}", f"node/{node}:{port.host_port}", protocol=port.protocol)
+
+
+@check(
+    "NI2205", "packets as large as pods may send get through", Category.PATHS, Severity.ERROR, needs=NEEDS,
+    vantage=Vantage.POD,
+    remedy="lower the MTU in the CNI's configuration and make the pods anew, or raise that of what is named",
+    links=("https://github.com/cilium/cilium/issues/37919",),
+)  # fmt: skip
+def large_packets(view: View) -> Iterator[Seen]:
+    """Walk an ICMP packet of the size of the pod's MTU, not to be fragmented, between one pod of each two nodes.
+
+    What stops it is named where the small packets of the other checks get through: the device whose MTU is less.
+    """
+
+    def questions() -> Iterator[Question]:
+        placed = _read(view)
+        nodes = sorted(placed)
+        for place, node in enumerate(nodes):
+            other = nodes[(place + 1) % len(nodes)]
+            if other != node:
+                sender, target = placed[node][0], placed[other][0]
+                if size := _largest(view, sender):
+                    yield Question(f"pod/{sender}", f"pod/{target}", protocol="ICMP", size=size)
+
+    return _judged(view, questions())
+
+
+def _largest(view: View, name: str) -> int:
+    """Give the load of the largest ICMP packet that a pod's own interface takes; 0 where it is not known."""
+    with suppress(ParseError):
+        own = view.pods[name].status.pod_ip
+        links = (k for k in view.inside.pods[name].links if own in {a.local for a in k.addresses})
+        return max(0, next((k.mtu for k in links), 0) - (48 if ":" in own else 28))
+    return 0
+
+
+CHECKS = (pod_to_pod, node_to_pod, pod_to_service, to_node_ports, large_packets)

@@ -1,0 +1,201 @@
+"""Make every diagnosis, put symptoms under their causes, and set aside what is accepted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from netinspect.checks.base import Check, Irrelevant, Problem, Unseen
+from netinspect.checks.view import View
+from netinspect.cni.sight import Node
+from netinspect.model.check import (
+    ORDER,
+    Blind,
+    Category,
+    CheckEntry,
+    CheckReport,
+    Diagnosis,
+    NodeSketch,
+    Result,
+    Symptom,
+    Vantage,
+)
+from netinspect.model.finding import Severity
+from netinspect.model.snapshot import Gap, Snapshot
+from netinspect.model.topology import several
+
+_INTO_NODES = "--access exec or pod looks into the nodes"
+_RANK = {category: place for place, category in enumerate(Category)}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What is asked of a run: what fails it, and what is shown.
+
+    ``namespace`` and ``node`` keep what is about them alone.
+    """
+
+    fail_on: Severity | None = Severity.ERROR
+    strict: bool = False
+    least: Severity = Severity.INFO
+    namespace: str = ""
+    nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A problem with its check, and on which nodes it is felt."""
+
+    check: Check
+    problem: Problem
+    severity: Severity
+    nodes: frozenset[str]
+
+    @property
+    def order(self) -> tuple[int, int, str, str]:
+        return ORDER[self.severity], _RANK[self.check.category], self.problem.place, self.problem.says
+
+
+def run(snapshot: Snapshot, checks: Sequence[Check], policy: Policy) -> CheckReport:
+    """Make the diagnoses; what is shown first explains most."""
+    view = View(snapshot)
+    entries, found = [], []
+    for one in checks:
+        problems, entry = _make(one, view)
+        mine = [p for p in (_found(one, p, view) for p in problems) if _is_asked(p, policy, view)]
+        worst = min((f.severity for f in mine), key=ORDER.__getitem__, default=None)
+        result = Result.PASSED if entry.result is Result.FOUND and not mine else entry.result
+        result = Result.UNSEEN if result is Result.PASSED and entry.unseen else result
+        entries.append(_entry(one, result, worst, len(mine), entry.unseen))
+        found += mine
+    return CheckReport(
+        taken_at=snapshot.taken_at,
+        server_version=snapshot.server_version,
+        fail_on=policy.fail_on,
+        strict=policy.strict,
+        findings=several(_folded(found)),
+        checks=several(entries),
+        cni=view.cni.headline,
+        nodes=several(_sketch(n) for n in view.nodes.values()),
+        gaps=snapshot.gaps,
+    )
+
+
+def _sketch(node: Node) -> NodeSketch:
+    ready = any(c.type == "Ready" and c.status == "True" for c in node.object.status.conditions)
+    return NodeSketch(
+        name=node.name, ready=ready, address=node.address(4) or node.address(6), read=node.kernel is not None,
+        pod_cidr=node.pod_cidr(4) or node.pod_cidr(6), pods=len(node.pods),
+    )  # fmt: skip
+
+
+def _entry(one: Check, result: Result, worst: Severity | None, found: int, unseen: tuple[Blind, ...]) -> CheckEntry:
+    return CheckEntry(
+        code=one.code, title=one.title, category=one.category, vantage=one.vantage, result=result, worst=worst,
+        found=found, unseen=unseen,
+    )  # fmt: skip
+
+
+def _make(one: Check, view: View) -> tuple[list[Problem], CheckEntry]:
+    """Make one diagnosis, as far as what it needs was read."""
+    missing = [g for r in one.needs if (g := view.snapshot.gap(r.name)) is not None]
+    unseen = [_blind(g) for g in missing]
+    if any(view.snapshot.unseen(g.resource) for g in missing):
+        return [], _entry(one, Result.UNSEEN, None, 0, several(unseen))
+    problems, irrelevant = [], False
+    for seen in one.look(view):
+        if isinstance(seen, Problem):
+            problems.append(seen)
+        elif isinstance(seen, Unseen):
+            unseen.append(Blind(says=seen.says, settles=seen.settles))
+        else:
+            irrelevant = isinstance(seen, Irrelevant)
+    if irrelevant and not problems:
+        return [], _entry(one, Result.IRRELEVANT, None, 0, ())
+    if one.vantage is not Vantage.API and view.unread:
+        unseen.append(Blind(says=_unread(view), settles=_INTO_NODES))
+    result = Result.FOUND if problems else Result.UNSEEN if unseen else Result.PASSED
+    return problems, _entry(one, result, None, len(problems), several(dict.fromkeys(unseen)))
+
+
+def _blind(gap: Gap) -> Blind:
+    says = f"{gap.resource.replace('_', ' ')}: {gap.message or gap.reason.value}"
+    return Blind(says=says, settles=gap.hint or "grant list on it")
+
+
+def _unread(view: View) -> str:
+    count = len(view.unread)
+    if count == len(view.linux):
+        return "no node was looked into"
+    return f"{count} of {len(view.linux)} nodes {'was' if count == 1 else 'were'} not looked into"
+
+
+def _found(one: Check, found: Problem, view: View) -> _Found:
+    return _Found(one, found, found.severity or one.severity, frozenset(_nodes(found, view)))
+
+
+def _nodes(found: Problem, view: View) -> Iterator[str]:
+    """Name the nodes on which a problem is felt, as far as its place tells."""
+    yield from found.nodes
+    kind, _, name = found.place.partition("/")
+    if kind == "node":
+        yield name
+    elif kind == "pod" and name in view.pods:
+        yield view.pods[name].spec.node_name
+
+
+def _is_asked(found: _Found, policy: Policy, view: View) -> bool:
+    """Say whether a finding is about what was asked for."""
+    if ORDER[found.severity] > ORDER[policy.least]:
+        return False
+    if policy.namespace:
+        kind, _, name = found.problem.place.partition("/")
+        return name.partition("/")[0] == policy.namespace and kind not in ("node", "cluster")
+    if policy.nodes:
+        touched = found.nodes | {p.removeprefix("node/") for p in found.problem.peers}
+        return not touched.isdisjoint(policy.nodes)
+    return bool(view)
+
+
+def _folded(found: Iterable[_Found]) -> Iterator[Diagnosis]:
+    """Put what follows from something else under it; what explains most comes first."""
+    ordered = sorted(found, key=lambda f: (_RANK[f.check.category], *f.order))
+    causes: list[_Found] = []
+    symptoms: dict[int, list[_Found]] = {}
+    for one in ordered:
+        place = next((n for n, cause in enumerate(causes) if _explains(cause, one)), None)
+        if place is None:
+            causes.append(one)
+        else:
+            symptoms.setdefault(place, []).append(one)
+    numbered = sorted(enumerate(causes), key=lambda c: (ORDER[c[1].severity], -len(symptoms.get(c[0], ())), c[1].order))
+    for place, cause in numbered:
+        yield _diagnosis(cause, symptoms.get(place, []))
+
+
+def _explains(cause: _Found, other: _Found) -> bool:
+    """Say whether a finding goes away with another: that is as bad, and felt on all the nodes on which it is."""
+    if not other.check.code.startswith(cause.check.explains) or ORDER[cause.severity] > ORDER[other.severity]:
+        return False
+    everywhere = cause.problem.place == "cluster" and not cause.nodes
+    return bool(cause.check.explains) and (everywhere or (bool(other.nodes) and other.nodes <= cause.nodes))
+
+
+def _diagnosis(found: _Found, symptoms: list[_Found]) -> Diagnosis:
+    one, problem = found.check, found.problem
+    return Diagnosis(
+        code=one.code, title=one.title, category=one.category, severity=found.severity, place=problem.place,
+        says=problem.says, cause=problem.cause, remedy=problem.remedy, fingerprint=_fingerprint(found),
+        peers=problem.peers, proof=problem.proof, way=problem.way,
+        symptoms=several(
+            Symptom(code=s.check.code, severity=s.severity, place=s.problem.place, says=s.problem.says)
+            for s in symptoms
+        ),
+    )  # fmt: skip
+
+
+def _fingerprint(found: _Found) -> str:
+    """Give what tells a finding from others for good: its check, its place, and what it is about there."""
+    said = "\n".join((found.check.code, found.problem.place, found.problem.key or found.problem.says))
+    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:16]
