@@ -229,6 +229,8 @@ def leaked_address(view: View) -> Iterator[Seen]:
 
     They stay taken until somebody frees them, so that pools fill up though there are few pods.
     """
+    if not view.snapshot.ipam_blocks:
+        return iter((Irrelevant("there is no IPAMBlock"),))
     return map(problem, view.told("leaked-address"))
 
 
@@ -239,6 +241,8 @@ def leaked_address(view: View) -> Iterator[Seen]:
 )  # fmt: skip
 def leaked_block(view: View) -> Iterator[Seen]:
     """Find blocks of Calico whose node is not in the cluster: nobody can use their addresses."""
+    if not view.snapshot.ipam_blocks:
+        return iter((Irrelevant("there is no IPAMBlock"),))
     return map(problem, view.told("leaked-block"))
 
 

@@ -18,8 +18,8 @@ class Problem:
     """Something that is wrong. Without a ``severity`` it is the check's.
 
     ``place`` is ``cluster`` or an object, as in ``node/N1`` and ``svc/shop/web``. ``nodes`` are those that it concerns
-    where the place does not tell, ``way`` the namespaces that a packet crosses. ``key`` tells it from others of the
-    same check and place for good, where what it ``says`` changes with time.
+    where the place does not tell, ``about`` the objects, ``way`` the namespaces that a packet crosses. ``key`` tells it
+    from others of the same check and place for good, where what it ``says`` changes with time.
     """
 
     place: str
@@ -30,6 +30,7 @@ class Problem:
     peers: tuple[str, ...] = ()
     proof: Proof | None = None
     nodes: tuple[str, ...] = ()
+    about: tuple[str, ...] = ()
     way: tuple[str, ...] = ()
     key: str = ""
 

@@ -36,6 +36,7 @@ class _Group:
     cause: Cause
     arrival: Arrival
     way: tuple[str, ...]
+    about: set[str]
     flows: list[str] = field(default_factory=list)
 
 
@@ -55,8 +56,9 @@ def _judged(view: View, questions: Iterable[Question]) -> Iterator[Seen]:
         if found.expected is not Arrival.ARRIVES:
             continue
         if found.arrival in _BAD and found.cause is not None:
-            group = groups.setdefault(_key(found.cause), _Group(found.cause, found.arrival, _way(found)))
+            group = groups.setdefault(_key(found.cause), _Group(found.cause, found.arrival, _way(found), _ends(found)))
             group.flows.append(_flow(found))
+            group.about &= _ends(found)
         elif found.arrival is Arrival.UNKNOWN:
             unknown.append(found)
     if not count:
@@ -78,6 +80,13 @@ def _key(cause: Cause) -> tuple[str, str]:
 def _flow(found: Trace) -> str:
     port = f":{found.destination.port}" if found.destination.port and ":" not in found.destination.written else ""
     return f"{found.protocol} {found.source.written} to {found.destination.written}{port}"
+
+
+def _ends(found: Trace) -> set[str]:
+    """Name the objects at the ends of a flow."""
+    kinds = {"service": "svc", "pod": "pod", "node": "node"}
+    ends = (found.source, found.destination)
+    return {f"{kinds[e.kind]}/{e.name}" for e in ends if e.kind in kinds and e.name}
 
 
 def _way(found: Trace) -> tuple[str, ...]:
@@ -103,6 +112,7 @@ def _problem(group: _Group, key: str) -> Problem:
     return Problem(
         cause.place or "cluster", f"{cause.reason}{way}", f"{verb} is {shown}{more}", cause.remedy or _SETTLES,
         proof=cause.proof, way=group.way, key=key,
+        about=tuple(sorted(group.about)),
     )  # fmt: skip
 
 

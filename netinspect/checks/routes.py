@@ -157,7 +157,7 @@ def pod_without_route(view: View) -> Iterator[Seen]:
 
 @check(
     "NI1607", "every pod's interface leads to its node", Category.ROUTES, Severity.ERROR, needs=NEEDS,
-    vantage=Vantage.POD, explains=("NI22",), remedy="make the pod anew; see what took the interface down",
+    vantage=Vantage.POD, explains=("NI1606", "NI22"), remedy="make the pod anew; see what took the interface down",
     links=("https://github.com/alibaba/kubeskoop",),
 )  # fmt: skip
 def pod_unplugged(view: View) -> Iterator[Seen]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from netinspect.checks.base import Check, Irrelevant, Problem, Unseen
 from netinspect.checks.view import View
@@ -161,25 +162,67 @@ def _is_asked(found: _Found, policy: Policy, view: View) -> bool:
 def _folded(found: Iterable[_Found]) -> Iterator[Diagnosis]:
     """Put what follows from something else under it; what explains most comes first."""
     ordered = sorted(found, key=lambda f: (_RANK[f.check.category], *f.order))
-    causes: list[_Found] = []
-    symptoms: dict[int, list[_Found]] = {}
-    for one in ordered:
-        place = next((n for n, cause in enumerate(causes) if _explains(cause, one)), None)
-        if place is None:
-            causes.append(one)
-        else:
-            symptoms.setdefault(place, []).append(one)
-    numbered = sorted(enumerate(causes), key=lambda c: (ORDER[c[1].severity], -len(symptoms.get(c[0], ())), c[1].order))
-    for place, cause in numbered:
-        yield _diagnosis(cause, symptoms.get(place, []))
+    above = _causes(ordered)
+    symptoms: dict[int, list[_Found]] = defaultdict(list)
+    for number, one in enumerate(ordered):
+        if number in above:
+            symptoms[_root(number, above)].append(one)
+    # A cause is as bad as the worst that follows from it.
+    causes = [
+        (replace(one, severity=_worst((one, *symptoms.get(number, ())))), symptoms.get(number, []))
+        for number, one in enumerate(ordered) if number not in above
+    ]  # fmt: skip
+    for cause, mine in sorted(causes, key=lambda c: (ORDER[c[0].severity], -len(c[1]), c[0].order)):
+        yield _diagnosis(cause, mine)
+
+
+def _causes(ordered: Sequence[_Found]) -> dict[int, int]:
+    """Give for each finding that goes away with another the number of that; of two that explain each other the first."""
+    by_code: dict[str, list[int]] = defaultdict(list)
+    for number, one in enumerate(ordered):
+        by_code[one.check.code].append(number)
+    above: dict[int, int] = {}
+    for number, cause in enumerate(ordered):
+        explained = (codes for code, codes in by_code.items() if _may_explain(cause.check, code))
+        for other in (n for codes in explained for n in codes if n != number and n not in above):
+            both = _explains(ordered[other], cause)
+            if _explains(cause, ordered[other]) and (number < other or not both):
+                above[other] = number
+    return above
+
+
+def _root(number: int, above: Mapping[int, int]) -> int:
+    seen = {number}
+    while number in above and above[number] not in seen:
+        number = above[number]
+        seen.add(number)
+    return number
+
+
+def _may_explain(one: Check, code: str) -> bool:
+    return code.startswith(one.explains or ("-",)) or (one.category is Category.PATHS and code.startswith("NI22"))
+
+
+def _worst(found: Iterable[_Found]) -> Severity:
+    return min((f.severity for f in found), key=ORDER.__getitem__)
 
 
 def _explains(cause: _Found, other: _Found) -> bool:
-    """Say whether a finding goes away with another: that is as bad, and felt on all the nodes on which it is."""
-    if not other.check.code.startswith(cause.check.explains) or ORDER[cause.severity] > ORDER[other.severity]:
+    """Say whether a finding goes away with another: one about its object, or felt on all the nodes on which it is.
+
+    What stops packets in the same place for the same reason is one thing, whichever flows showed it.
+    """
+    one, two = cause.problem, other.problem
+    if cause.check.category is other.check.category is Category.PATHS:
+        return (one.place, one.key) == (two.place, two.key)
+    if not _may_explain(cause.check, other.check.code):
         return False
-    everywhere = cause.problem.place == "cluster" and not cause.nodes
-    return bool(cause.check.explains) and (everywhere or (bool(other.nodes) and other.nodes <= cause.nodes))
+    if one.place == two.place or one.place in two.about:
+        return True
+    if not one.place.startswith(("node/", "cluster")):
+        return False
+    everywhere = one.place == "cluster" and not cause.nodes
+    return everywhere or (bool(other.nodes) and other.nodes <= cause.nodes)
 
 
 def _diagnosis(found: _Found, symptoms: list[_Found]) -> Diagnosis:

@@ -38,7 +38,8 @@ def is_dns(service: ServiceEntry) -> bool:
 
 
 @check(
-    "NI1801", "every Service has an endpoint that is ready", Category.SERVICES, Severity.ERROR, needs=OF_SERVICES,
+    "NI1801", "every Service has an endpoint that is ready", Category.SERVICES, Severity.ERROR,
+    needs=OF_SERVICES, explains=("NI22",),
     remedy="see why the pods are not ready: `kubectl get pods -l SELECTOR`, and their readiness probes",
     links=(f"{_SERVICE}#endpointslices", issue("projectcalico/calico#2024")),
 )  # fmt: skip
@@ -85,7 +86,8 @@ def _why_not_ready(view: View, names: list[str]) -> str:
 
 
 @check(
-    "NI1802", "every selector matches a pod", Category.SERVICES, Severity.WARNING, needs=OF_SERVICES,
+    "NI1802", "every selector matches a pod", Category.SERVICES, Severity.WARNING,
+    needs=OF_SERVICES, explains=("NI22",),
     remedy="mend the selector or the pods' labels; delete the Service if nobody needs it",
     links=(f"{_SERVICE}#defining-a-service",),
 )  # fmt: skip
@@ -101,7 +103,8 @@ def selector_matches_nothing(view: View) -> Iterator[Seen]:
 
 @check(
     "NI1803", "every named port of a Service is a port of its pods", Category.SERVICES, Severity.ERROR,
-    needs=OF_SERVICES, remedy="give the container port that name, or name the one that is meant in targetPort",
+    needs=OF_SERVICES, explains=("NI22",),
+    remedy="give the container port that name, or name the one that is meant in targetPort",
     links=(f"{_SERVICE}#field-spec-ports",),
 )  # fmt: skip
 def port_name_unknown(view: View) -> Iterator[Seen]:
@@ -115,7 +118,7 @@ def port_name_unknown(view: View) -> Iterator[Seen]:
 
 @check(
     "NI1804", "endpoints are addresses of the pods that they name", Category.SERVICES, Severity.WARNING,
-    needs=OF_SERVICES,
+    needs=OF_SERVICES, explains=("NI22",),
     remedy="delete the EndpointSlice: it is written anew; if wrong again see kube-controller-manager's log",
     links=("https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/",),
 )  # fmt: skip
@@ -176,7 +179,8 @@ def proxy_not_ready(view: View) -> Iterator[Seen]:
 
 @check(
     "NI1806", "somebody translates Services", Category.SERVICES, Severity.ERROR, needs=NEEDS, vantage=Vantage.NODE,
-    explains=("NI22",), remedy="install kube-proxy, or let the CNI replace it (Cilium kubeProxyReplacement)",
+    explains=("NI22",),
+    remedy="install kube-proxy, or let the CNI replace it (Cilium kubeProxyReplacement)",
     links=("https://kubernetes.io/docs/reference/networking/virtual-ips/",),
 )  # fmt: skip
 def nobody_translates(view: View) -> Iterator[Seen]:
@@ -282,6 +286,7 @@ def _some(names: Iterable[str]) -> str:
 @check(
     "NI1810", "Services that keep traffic on its node have endpoints there", Category.SERVICES, Severity.INFO,
     needs=(resources.NODES, *OF_SERVICES),
+    explains=("NI22",),
     remedy="run an endpoint on every node (a DaemonSet), or use the traffic policy Cluster",
     links=("https://kubernetes.io/docs/reference/networking/virtual-ips/#traffic-policies",
            issue("kubernetes/kubernetes#104105")),

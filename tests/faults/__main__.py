@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 import traceback
 
 from tests.faults.catalogue import FAULTS
-from tests.faults.judge import Row, fits, judge, table
+from tests.faults.judge import Row, baseline_of, checked, fits, judge, table
 from tests.faults.labs import FAULTY, agents
 from tests.lab import cluster
 from tests.lab.settings import load
@@ -26,6 +27,8 @@ def main() -> None:
             cluster.up(lab, lambda said: print(said, file=sys.stderr))
         try:
             agents(lab)
+            baseline_of(lab).unlink(missing_ok=True)
+            baseline_of(lab).write_text(json.dumps(checked(lab, baseline_of(lab))))
             for fault in FAULTS:
                 if fits(fault, lab) and re.search(options.pattern, fault.name):
                     try:
@@ -37,6 +40,8 @@ def main() -> None:
             if not options.lab:
                 cluster.down(lab.name, lambda _: None)
     print(table(rows))
+    first = sum(r.checked in ("first", "quiet") for r in rows)
+    print(f"\nnetinspect check: of {len(rows)} faults {first} named first, or rightly not at all")
     exact = sum(r.judged == "exact" for r in rows)
     unknown = sum(r.judged == "unknown" for r in rows)
     print(f"\n{len(rows)} faults: {exact} exact, {unknown} unknown, {len(rows) - exact - unknown} wrong")

@@ -6,8 +6,10 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tests.faults.catalogue import FLOWS, Fault, Flow, named
@@ -31,6 +33,7 @@ class Row:
     cause: str
     judged: str
     sentence: str
+    checked: str
 
 
 def fits(fault: Fault, lab: Settings) -> bool:
@@ -71,6 +74,16 @@ def traced(scene: Scene, flow: Flow) -> Any:
     return json.loads(done.stdout)
 
 
+def checked(lab: Settings, baseline: Path) -> Any:
+    """Ask ``netinspect check`` of everything, without what was there before."""
+    command = [sys.executable, "-m", "netinspect", "check", "-o", "json", "--access", "exec", "--kubeconfig",
+               str(lab.kubeconfig), *(["--baseline", str(baseline)] if baseline.exists() else [])]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if not done.stdout:
+        raise RuntimeError(f"check: {done.stderr}")
+    return json.loads(done.stdout)
+
+
 def judge(lab: Settings, fault: Fault) -> Row:
     """Break, measure, trace, heal, and see that it is healed."""
     scene = Scene(lab)
@@ -80,15 +93,36 @@ def judge(lab: Settings, fault: Fault) -> Row:
         real = measured(scene.send(fault.flow, seconds=fault.seconds))
         scene.forget()
         said = traced(scene, fault.flow)
+        report = checked(lab, baseline_of(lab))
     # kube-proxy, agents and neighbours take a moment to come back.
     tries = (measured(Scene(lab).send(FLOWS["across"])) for _ in range(_PATIENCE))
     found = ""
     if not any((found := one) == "arrives" for one in tries):
         raise RuntimeError(f"{fault.name} is not healed in {lab.name}: a connection meets {found}")
-    return _row(fault, scene, real, said)
+    return _row(fault, scene, real, said, report)
 
 
-def _row(fault: Fault, scene: Scene, real: str, said: Any) -> Row:
+def baseline_of(lab: Settings) -> Path:
+    """Name the report of a lab before anything was broken: its workloads have faults of their own."""
+    return Path(tempfile.gettempdir()) / f"netinspect-{lab.name}-baseline.json"
+
+
+def _rank(fault: Fault, names: Mapping[str, str], report: Any) -> str:
+    """Say whether what the fault is stands first in the report, further down, or nowhere; a symptom is its cause's."""
+    live = [f for f in report.get("findings", ()) if not f.get("accepted")]
+    if not fault.place:
+        return "quiet" if not live else f"false: {live[0]['code']} {live[0]['place']}: {live[0]['says']}"
+    for number, found in enumerate(live):
+        for one in (found, *found.get("symptoms", ())):
+            proof = one.get("proof") or {}
+            text = f"{one['says']} | {one.get('cause', '')} | {proof.get('section', '')} {proof.get('text', '')}"
+            place = re.fullmatch(named(fault.place, names), one["place"])
+            if place and re.search(named(fault.cause, names), text):
+                return "first" if number == 0 else f"place {number + 1}, after {live[0]['code']} {live[0]['says']}"
+    return f"missed: {live[0]['code']} {live[0]['place']}: {live[0]['says']}" if live else "missed"
+
+
+def _row(fault: Fault, scene: Scene, real: str, said: Any, report: Any) -> Row:
     names = {k: re.escape(v) for k, v in scene.facts.items()}
     names |= {"n1": scene.lab.node_names[0], "n2": scene.lab.node_names[1]}
     cause = said.get("cause") or {}
@@ -107,14 +141,14 @@ def _row(fault: Fault, scene: Scene, real: str, said: Any) -> Row:
     if real != fault.real:
         judged = f"wrong: the catalogue says {fault.real}"
     return Row(fault.name, scene.lab.name, real, verdict, cause.get("place", ""), text.strip(" |"), judged,
-               said["sentence"])  # fmt: skip
+               said["sentence"], _rank(fault, names, report))  # fmt: skip
 
 
 def table(rows: Iterable[Row]) -> str:
     """Give all as a table in Markdown."""
-    lines = ["| fault | lab | real packets | verdict | hop | cause and proof | |", "|---|---|---|---|---|---|---|"]
-    lines += [
-        f"| {r.fault} | {r.lab} | {r.real} | {r.verdict} | {r.place} | {r.cause.replace('|', '¦')[:110]} | {r.judged} |"
-        for r in rows
-    ]
+    lines = ["| fault | lab | real packets | verdict | hop | cause and proof | | check |",
+             "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    for r in rows:
+        said = r.cause.replace("|", "¦")[:110], r.judged, r.checked.replace("|", "¦")[:160]
+        lines.append(f"| {' | '.join((r.fault, r.lab, r.real, r.verdict, r.place, *said))} |")
     return "\n".join(lines)
