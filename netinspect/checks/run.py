@@ -177,7 +177,10 @@ def _folded(found: Iterable[_Found]) -> Iterator[Diagnosis]:
 
 
 def _causes(ordered: Sequence[_Found]) -> dict[int, int]:
-    """Give for each finding that goes away with another the number of that; of two that explain each other the first."""
+    """Give for each finding that goes away with another the number of that; of two that explain each other the first.
+
+    None goes away with itself, however many are between.
+    """
     by_code: dict[str, list[int]] = defaultdict(list)
     for number, one in enumerate(ordered):
         by_code[one.check.code].append(number)
@@ -186,7 +189,8 @@ def _causes(ordered: Sequence[_Found]) -> dict[int, int]:
         explained = (codes for code, codes in by_code.items() if _may_explain(cause.check, code))
         for other in (n for codes in explained for n in codes if n != number and n not in above):
             both = _explains(ordered[other], cause)
-            if _explains(cause, ordered[other]) and (number < other or not both):
+            first = (number < other or not both) and _root(number, above) != other
+            if first and _explains(cause, ordered[other]):
                 above[other] = number
     return above
 
