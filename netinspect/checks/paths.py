@@ -53,7 +53,7 @@ def _judged(view: View, questions: Iterable[Question]) -> Iterator[Seen]:
             # An end without an address of a family, or a pod that has ended meanwhile.
             continue
         count += 1
-        if found.expected is not Arrival.ARRIVES:
+        if not _should_arrive(found, view):
             continue
         if found.arrival in _BAD and found.cause is not None:
             group = groups.setdefault(_key(found.cause), _Group(found.cause, found.arrival, _way(found), _ends(found)))
@@ -70,6 +70,14 @@ def _judged(view: View, questions: Iterable[Question]) -> Iterator[Seen]:
         yield Unseen(f"{len(unknown)} of {count} flows cannot be told: {first.sentence}", _SETTLES)
     if next(listed, None) is not None:
         yield Unseen(f"only the first {_MOST} flows were walked", "-n, --node, or `netinspect trace` for the others")
+
+
+def _should_arrive(found: Trace, view: View) -> bool:
+    """Say whether nothing is meant to stop a flow; rules, where an engine of policies that select its ends makes them."""
+    if found.expected is not Arrival.UNKNOWN or found.cause is None or not view.cni.policy:
+        return found.expected in (Arrival.ARRIVES, Arrival.UNKNOWN)
+    proof = found.cause.proof
+    return proof is not None and not proof.section.startswith(("ip", "nft", "bpf", "program"))
 
 
 def _key(cause: Cause) -> tuple[str, str]:

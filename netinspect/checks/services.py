@@ -286,7 +286,6 @@ def _some(names: Iterable[str]) -> str:
 @check(
     "NI1810", "Services that keep traffic on its node have endpoints there", Category.SERVICES, Severity.INFO,
     needs=(resources.NODES, *OF_SERVICES),
-    explains=("NI22",),
     remedy="run an endpoint on every node (a DaemonSet), or use the traffic policy Cluster",
     links=("https://kubernetes.io/docs/reference/networking/virtual-ips/#traffic-policies",
            issue("kubernetes/kubernetes#104105")),

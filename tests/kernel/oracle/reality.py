@@ -23,6 +23,7 @@ _MTU_DISCOVER6 = 23
 _LISTEN = 512
 _ESTABLISHED = 1
 # What each load begins with: that it is ours, how often its probe was sent before, and its number.
+_ANSWER = b"answered"
 _HEADER, _MAGIC = struct.Struct("!IHH"), 0x6E657469
 # struct icmphdr and icmp6hdr: type, code, checksum, identifier, sequence number.
 _ECHO = struct.Struct("!BBHHH")
@@ -253,9 +254,10 @@ class Session:
             elif (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
                 dst = socket.inet_ntop(socket.AF_INET6, data[:16])
         self.outcomes[number].seen.append(Seen(ns, _plain(peer[0]), _plain(dst), made.getsockname()[1], peer[1], mark))
-        # From the address that was asked, as a server does that listens on all.
+        # From the address that was asked, as a server does that listens on all. An answer is no question: two servers to
+        # which rules lead each other's answers would go on for ever.
         with contextlib.suppress(OSError):
-            made.sendmsg([load[:8]], _from(dst), 0, peer)
+            made.sendmsg([_ANSWER], _from(dst), 0, peer)
 
     def _on_answer(self, made: socket.socket, number: int) -> None:
         try:
