@@ -254,8 +254,8 @@ class Session:
             elif (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
                 dst = socket.inet_ntop(socket.AF_INET6, data[:16])
         self.outcomes[number].seen.append(Seen(ns, _plain(peer[0]), _plain(dst), made.getsockname()[1], peer[1], mark))
-        # From the address that was asked, as a server does that listens on all. An answer is no question: two servers to
-        # which rules lead each other's answers would go on for ever.
+        # From the address that was asked, as a server does that listens on all. An answer is no question: two servers
+        # to which rules lead each other's answers would go on for ever.
         with contextlib.suppress(OSError):
             made.sendmsg([_ANSWER], _from(dst), 0, peer)
 
