@@ -145,7 +145,7 @@ def mesh(name: str, situation: str) -> Snapshot:
         if f"{folder}/ip-addr.json" in found:
             host = namespace(found, folder, layout).evidence
             fdb = section("fdb", json.dumps(_flannel(objects, node.metadata.name)))
-            sections = {**host.sections, "fdb": fdb, "sysctl": _forwarding(host)}
+            sections = {**host.sections, "fdb": fdb, "sysctl": _settings(host)}
             host = structs.replace(host, id="host", sections=sections)
             on_node[node.metadata.name].append(host)
     for path in sorted(found):
@@ -159,12 +159,16 @@ def mesh(name: str, situation: str) -> Snapshot:
     return structs.replace(snapshot, kernels=kernels)
 
 
-def _forwarding(host: NamespaceEvidence) -> Section:
-    """Give the settings with those of devices that were not recorded: the kernel sets them with ip_forward."""
+def _settings(host: NamespaceEvidence) -> Section:
+    """Give the settings with those that were not recorded of lab-istio.
+
+    The kernel sets devices' own with ip_forward; of bridges the later recordings of the same nodes tell.
+    """
     text = host.sections["sysctl"].text
     names = [k["ifname"].replace(".", "/") for k in json.loads(host.sections["links"].text)]
     if "net.ipv4.ip_forward = 1" in text and ".eth0.forwarding" not in text:
         text += "".join(f"net.ipv4.conf.{name}.forwarding = 1\n" for name in names)
+        text += "net.bridge.bridge-nf-call-iptables = 1\n"
     return section("sysctl", text)
 
 

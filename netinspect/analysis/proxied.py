@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
@@ -16,12 +16,13 @@ from netinspect.analysis.flow import EPHEMERAL, Flow, packet, user_of
 from netinspect.analysis.mesh import Judge
 from netinspect.analysis.mesh_pair import Asked, call, say
 from netinspect.analysis.passage import Connection, Passage, added, assuming
-from netinspect.analysis.pods import addresses
+from netinspect.analysis.pods import addresses, full_name
 from netinspect.kernel.simulator.simulate import Attempt
 from netinspect.kernel.simulator.world import World
 from netinspect.mesh import BY_NAME, RELAYS
 from netinspect.mesh.base import Driver, Onward, Presence, Relay, Said
-from netinspect.mesh.sight import Pod
+from netinspect.mesh.glance import sidecar as glimpsed
+from netinspect.mesh.sight import Pod, Sight
 from netinspect.model import walk, wire
 from netinspect.model.mesh import Capture, Part, PodMesh, Reach, Transport, Verdict
 from netinspect.model.packet import NOBODY_KNOWS, TCP, Packet, end, number, text
@@ -39,6 +40,12 @@ _DECISIONS = {
     Reach.DENIED: "denied", Reach.REFUSED: "denied", Reach.FAILED: "failed", Reach.UNKNOWN: "unknown",
 }  # fmt: skip
 _SETTLES = "`netinspect mesh FROM TO` where the proxy is a mesh's, its own configuration, or a probe"
+
+
+def meets(snapshot: Snapshot, places: Mapping[str, tuple[str, ...]]) -> bool:
+    """Say whether a pod that a flow may come to, of those that are named by nodes and UIDs, has a sidecar."""
+    uids = {uid for mine in places.values() for uid in mine}
+    return any(p.metadata.uid in uids and glimpsed(p)[0] in RELAYS for p in snapshot.pods)
 
 
 @dataclass(frozen=True)
@@ -91,8 +98,12 @@ class Proxies:
         return Judge(self._snapshot)
 
     @cached_property
+    def _sight(self) -> Sight:
+        return Sight(self._snapshot)
+
+    @cached_property
     def _pods(self) -> dict[str, wire.NotedPod]:
-        return {f"pod/{p.metadata.namespace}/{p.metadata.name}": p for p in self._judge.sight.pods}
+        return {f"pod/{full_name(p.metadata)}": p for p in self._sight.pods}
 
     def sidecar(self, place: str) -> Sidecar | None:
         """Give the sidecar of a pod by its namespace's name; None where there is none that can be followed."""
@@ -104,16 +115,16 @@ class Proxies:
         pod = self._pods.get(place) if place.startswith("pod/") and not self._snapshot.redacted else None
         if pod is None:
             return None
-        judged = self._judge.pod(pod)
-        around = Pod(pod, self._judge.sight.namespaces.get(pod.metadata.namespace))
+        around = Pod(pod, self._sight.namespaces.get(pod.metadata.namespace))
         found = [
             (name, p) for name in RELAYS
-            if (p := BY_NAME[name].find(around, self._judge.sight)) is not None and p.part is Part.SIDECAR
+            if (p := BY_NAME[name].find(around, self._sight)) is not None and p.part is Part.SIDECAR
         ]  # fmt: skip
-        if len(found) != 1 or judged.mesh != found[0][0]:
+        if len(found) != 1:
             return None
         name, presence = found[0]
-        return Sidecar(pod, judged, BY_NAME[name], presence, RELAYS[name])
+        judged = self._judge.pod(pod)
+        return Sidecar(pod, judged, BY_NAME[name], presence, RELAYS[name]) if judged.mesh == name else None
 
     def first(self, flow: Flow) -> Packet:
         """Give the first packet of the flow, which an application sends; who is not known is none of the mesh's own.
@@ -139,6 +150,9 @@ class Proxies:
         for one, taken in self._merged(attempts, flow.source.place):
             if taken is None:
                 yield Passage((Connection("", self._at_home(flow, _by_a_stranger(one))),))
+            elif one.result != "ok":
+                # The proxy takes it, and its answer does not come back.
+                yield Passage((Connection("", one),))
             elif taken.goes:
                 yield from self._outward(flow, Passage((Connection("", _intercepted(one, taken)),)), taken)
             else:
@@ -163,7 +177,9 @@ class Proxies:
         whose: dict[object, Taken | None] = {}
         for place, one in enumerate(attempts):
             taken = self._taken(one, source)
-            key: object = place if taken is None else (one.request.end.namespace, taken.goes, taken.port)
+            key: object = (
+                place if taken is None or one.result != "ok" else (one.request.end.namespace, taken.goes, taken.port)
+            )
             groups[key].append(one)
             whose[key] = taken
         for key, found in groups.items():
@@ -172,8 +188,8 @@ class Proxies:
     def _taken(self, one: Attempt, source: str) -> Taken | None:
         """Say which sidecar takes a connection, by the port where it ends and the rules that led there."""
         last = one.request.end
-        sidecar = self.sidecar(last.namespace) if one.result == "ok" and last.packet.protocol == TCP else None
-        if sidecar is None:
+        sidecar = self.sidecar(last.namespace)
+        if sidecar is None or last.verdict is not walk.Verdict.DELIVERED or last.packet.protocol != TCP:
             return None
         steps = one.request.steps
         turned = next(
@@ -233,7 +249,7 @@ class Proxies:
         said = found if isinstance(found, Said) else say(self._judge, asked)
         if isinstance(found, Said) or said.outcome is Reach.FAILED or said.transport is Transport.UNKNOWN:
             return Stop(_DECISIONS.get(said.outcome, "unknown"), said.says, said.settled_by or _SETTLES), said
-        onward = sidecar.relay.outward(found[1], said, self._judge.sight)
+        onward = sidecar.relay.outward(found[1], said, self._sight)
         return (Stop("unknown", onward.doubt, _SETTLES) if onward.doubt else onward), said
 
     def _arrived(
@@ -301,7 +317,7 @@ class Proxies:
             stop = Stop("unknown", f"what {by.sidecar.driver.TITLE} makes of it is not evaluated", _SETTLES)
             yield passage.then(_stopped(_IN, stop, passage))
             return
-        onward = by.sidecar.relay.inward(found[1], self._judge.sight)
+        onward = by.sidecar.relay.inward(found[1], self._sight)
         if onward.doubt:
             yield passage.then(_stopped(_IN, Stop("unknown", onward.doubt, _SETTLES), passage))
             return
@@ -309,7 +325,7 @@ class Proxies:
         sent = self._open(flow, onward, by.sidecar)
         for one, again in self._merged(self._send(place, sent), place):
             opened = passage.then(Connection(_IN, _opened(one, by.sidecar, onward)))
-            if again is not None:
+            if again is not None and one.result == "ok":
                 stop = Stop("failed", "what its proxy sends to the application is turned back to it")
                 yield opened.then(_stopped(_IN, stop, opened))
             else:
@@ -333,6 +349,8 @@ class Proxies:
             return
         found = tuple(passages)
         yield from dict.fromkeys(note for one in found for note in one.notes)
+        if len({one.result for one in found if one.relayed}) > 1:
+            yield "a proxy may try another endpoint where one fails, so that fewer requests fail than connections"
         ends = {one.request.end.namespace for one in found if one.result == "ok"}
         servers = [s for s in map(self.sidecar, sorted(ends - {flow.source.place})) if s is not None]
         yield from self._bypassed(flow, found, servers)

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from msgspec import structs
 
-from netinspect.analysis import dns, outside, verdict
+from netinspect.analysis import dns, mesh_pair, outside, verdict
 from netinspect.analysis.backends import finished
 from netinspect.analysis.cni import carrier
 from netinspect.analysis.endpoints import Backend, backends, usable
@@ -37,6 +37,8 @@ from netinspect.model.trace import Arrival, BackendTrace, Cause, Fork, Hop, Leg,
 NEEDS = (
     resources.NODES, resources.PODS, resources.SERVICES, resources.ENDPOINT_SLICES, resources.NETWORK_POLICIES,
 )  # fmt: skip
+# Where sidecars are on the way, what their meshes make of it is asked too, and pods with what is noted on them.
+MESHED_NEEDS = (*(n for n in NEEDS if n is not resources.PODS and n not in mesh_pair.NEEDS), *mesh_pair.NEEDS)
 # What one packet meets where nobody waits for an answer to it.
 _ONE_WAY = {
     walk.Verdict.DELIVERED: "ok", walk.Verdict.REFUSED: "refused", walk.Verdict.REJECTED: "unreachable",

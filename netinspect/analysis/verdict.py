@@ -56,7 +56,7 @@ def cause(
         return None
     branches = one.branches
     names_of_legs = tuple(name for name, _ in one.last.legs)
-    place, branch = _stopped(branches, arrival_of(one))
+    place, branch = _stopped(branches, _ARRIVALS[one.last.attempt.result])
     end = branch.end
     reason, evidence = _reason(end, branch.steps, homes)
     reason = names.reason(evidence) or reason
