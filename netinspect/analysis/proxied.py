@@ -105,6 +105,10 @@ class Proxies:
     def _pods(self) -> dict[str, wire.NotedPod]:
         return {f"pod/{full_name(p.metadata)}": p for p in self._sight.pods}
 
+    @cached_property
+    def _by_address(self) -> dict[str, wire.NotedPod]:
+        return {a: p for p in self._pods.values() if not p.spec.host_network for a in addresses(p)}
+
     def sidecar(self, place: str) -> Sidecar | None:
         """Give the sidecar of a pod by its namespace's name; None where there is none that can be followed."""
         if place not in self._known:
@@ -148,16 +152,33 @@ class Proxies:
     def follow(self, flow: Flow, attempts: Iterable[Attempt]) -> Iterator[Passage]:
         """Give the flow's ways with all that proxies on them do."""
         for one, taken in self._merged(attempts, flow.source.place):
-            if taken is None:
+            start = Passage((Connection("", one if taken is None else _intercepted(one, taken)),))
+            if taken is None and one.result == "left":
+                yield self._beyond(flow, start)
+            elif taken is None:
                 yield Passage((Connection("", self._at_home(flow, _by_a_stranger(one))),))
             elif one.result != "ok":
                 # The proxy takes it, and its answer does not come back.
-                yield Passage((Connection("", one),))
+                yield start
             elif taken.goes:
-                yield from self._outward(flow, Passage((Connection("", _intercepted(one, taken)),)), taken)
+                yield from self._outward(flow, start, taken)
             else:
-                start = Passage((Connection("", _intercepted(one, taken)),))
                 yield from self._come(flow, start, taken)
+
+    def _beyond(self, flow: Flow, passage: Passage) -> Passage:
+        """Say of what leaves for a pod that was not read, and that its mesh would not let in, that nobody can tell."""
+        sent = passage.request.end.packet
+        while sent.inner is not None and not sent.is_error:
+            sent = sent.inner
+        client, server = flow.source.pod, self._by_address.get(text(sent.dst, sent.family))
+        if server is None or not isinstance(client, wire.NotedPod) or sent.protocol != TCP or sent.is_error:
+            return passage
+        way = way_of(self._snapshot, flow)
+        said = say(self._judge, Asked(client, server, sent.dport, way, client_taken=False))
+        if said.outcome is Reach.REACHED:
+            return passage
+        says = f"it leaves for what was not read, and there: {said.says}"
+        return passage.then(_stopped(_IN, Stop("unknown", says, f"reading the node of {_owner(server)}"), passage))
 
     def _at_home(self, flow: Flow, one: Attempt) -> Attempt:
         """Say of what a pod sends to itself that its proxy may be the one that listens, and that it may send it on."""
@@ -177,9 +198,8 @@ class Proxies:
         whose: dict[object, Taken | None] = {}
         for place, one in enumerate(attempts):
             taken = self._taken(one, source)
-            key: object = (
-                place if taken is None or one.result != "ok" else (one.request.end.namespace, taken.goes, taken.port)
-            )
+            alone = taken is None or one.result != "ok"
+            key: object = place if alone or taken is None else (one.request.end.namespace, taken.goes, taken.port)
             groups[key].append(one)
             whose[key] = taken
         for key, found in groups.items():
@@ -286,9 +306,8 @@ class Proxies:
         last = passage.request.end
         client = flow.source.pod
         if taken.port == taken.sidecar.driver.SIGNATURE.inbound:
-            stop = Stop(
-                "unknown", f"what {title}'s proxy makes of what asks for its own port is not evaluated", _SETTLES
-            )
+            says = f"what {title}'s proxy makes of what asks for its own port is not evaluated"
+            stop = Stop("unknown", says, _SETTLES)
             yield passage.then(_stopped(_IN, stop, passage))
         elif not isinstance(client, wire.NotedPod):
             stop = Stop("unknown", f"what {title}'s proxy makes of what no pod has sent is not evaluated", _SETTLES)
@@ -402,6 +421,10 @@ def _other(users: frozenset[int]) -> int:
 
 def _address(pod: wire.NotedPod, family: int) -> str:
     return next((a for a in addresses(pod) if number(a)[0] == family), pod.status.pod_ip)
+
+
+def _owner(pod: wire.NotedPod) -> str:
+    return f"pod/{full_name(pod.metadata)}"
 
 
 def _name(aim: Aim) -> str:

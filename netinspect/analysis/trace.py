@@ -115,7 +115,7 @@ class Tracer:
             flow = find(self._snapshot, question, self._inside)
         except dns.Unresolved:
             return ()
-        ends = (b.end for one in self._passages(flow) for b in one.branches)
+        ends = (b.end for one in self._passages(flow) for c in one.connections for b in c.attempt.branches)
         gone = (text(e.packet.dst, e.packet.family) for e in ends if e.verdict is walk.Verdict.LEFT)
         homes = (self._homes.get(address, "") for address in gone)
         return tuple(dict.fromkeys(home for home in homes if home and home not in self._world.stacks))

@@ -26,6 +26,7 @@ _MISSING_ROUTE = (
     "add the route that is missing (the default route, which is shown, is not to blame): the CNI's agent on {place} "
     "writes one for each other node, and takes it away with its device; `ip route` and `ip -d link` show both"
 )
+_SEE_MESH = "`netinspect mesh FROM TO` names the policies and settings that this rests on"
 _SEE_ANSWERS = (
     "let the answer pass the node that translated the request: net.bridge.bridge-nf-call-iptables = 1 where client and "
     "server share a bridge, or masquerading there"
@@ -66,6 +67,8 @@ def cause(
     if strange := _tunnelled_to_nobody(branch, homes):
         reason, evidence = strange
     advice = _MISSING_ROUTE.format(place=end.namespace) if _lacks_route(end, evidence, homes) else remedy(end, evidence)
+    if one.result in ("denied", "failed") and not branch.steps:
+        advice = _SEE_MESH
     if astray := _astray(branches[0], end, place):
         reason, advice = astray, _SEE_ANSWERS
     if arrival is Arrival.UNKNOWN and one.result != "unknown":

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 from msgspec import structs
 
-from netinspect.analysis.flow import Question
-from netinspect.analysis.trace import trace
-from netinspect.model import wire
+from netinspect.analysis.flow import Question, crossed
+from netinspect.analysis.proxied import meets
+from netinspect.analysis.trace import MESHED_NEEDS, NEEDS, trace
+from netinspect.model import resources, wire
 from netinspect.model.snapshot import Snapshot
 from netinspect.model.trace import Arrival, Level, Trace
 from tests.mesh import test_consul_pairs as consul
@@ -226,6 +227,15 @@ def test_what_goes_to_a_node_that_was_not_read(scenario: str, level: Level, arri
     assert (found.level, found.arrival) == (level, arrival), found.sentence
 
 
+def test_what_leaves_for_a_pod_that_would_not_let_it_in_does_not_count_as_arriving() -> None:
+    for scenario, level in (("permissive", Level.INFERRED), ("strict", Level.SIMULATED)):
+        whole = istio.snapshot(scenario)
+        near = structs.replace(whole, kernels=tuple(k for k in whole.kernels if k.node == "n2"))
+        found = asked(near, PLAIN, f"pod/{WEB}:8080")
+        assert found.level is level
+        assert found.arrival is (Arrival.ARRIVES if scenario == "permissive" else Arrival.UNKNOWN), found.sentence
+
+
 def test_one_endpoint_that_fails_is_one_of_those_that_the_proxy_chooses_among() -> None:
     silent = changed(istio.snapshot("strict"), FAR, sockets=without("*:8080"))
     found = asked(silent, to="svc/shop/web:80")
@@ -251,6 +261,7 @@ def test_by_which_port_linkerds_proxies_call_each_other(mode: str, port: int, re
     snapshot = linkerd.snapshot("default")
     pods = []
     for pod in snapshot.pods:
+        assert isinstance(pod, wire.NotedPod)
         containers = tuple(
             structs.replace(c, args=tuple(a.replace("=transport-header", f"={mode}") for a in c.args or ()))
             for c in pod.spec.containers
@@ -273,3 +284,13 @@ def test_a_listener_on_localhost_may_be_the_proxys() -> None:
     found = asked(consul.snapshot("deny-all"), "store/upstream-79d9948744-2m7fk", "127.0.0.1:1234")
     assert found.arrival is Arrival.UNKNOWN
     assert "Consul's proxy sends on what it takes" in reason(found)
+
+
+def test_what_meshes_say_is_read_only_where_a_sidecar_is_on_the_way() -> None:
+    snapshot = istio.snapshot("strict")
+    for source, to, met in ((PLAIN, f"pod/{WEB}:8080", True), (PLAIN, "node/n1:10250", False)):
+        assert meets(snapshot, crossed(snapshot, Question(source, to))) is met
+    names = [n.name for n in MESHED_NEEDS]
+    assert len(names) == len(set(names))
+    assert {n.name for n in NEEDS} <= set(names)
+    assert resources.PODS not in MESHED_NEEDS

@@ -49,7 +49,7 @@ def arrived(mesh: str, request: Json) -> bool:
     if mesh == "consul":
         return bool(request["result"]["http_code"] == "200")
     # It gave up before the proxy had waited for what no client sends: of that the trace has a note.
-    return request["verdict"] == "ok"
+    return bool(request["verdict"] == "ok")
 
 
 def noise(mesh: str, request: Json) -> bool:
