@@ -138,14 +138,48 @@ def mesh(name: str, situation: str) -> Snapshot:
     snapshot = _listed(found, f"{situation}/kube", _MESH_KINDS, [])
     places = {(p.metadata.namespace, p.metadata.name): p.spec.node_name for p in snapshot.pods}
     on_node: dict[str, list[NamespaceEvidence]] = defaultdict(list)
+    layout = {**MESH_FILES, "sysctl": "sysctl.txt" if name == "istio" else "sysctl-net.txt"}
+    objects = json.loads(found[f"{situation}/kube/nodes.json"])["items"]
+    for node in snapshot.nodes:
+        folder = f"{situation}/nodes/{node.metadata.name}"
+        if f"{folder}/ip-addr.json" in found:
+            host = namespace(found, folder, layout).evidence
+            fdb = section("fdb", json.dumps(_flannel(objects, node.metadata.name)))
+            sections = {**host.sections, "fdb": fdb, "sysctl": _settings(host)}
+            host = structs.replace(host, id="host", sections=sections)
+            on_node[node.metadata.name].append(host)
     for path in sorted(found):
         if path.startswith(f"{situation}/pods/") and path.endswith("/ip-addr.json"):
             where, pod = path.split("/")[2:4]
-            evidence = namespace(found, path.rpartition("/")[0], MESH_FILES).evidence
+            evidence = namespace(found, path.rpartition("/")[0], layout).evidence
+            evidence = structs.replace(evidence, sections={"fdb": section("fdb", "[]"), **evidence.sections})
             evidence = structs.replace(evidence, id=pod, pods=(PodReference("", where, pod),))
             on_node[places[where, pod]].append(evidence)
     kernels = tuple(NodeEvidence(n, Access.EXEC, "recorded", tuple(spaces)) for n, spaces in on_node.items())
     return structs.replace(snapshot, kernels=kernels)
+
+
+def _settings(host: NamespaceEvidence) -> Section:
+    """Give the settings with those that were not recorded of lab-istio.
+
+    The kernel sets devices' own with ip_forward; of bridges the later recordings of the same nodes tell.
+    """
+    text = host.sections["sysctl"].text
+    names = [k["ifname"].replace(".", "/") for k in json.loads(host.sections["links"].text)]
+    if "net.ipv4.ip_forward = 1" in text and ".eth0.forwarding" not in text:
+        text += "".join(f"net.ipv4.conf.{name}.forwarding = 1\n" for name in names)
+        text += "net.bridge.bridge-nf-call-iptables = 1\n"
+    return section("sysctl", text)
+
+
+def _flannel(nodes: list[Any], own: str) -> list[Any]:
+    """Give the entries of a tunnel's device, which were not recorded: flanneld writes them by what nodes announce."""
+    noted = "flannel.alpha.coreos.com/"
+    others = [n["metadata"]["annotations"] for n in nodes if n["metadata"]["name"] != own]
+    return [
+        {"mac": json.loads(a[f"{noted}backend-data"])["VtepMAC"], "ifname": "flannel.1", "dst": a[f"{noted}public-ip"],
+         "flags": ["self"], "state": "permanent"} for a in others
+    ]  # fmt: skip
 
 
 def _pods(

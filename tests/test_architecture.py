@@ -58,12 +58,15 @@ def test_every_mesh_is_listed() -> None:
     helpers = {
         "base",
         "consul_pairs",
+        "consul_relay",
         "glance",
         "istio_authorization",
         "istio_pairs",
         "istio_policy",
+        "istio_relay",
         "linkerd_pairs",
         "linkerd_policy",
+        "linkerd_relay",
         "ranges",
         "sight",
     }

@@ -18,7 +18,7 @@ from netinspect.model.snapshot import Snapshot
 
 PROTOCOLS = {"TCP": TCP, "UDP": UDP, "SCTP": SCTP, "ICMP": ICMP}
 # Stands for the port that the kernel would draw.
-_PORT = 40_000
+EPHEMERAL = 40_000
 _LEAST = {TCP: 40, UDP: 28, SCTP: 48, ICMP: 28}
 # Of how many nodes it is asked what comes of a load balancer's traffic: the rules are meant to be the same on all.
 _DOORS = 4
@@ -106,7 +106,7 @@ def find(snapshot: Snapshot, question: Question, inside: Inside | None = None) -
         raise UsageError(f"which port of {question.destination}?", hint="add --port, or write it as NAME:PORT")
     family, address = _family(source, destination)
     entry = next((n.metadata.name for n in snapshot.nodes if address in {a.address for a in n.status.addresses}), "")
-    user = _user(source, question.container)
+    user = user_of(source, question.container)
     flow = Flow(question, source, destination, family, address, port, user=user, entry=entry)
     return replace(flow, doors=_doors(snapshot, flow)) if flow.comes_in else flow
 
@@ -122,7 +122,7 @@ def _resolver(snapshot: Snapshot, source: End, inside: Inside | None) -> dns.Res
     return dns.parse(written, frozenset(ip for s in snapshot.services for ip in s.spec.cluster_ips))
 
 
-def _user(source: End, container: str) -> int:
+def user_of(source: End, container: str) -> int:
     """Give the user who sends: whom the container or its pod says; -1 where its image does, which is not known.
 
     ``UsageError`` where the source has no such container.
@@ -288,7 +288,7 @@ def packet(flow: Flow) -> Packet:
     least = _LEAST[PROTOCOLS[question.protocol]] + (20 if family == 6 else 0)
     return Packet(
         family=family, src=0, dst=dst, protocol=protocol, flags=SYN if protocol == TCP else 0,
-        sport=0 if icmp else question.source_port or _PORT, dport=0 if icmp else flow.port,
+        sport=0 if icmp else question.source_port or EPHEMERAL, dport=0 if icmp else flow.port,
         loose=frozenset() if icmp or question.source_port else frozenset({"sport"}),
         type=(8 if family == 4 else 128) if icmp else 0, ident=1 if icmp else 0, size=least + question.size,
         df=question.dont_fragment, uid=flow.user, gid=0 if flow.source.pod is None else NOBODY_KNOWS,

@@ -38,13 +38,33 @@ class Target:
 
 
 @dataclass(frozen=True)
-class _Way:
+class Way:
     """A port of the target, and the pods behind it, each with the number of its container's port."""
 
     service: wire.Service | None
     service_port: int
     http: bool | None
     servers: tuple[tuple[wire.NotedPod, int], ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A call from one pod to a port of another; ``path`` and ``method`` are None where they are not known.
+
+    ``client_taken`` and ``server_taken`` say whether the call was seen to go through the pods' proxies, None where
+    nobody looked: then their specs tell, and that all works as they say.
+    """
+
+    client: wire.NotedPod
+    server: wire.NotedPod
+    port: int
+    way: Way
+    method: str | None = None
+    path: str | None = None
+    client_taken: bool | None = None
+    server_taken: bool | None = None
+    client_address: str = ""
+    server_address: str = ""
 
 
 def pair(snapshot: Snapshot, source: str, target: Target) -> PairReport:
@@ -67,7 +87,7 @@ def pair(snapshot: Snapshot, source: str, target: Target) -> PairReport:
     )
 
 
-def _ways(snapshot: Snapshot, pods: Mapping[str, wire.NotedPod], target: Target) -> Iterator[_Way]:
+def _ways(snapshot: Snapshot, pods: Mapping[str, wire.NotedPod], target: Target) -> Iterator[Way]:
     if target.kind == "pod":
         yield from _straight(snapshot, pods, target)
         return
@@ -92,10 +112,10 @@ def _ways(snapshot: Snapshot, pods: Mapping[str, wire.NotedPod], target: Target)
         # Nobody translates the port of a Service without an address.
         headless = service.spec.cluster_ip == "None"
         found = ((p, port.port if headless else _number(p, port)) for p in members)
-        yield _Way(service, port.port, _is_http(port.app_protocol or port.name), tuple(s for s in found if s[1]))
+        yield Way(service, port.port, is_http(port.app_protocol or port.name), tuple(s for s in found if s[1]))
 
 
-def _straight(snapshot: Snapshot, pods: Mapping[str, wire.NotedPod], target: Target) -> Iterator[_Way]:
+def _straight(snapshot: Snapshot, pods: Mapping[str, wire.NotedPod], target: Target) -> Iterator[Way]:
     found = pods.get(f"{target.namespace}/{target.name}")
     if found is None:
         raise UsageError(f"pod {target.namespace}/{target.name} is not there, or has finished")
@@ -104,13 +124,13 @@ def _straight(snapshot: Snapshot, pods: Mapping[str, wire.NotedPod], target: Tar
     if not ports:
         raise UsageError(f"pod {target.namespace}/{target.name} declares no port", hint="name one: POD:PORT")
     for port in ports:
-        yield _Way(None, 0, _told(snapshot, found, port), ((found, port),))
+        yield Way(None, 0, told(snapshot, found, port), ((found, port),))
 
 
-def _told(snapshot: Snapshot, pod: wire.NotedPod, port: int) -> bool | None:
+def told(snapshot: Snapshot, pod: wire.NotedPod, port: int) -> bool | None:
     """Say whether Services, whose ports' names count, call a pod's port HTTP; None where they do not agree."""
     said = {
-        _is_http(p.app_protocol or p.name)
+        is_http(p.app_protocol or p.name)
         for s in snapshot.services
         if s.metadata.namespace == pod.metadata.namespace and s.spec.selector
         and s.spec.selector.items() <= pod.metadata.labels.items()
@@ -131,17 +151,18 @@ def _running(pod: wire.NotedPod) -> Iterator[wire.NotedContainer]:
     yield from (c for c in pod.spec.init_containers if c.restart_policy == "Always")
 
 
-def _is_http(name: str) -> bool | None:
+def is_http(name: str) -> bool | None:
+    """Say whether a port's name, or its application protocol, calls it HTTP; None where it says nothing."""
     first = name if name in _HTTP | _OTHER else name.partition("-")[0]
     return True if first in _HTTP else False if first in _OTHER else None
 
 
-def _about(judge: Judge, client: wire.NotedPod, way: _Way, target: Target) -> Iterator[Statement]:
+def _about(judge: Judge, client: wire.NotedPod, way: Way, target: Target) -> Iterator[Statement]:
     """Give one statement for all pods behind a port of which the same holds."""
     name = f"{target.namespace}/{target.name}:{way.service_port}" if way.service else ""
     groups: dict[tuple[int, Said], list[str]] = {}
     for server, port in way.servers:
-        said = _say(judge, client, server, port, way, target)
+        said = say(judge, Asked(client, server, port, way, target.method, target.path))
         groups.setdefault((port, said), []).append(f"{server.metadata.namespace}/{server.metadata.name}")
     if not way.servers:
         yield Statement(
@@ -157,15 +178,26 @@ def _about(judge: Judge, client: wire.NotedPod, way: _Way, target: Target) -> It
         )  # fmt: skip
 
 
-def _say(  # noqa: PLR0917 - both ends and the way between them
-    judge: Judge, client: wire.NotedPod, server: wire.NotedPod, port: int, way: _Way, target: Target
-) -> Said:
-    ends = (judge.pod(client), judge.pod(server))
-    broken = next((e for e in ends if e.verdict in (Verdict.BROKEN, Verdict.UNKNOWN)), None)
+def say(judge: Judge, asked: Asked) -> Said:
+    """Say what the mesh that one of the ends is in makes of a call."""
+    found = call(judge, asked)
+    if isinstance(found, Said):
+        return found
+    mesh, made = found
+    return TELLERS[mesh](made, judge.sight)
+
+
+def call(judge: Judge, asked: Asked) -> tuple[str, Call] | Said:
+    """Give the mesh that is to be asked, and the call as it is shown it; else what is known without one."""
+    ends = (judge.pod(asked.client), judge.pod(asked.server))
+    # Where the walk of packets decides who takes them, what is broken is met on the way.
+    walked = asked.client_taken is not None
+    unsettled = (Verdict.UNKNOWN,) if walked else (Verdict.BROKEN, Verdict.UNKNOWN)
+    broken = next((e for e in ends if e.verdict in unsettled), None)
     if broken is not None:
         says = f"{broken.full_name}: {broken.says}"
         return Said(Transport.UNKNOWN, Reach.UNKNOWN, says, settled_by=broken.settled_by or broken.remedy)
-    inside = sorted({e.mesh for e in ends if _in(e)})
+    inside = sorted({e.mesh for e in ends if _in(e, walked=walked)})
     if not inside:
         return Said(Transport.PLAINTEXT, Reach.REACHED, "neither pod is in a mesh")
     if len(inside) > 1 or inside[0] not in TELLERS:
@@ -179,19 +211,25 @@ def _say(  # noqa: PLR0917 - both ends and the way between them
     if unread:
         says = f"{', '.join(unread)} could not be read whole"
         return Said(Transport.UNKNOWN, Reach.UNKNOWN, says, settled_by="grant list on them in all namespaces")
-    sides = tuple(_side(judge, pod, inside[0]) for pod in (client, server))
-    address = way.service.spec.cluster_ip if way.service else sides[1].address
-    call = Call(
-        sides[0], sides[1], port, way.service, way.service_port, sides[1].address if address == "None" else address,
-        way.http, target.method, target.path, tuple(p.metadata.labels for p, _ in way.servers),
+    return inside[0], _call(judge, asked, inside[0])
+
+
+def _call(judge: Judge, asked: Asked, mesh: str) -> Call:
+    client = _side(judge, asked.client, mesh, asked.client_address, asked.client_taken)
+    server = _side(judge, asked.server, mesh, asked.server_address, asked.server_taken)
+    way = asked.way
+    address = way.service.spec.cluster_ip if way.service else server.address
+    return Call(
+        client, server, asked.port, way.service, way.service_port, server.address if address == "None" else address,
+        way.http, asked.method, asked.path, tuple(p.metadata.labels for p, _ in way.servers),
     )  # fmt: skip
-    return TELLERS[inside[0]](call, judge.sight)
 
 
-def _in(pod: PodMesh) -> bool:
-    return bool(pod.mesh) and pod.verdict in (Verdict.MESHED, Verdict.UNWANTED)
+def _in(pod: PodMesh, *, walked: bool) -> bool:
+    there = (Verdict.MESHED, Verdict.UNWANTED, Verdict.BROKEN) if walked else (Verdict.MESHED, Verdict.UNWANTED)
+    return bool(pod.mesh) and pod.verdict in there
 
 
-def _side(judge: Judge, found: wire.NotedPod, mesh: str) -> Side:
+def _side(judge: Judge, found: wire.NotedPod, mesh: str, address: str, taken: bool | None) -> Side:
     pod = Pod(found, judge.sight.namespaces.get(found.metadata.namespace))
-    return Side(pod, BY_NAME[mesh].find(pod, judge.sight), found.status.pod_ip)
+    return Side(pod, BY_NAME[mesh].find(pod, judge.sight), address or found.status.pod_ip, taken)

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from msgspec import structs
 
-from netinspect.analysis import dns, outside, verdict
+from netinspect.analysis import dns, mesh_pair, outside, verdict
 from netinspect.analysis.backends import finished
 from netinspect.analysis.cni import carrier
 from netinspect.analysis.endpoints import Backend, backends, usable
@@ -19,7 +19,9 @@ from netinspect.analysis.inferred import path
 from netinspect.analysis.inside import match
 from netinspect.analysis.kernels import world
 from netinspect.analysis.naming import Names
+from netinspect.analysis.passage import Passage, assuming
 from netinspect.analysis.pods import addresses, full_name
+from netinspect.analysis.proxied import Proxies
 from netinspect.cni.base import Description
 from netinspect.errors import UsageError
 from netinspect.kernel.simulator import simulate
@@ -27,7 +29,7 @@ from netinspect.kernel.simulator.simulate import Attempt, attempt
 from netinspect.kernel.simulator.states import Send
 from netinspect.kernel.simulator.world import World
 from netinspect.model import resources, walk
-from netinspect.model.packet import text
+from netinspect.model.packet import Packet, text
 from netinspect.model.snapshot import Snapshot
 from netinspect.model.topology import several
 from netinspect.model.trace import Arrival, BackendTrace, Cause, Fork, Hop, Leg, Level, Place, Trace, Way
@@ -35,13 +37,14 @@ from netinspect.model.trace import Arrival, BackendTrace, Cause, Fork, Hop, Leg,
 NEEDS = (
     resources.NODES, resources.PODS, resources.SERVICES, resources.ENDPOINT_SLICES, resources.NETWORK_POLICIES,
 )  # fmt: skip
+# Where sidecars are on the way, what their meshes make of it is asked too, and pods with what is noted on them.
+MESHED_NEEDS = (*(n for n in NEEDS if n is not resources.PODS and n not in mesh_pair.NEEDS), *mesh_pair.NEEDS)
 # What one packet meets where nobody waits for an answer to it.
 _ONE_WAY = {
     walk.Verdict.DELIVERED: "ok", walk.Verdict.REFUSED: "refused", walk.Verdict.REJECTED: "unreachable",
     walk.Verdict.UNREACHABLE: "unreachable", walk.Verdict.DROPPED: "timeout", walk.Verdict.LEFT: "left",
     walk.Verdict.UNKNOWN: "unknown",
 }  # fmt: skip
-_SETTLES = "`netinspect mesh FROM TO` where the proxy is a mesh's, its own configuration, or a probe"
 _OPEN = frozenset({Arrival.ARRIVES, Arrival.LEAVES, Arrival.UNKNOWN})
 
 
@@ -57,6 +60,7 @@ class Tracer:
         pods = (p for p in snapshot.pods if not finished(p) and not p.spec.host_network)
         self._homes |= {a: f"pod/{full_name(p.metadata)}" for p in pods for a in addresses(p)}
         self._names = Names(self._homes, self._world)
+        self._proxies = Proxies(snapshot, self._world, self._send)
 
     def trace(self, question: Question) -> Trace:
         """Follow one flow; ``UsageError`` where it is none."""
@@ -66,15 +70,15 @@ class Tracer:
         except dns.Unresolved as error:
             return self._unresolved(question, error)
         expected = expect(snapshot, flow)
-        attempts = tuple(self._attempts(flow))
-        ways = _folded(self._way(one, flow, expected) for one in attempts)
+        passages = tuple(self._passages(flow))
+        ways = _folded(self._way(one, flow, expected) for one in passages)
         level, arrival = _together(ways, expected)
         simulated = level is Level.SIMULATED
-        cause = verdict.cause(attempts, arrival, flow, expected, self._names) if simulated else None
+        cause = verdict.cause(passages, arrival, flow, expected, self._names) if simulated else None
         return Trace(
             taken_at=snapshot.taken_at,
             server_version=snapshot.server_version,
-            source=_place(flow.source, _sender(flow, attempts), 0),
+            source=_place(flow.source, _sender(flow, passages), 0),
             destination=_place(flow.destination, flow.address, 0 if question.protocol == "ICMP" else flow.port),
             protocol=question.protocol,
             level=level,
@@ -84,7 +88,7 @@ class Tracer:
             cause=cause,
             ways=ways,
             backends=several(self._backends(flow)) if question.all_backends else (),
-            notes=several((*verdict.notes(flow, expected, ways, level), *self._in_words(flow, expected, ways))),
+            notes=several(self._notes(flow, expected, ways, passages, level)),
             gaps=snapshot.gaps,
         )
 
@@ -97,13 +101,21 @@ class Tracer:
         if not ways:
             yield from path(self._carrier, flow, expected)
 
+    def _notes(
+        self, flow: Flow, expected: Expected, ways: tuple[Way, ...], passages: tuple[Passage, ...], level: Level
+    ) -> Iterator[str]:
+        relayed = any(p.relayed for p in passages)
+        yield from verdict.notes(flow, expected, ways, level, relayed=relayed)
+        yield from self._proxies.notes(flow, passages)
+        yield from self._in_words(flow, expected, ways)
+
     def unread(self, question: Question) -> tuple[str, ...]:
         """Name what was not read and packets of a flow go to, as ``node/N1`` and ``pod/NS/NAME``."""
         try:
             flow = find(self._snapshot, question, self._inside)
         except dns.Unresolved:
             return ()
-        ends = (b.end for one in self._attempts(flow) for b in one.branches)
+        ends = (b.end for one in self._passages(flow) for c in one.connections for b in c.attempt.branches)
         gone = (text(e.packet.dst, e.packet.family) for e in ends if e.verdict is walk.Verdict.LEFT)
         homes = (self._homes.get(address, "") for address in gone)
         return tuple(dict.fromkeys(home for home in homes if home and home not in self._world.stacks))
@@ -126,6 +138,13 @@ class Tracer:
             gaps=self._snapshot.gaps,
         )
 
+    def _passages(self, flow: Flow) -> Iterator[Passage]:
+        return self._proxies.follow(flow, self._attempts(flow))
+
+    def _send(self, place: str, sent: Packet) -> Iterator[Attempt]:
+        """Follow a connection that a proxy opens, and what comes back: a proxy that hears nothing sends nothing on."""
+        yield from attempt(self._world, Send(self._world.stacks[place], sent))
+
     def _attempts(self, flow: Flow) -> Iterator[Attempt]:
         if flow.comes_in:
             for door in flow.doors:
@@ -135,15 +154,12 @@ class Tracer:
                         yield _through(_unseen_door(flow, door), door, len(flow.doors))
                     continue
                 around = World([*self._world.stacks.values(), stack], self._world.hidden, self._world.programs)
-                for one in _sent(around, stack.name, flow):
-                    yield _through(_by_a_proxy(_answered(one, flow)), door, len(flow.doors))
+                for one in _sent(around, stack.name, flow, packet(flow)):
+                    yield _through(_answered(one, flow), door, len(flow.doors))
         elif flow.source.place in self._world.stacks:
-            for one in _sent(self._world, flow.source.place, flow):
-                yield _by_a_proxy(one)
+            yield from _sent(self._world, flow.source.place, flow, self._proxies.first(flow))
 
-    def _way(self, one: Attempt, flow: Flow, expected: Expected) -> Way:
-        branches = one.branches
-        last = branches[-1]
+    def _way(self, one: Passage, flow: Flow, expected: Expected) -> Way:
         homes = self._unread(one) if one.result == "left" else ()
         unread = bool(homes)
         meant = unread and all(home in self._meant(flow, expected) for home in homes)
@@ -151,15 +167,13 @@ class Tracer:
         return Way(
             arrival=arrival if unread else verdict.arrival_of(one),
             level=Level.INFERRED if unread else Level.SIMULATED,
-            probability=last.probability,
+            probability=one.probability,
             backend=_backend(one.request.end),
-            legs=several(_leg(name, b, self._names) for name, b in zip(verdict.LEGS, branches, strict=False)),
-            forks=several(
-                Fork(question=a.question, taken=a.taken, probability=a.probability) for a in last.assumptions
-            ),
+            legs=several(_leg(name, b, self._names) for c in one.connections for name, b in c.legs),
+            forks=several(Fork(question=a.question, taken=a.taken, probability=a.probability) for a in one.assumptions),
         )
 
-    def _unread(self, one: Attempt) -> tuple[str, ...]:
+    def _unread(self, one: Passage) -> tuple[str, ...]:
         """Name the nodes or pods of the cluster to which a packet left, and that were not read."""
         ends = [b.end for b in one.branches if b.end.verdict is walk.Verdict.LEFT]
         if any(e.namespace == outside.NAME for e in ends):
@@ -201,8 +215,8 @@ def trace(snapshot: Snapshot, question: Question) -> Trace:
     return Tracer(snapshot).trace(question)
 
 
-def _sent(made: World, place: str, flow: Flow) -> Iterator[Attempt]:
-    start = Send(made.stacks[place], packet(flow))
+def _sent(made: World, place: str, flow: Flow, first: Packet) -> Iterator[Attempt]:
+    start = Send(made.stacks[place], first)
     if flow.question.reply:
         yield from attempt(made, start)
     else:
@@ -226,29 +240,11 @@ def _answered(one: Attempt, flow: Flow) -> Attempt:
     return structs.replace(one, result=said)
 
 
-def _by_a_proxy(one: Attempt) -> Attempt:
-    """Say of what a proxy takes that nobody knows where it goes on: one to which rules of a pod itself lead."""
-    end = one.request.end
-    led = any(s.stage is walk.Stage.NAT and s.namespace == end.namespace for s in one.request.steps)
-    if end.verdict is not walk.Verdict.DELIVERED or not led or not end.namespace.startswith("pod/"):
-        return one
-    taken = structs.replace(
-        end, verdict=walk.Verdict.UNKNOWN, answer=None, settles=_SETTLES,
-        reason=f"a proxy on port {end.packet.dport} takes it, and sends on what it likes",
-    )  # fmt: skip
-    return Attempt("unknown", structs.replace(one.request, end=taken))
-
-
 def _through(one: Attempt, door: str, count: int) -> Attempt:
     """Give an attempt as one of those by which the network outside may send it, in a way that only it knows."""
     if count == 1:
         return one
-    asked = walk.Assumption("to which node does the network outside send it", door, None)
-
-    def of(branch: walk.Branch) -> walk.Branch:
-        return structs.replace(branch, probability=None, assumptions=(asked, *branch.assumptions))
-
-    return Attempt(one.result, of(one.request), one.answer and of(one.answer), tuple(map(of, one.data)))
+    return assuming(one, walk.Assumption("to which node does the network outside send it", door, None))
 
 
 def _unseen_door(flow: Flow, door: str) -> Attempt:
@@ -275,9 +271,9 @@ def _together(ways: tuple[Way, ...], expected: Expected) -> tuple[Level, Arrival
     return level, Arrival.MIXED
 
 
-def _sender(flow: Flow, attempts: tuple[Attempt, ...]) -> str:
+def _sender(flow: Flow, passages: tuple[Passage, ...]) -> str:
     """Give the address that the flow is sent from: of a node's that which its kernel chooses, where that is one."""
-    routed = (next((s for s in a.request.steps if s.stage is walk.Stage.ROUTE), None) for a in attempts)
+    routed = (next((s for s in p.first.request.steps if s.stage is walk.Stage.ROUTE), None) for p in passages)
     chosen = {text(s.packet.src, s.packet.family) for s in routed if s is not None and s.namespace == flow.source.place}
     return chosen.pop() if len(chosen) == 1 else flow.source_address
 

@@ -8,8 +8,8 @@ from netinspect.analysis.ends import Kind, split_port
 from netinspect.analysis.expected import Expected
 from netinspect.analysis.flow import Flow
 from netinspect.analysis.naming import Names
+from netinspect.analysis.passage import LEGS, Passage
 from netinspect.analysis.remedies import remedy
-from netinspect.kernel.simulator.simulate import Attempt
 from netinspect.model import walk
 from netinspect.model.packet import end as address_and_port
 from netinspect.model.packet import text
@@ -18,6 +18,7 @@ from netinspect.model.trace import Arrival, Cause, Level, Proof, Way
 _ARRIVALS = {
     "ok": Arrival.ARRIVES, "refused": Arrival.REFUSED, "unreachable": Arrival.UNREACHABLE, "timeout": Arrival.LOST,
     "reset": Arrival.RESET, "left": Arrival.LEAVES, "unknown": Arrival.UNKNOWN,
+    "denied": Arrival.REFUSED, "failed": Arrival.FAILS,
 }  # fmt: skip
 _FORESEEN = frozenset({Arrival.LOST, Arrival.REFUSED})
 _LEFT = walk.Verdict.LEFT.value
@@ -25,15 +26,15 @@ _MISSING_ROUTE = (
     "add the route that is missing (the default route, which is shown, is not to blame): the CNI's agent on {place} "
     "writes one for each other node, and takes it away with its device; `ip route` and `ip -d link` show both"
 )
+_SEE_MESH = "`netinspect mesh FROM TO` names the policies and settings that this rests on"
 _SEE_ANSWERS = (
     "let the answer pass the node that translated the request: net.bridge.bridge-nf-call-iptables = 1 where client and "
     "server share a bridge, or masquerading there"
 )
-LEGS = ("request", "answer", "data", "data's answer")
 
 
-def arrival_of(one: Attempt) -> Arrival:
-    """Give what an attempt comes to, as its sender sees it."""
+def arrival_of(one: Passage) -> Arrival:
+    """Give what a way comes to, as its sender sees it."""
     return _ARRIVALS[one.result]
 
 
@@ -43,19 +44,20 @@ def proof_of(pointer: walk.Pointer | None) -> Proof | None:
 
 
 def cause(
-    attempts: tuple[Attempt, ...], arrival: Arrival, flow: Flow, expected: Expected, names: Names
+    passages: tuple[Passage, ...], arrival: Arrival, flow: Flow, expected: Expected, names: Names
 ) -> Cause | None:
     """Name what stops the first way that does not arrive; of an unknown flow what nobody can tell."""
     homes = names.homes
-    if arrival is Arrival.ARRIVES or (arrival is Arrival.LEAVES and _is_meant_to(attempts, flow, expected, homes)):
+    if arrival is Arrival.ARRIVES or (arrival is Arrival.LEAVES and _is_meant_to(passages, flow, expected, homes)):
         return None
-    failing = [a for a in attempts if a.result != "ok"]
+    failing = [p for p in passages if p.result != "ok"]
     wanted = "unknown" if arrival is Arrival.UNKNOWN else ""
-    one = next((a for a in failing if a.result == wanted), failing[0] if failing else None)
+    one = next((p for p in failing if p.result == wanted), failing[0] if failing else None)
     if one is None:
         return None
     branches = one.branches
-    place, branch = _stopped(branches, arrival_of(one))
+    names_of_legs = tuple(name for name, _ in one.last.legs)
+    place, branch = _stopped(branches, _ARRIVALS[one.last.attempt.result])
     end = branch.end
     reason, evidence = _reason(end, branch.steps, homes)
     reason = names.reason(evidence) or reason
@@ -65,24 +67,26 @@ def cause(
     if strange := _tunnelled_to_nobody(branch, homes):
         reason, evidence = strange
     advice = _MISSING_ROUTE.format(place=end.namespace) if _lacks_route(end, evidence, homes) else remedy(end, evidence)
+    if one.result in ("denied", "failed") and not branch.steps:
+        advice = _SEE_MESH
     if astray := _astray(branches[0], end, place):
         reason, advice = astray, _SEE_ANSWERS
     if arrival is Arrival.UNKNOWN and one.result != "unknown":
-        open_ = [a for b in branches for a in b.assumptions if a.probability is None]
+        open_ = [a for a in one.assumptions if a.probability is None]
         reason = f"it hangs on this: {open_[0].question}" if open_ else reason
     if expected.arrival in _FORESEEN and place == 0 and end.namespace.startswith("node/"):
         # The kernel does what the API's objects make it do.
         reason = f"{reason}: {expected.reason}"
     return Cause(
-        place=end.namespace, reason=reason, leg=LEGS[place] if place < len(LEGS) else "data",
+        place=end.namespace, reason=reason, leg=names_of_legs[place] if place < len(names_of_legs) else "data",
         proof=proof_of(evidence), remedy=advice,
     )  # fmt: skip
 
 
-def _is_meant_to(attempts: tuple[Attempt, ...], flow: Flow, expected: Expected, homes: Mapping[str, str]) -> bool:
+def _is_meant_to(passages: tuple[Passage, ...], flow: Flow, expected: Expected, homes: Mapping[str, str]) -> bool:
     """Say whether what leaves should: the request does, and its destination or its Service's endpoint is outside."""
     outside = {b.address for b in expected.backends if not b.pod} - set(homes)
-    ends = [one.request.end for one in attempts if one.result == "left"]
+    ends = [one.request.end for one in passages if one.result == "left"]
     return all(
         e.verdict is walk.Verdict.LEFT and (flow.goes_out or text(e.packet.dst, e.packet.family) in outside)
         for e in ends
@@ -172,10 +176,15 @@ def _tunnelled_to_nobody(branch: walk.Branch, homes: Mapping[str, str]) -> tuple
     return f"{branch.end.reason}, and {address}, to which the tunnel's entry sends it, is no node's", steps[-1].evidence
 
 
-def notes(flow: Flow, expected: Expected, ways: tuple[Way, ...], level: Level) -> Iterable[str]:
-    """Say what the two levels do not agree on, and what was looked at only in part."""
+def notes(
+    flow: Flow, expected: Expected, ways: tuple[Way, ...], level: Level, *, relayed: bool
+) -> Iterable[str]:  # fmt: skip
+    """Say what the two levels do not agree on, and what was looked at only in part.
+
+    ``relayed`` says that proxies are on the way: whom they call is theirs to choose, not the nodes'.
+    """
     simulated = level is Level.SIMULATED
-    if expected.backends and simulated and ways and flow.destination.kind is Kind.SERVICE:
+    if expected.backends and simulated and ways and not relayed and flow.destination.kind is Kind.SERVICE:
         meant = {b.address for b in expected.backends}
         takers = (w.backend.partition(" ") for w in ways if w.backend)
         used = {at.rpartition(":")[0].strip("[]") for place, _, at in takers if place != flow.source.place} - {""}
@@ -232,7 +241,7 @@ def sentence(  # noqa: PLR0917 - all that the sentence is about
         tail = f"{share:.0%} of connections arrive at the first try"
         return f"{head} {_SAID[arrival]}: {tail}; " + (f"else {cause.place}: {cause.reason}" if cause else "")
     if cause is not None:
-        way_back = "its answer: " if cause.leg not in ("request", "data", "") else ""
+        way_back = "its answer: " if cause.leg.endswith("answer") else ""
         return f"{head} {_SAID[arrival]}: {way_back}{cause.place}: {cause.reason}"
     said = _SAID[arrival] if flow.question.reply else _SAID[arrival].partition(",")[0]
     return f"{head} {said}"

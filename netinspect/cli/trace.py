@@ -113,7 +113,8 @@ def trace(
     from netinspect.analysis import inferred, service_trace
     from netinspect.analysis.flow import Question, crossed, places
     from netinspect.analysis.flow import Via as Asked
-    from netinspect.analysis.trace import NEEDS, Tracer
+    from netinspect.analysis.proxied import meets
+    from netinspect.analysis.trace import MESHED_NEEDS, NEEDS, Tracer
     from netinspect.output import BY_NAME
 
     inside.check(target, inspection)
@@ -140,6 +141,8 @@ def trace(
     if inspection.dry_run:
         inside.print_plan(inspection, list(way))
         raise typer.Exit
+    if (looking or snapshot.kernels) and meets(snapshot, way):
+        snapshot = source.read(target, MESHED_NEEDS, (where,) if where else ())
     seen = snapshot
     if looking:
         seen, _ = inside.with_kernels(snapshot, target, inspection, _wishes(way))

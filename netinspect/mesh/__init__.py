@@ -10,17 +10,20 @@ from netinspect.mesh import (
     cilium,
     consul,
     consul_pairs,
+    consul_relay,
     istio,
     istio_pairs,
+    istio_relay,
     kuma,
     linkerd,
     linkerd_pairs,
+    linkerd_relay,
     nginx,
     osm,
     traefik,
     unknown,
 )
-from netinspect.mesh.base import Driver, Teller
+from netinspect.mesh.base import Driver, Relay, Teller
 
 # What is not one of the others is asked last.
 DRIVERS: Final[tuple[Driver, ...]] = (
@@ -32,4 +35,10 @@ TELLERS: Final[dict[str, Teller]] = {
     consul.NAME: consul_pairs.said,
     istio.NAME: istio_pairs.said,
     linkerd.NAME: linkerd_pairs.said,
+}
+# Those of which it is known how their sidecars go on with what they take.
+RELAYS: Final[dict[str, Relay]] = {
+    consul.NAME: consul_relay,
+    istio.NAME: istio_relay,
+    linkerd.NAME: linkerd_relay,
 }

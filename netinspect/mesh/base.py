@@ -104,11 +104,15 @@ class Wish:
 
 @dataclass(frozen=True)
 class Side:
-    """One end of a call: the pod, and what of the mesh that is asked is in it."""
+    """One end of a call: the pod, and what of the mesh that is asked is in it.
+
+    ``taken`` says whether the call was seen to go through its proxy, None where only its spec tells.
+    """
 
     pod: Pod
     presence: Presence | None
     address: str = ""
+    taken: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,37 @@ class Said:
 
 # Says what a mesh makes of a call of which at least one end is in it.
 Teller = Callable[[Call, Sight], Said]
+
+
+@dataclass(frozen=True)
+class Onward:
+    """The connection by which a proxy goes on: to whom, and from which address where its kernel does not choose it.
+
+    ``kept`` says that it goes where the application meant it to. ``doubt`` says why nobody can tell all that.
+    """
+
+    address: str = ""
+    port: int = 0
+    source: str = ""
+    kept: bool = False
+    doubt: str = ""
+
+
+class Relay(Protocol):
+    """A module beside a driver: by which connections a mesh's sidecars go on with what they take.
+
+    ``USERS`` are those who open connections for the mesh, beside the user of a pod's proxy; no application is one of
+    them. ``BY_ADDRESS`` says that the address of a Service chooses among its pods, whatever port of it is asked for.
+    """
+
+    USERS: frozenset[int]
+    BY_ADDRESS: bool
+
+    def outward(self, call: Call, said: Said, sight: Sight, /) -> Onward:
+        """Say how the client's proxy calls a server's pod, or who stands before it."""
+
+    def inward(self, call: Call, sight: Sight, /) -> Onward:
+        """Say how the server's proxy calls its application with what it has let in."""
 
 
 class Driver(Protocol):

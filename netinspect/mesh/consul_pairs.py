@@ -28,14 +28,15 @@ def said(call: Call, sight: Sight) -> Said:
         return Said(Transport.UNKNOWN, Reach.UNKNOWN, "what gateways make of it is not evaluated", settled_by=_UNTOLD)
     snapshot = sight.snapshot
     client = call.client.pod
-    if client.annotations.get(f"{_KEY}transparent-proxy-exclude-uids") and _captured(call.client):
-        doubt = "whether the client runs as one of the users that are left out is not known"
-    else:
-        doubt = ""
-    taken = _captured(call.client) and not _left_out(client, "outbound-ports", call.service_port or call.port)
-    taken = taken and not inside(
-        call.address, client.annotations.get(f"{_KEY}transparent-proxy-exclude-outbound-cidrs", "")
-    )
+    doubt = ""
+    taken = call.client.taken
+    if taken is None:
+        if client.annotations.get(f"{_KEY}transparent-proxy-exclude-uids") and _captured(call.client):
+            doubt = "whether the client runs as one of the users that are left out is not known"
+        taken = _captured(call.client) and not _left_out(client, "outbound-ports", call.service_port or call.port)
+        taken = taken and not inside(
+            call.address, client.annotations.get(f"{_KEY}transparent-proxy-exclude-outbound-cidrs", "")
+        )
     headless = call.service is not None and call.service.spec.cluster_ip == "None"
     if call.server.presence is None:
         return _outward(taken, snapshot)
@@ -61,6 +62,8 @@ def _clue(says: str, source: str) -> Clue:
 
 
 def _captured(side: Side) -> bool:
+    if side.taken is not None:
+        return side.taken
     return side.presence is not None and side.presence.capture is not Capture.NONE
 
 
@@ -81,7 +84,8 @@ def _outward(taken: bool, snapshot: Snapshot) -> Said:
 def _plain(call: Call, snapshot: Snapshot) -> Said:
     """Say what a server in the mesh makes of what comes without mutual TLS."""
     server = call.server
-    if not _captured(server) or _left_out(server.pod, "inbound-ports", call.port):
+    left_out = server.taken is None and _left_out(server.pod, "inbound-ports", call.port)
+    if left_out or not _captured(server):
         says = "the server's proxy is not asked at this port"
         return Said(Transport.PLAINTEXT, Reach.REACHED, says)
     own = _name(server.pod, snapshot)
@@ -120,10 +124,12 @@ def _intended(call: Call, snapshot: Snapshot, destination: str, reasons: tuple[C
         if not allowed:
             says = f"{name} denies {source} → {destination}: "
             says += "403" if one.permissions else f"the client's proxy forgets the service, and {_CLOSED}"
-            return replace(found, transport=Transport.NONE, outcome=Reach.DENIED, says=says)
-    registered = _registered(call.server.pod)
-    if registered and registered != call.port:
-        says = f"the client's proxy leads every port of the Service to port {registered} of the pod"
+            # Permissions are looked at by the server's proxy, to which it comes by mutual TLS.
+            transport = Transport.MTLS if one.permissions else Transport.NONE
+            return replace(found, transport=transport, outcome=Reach.DENIED, says=says)
+    port = registered(call.server.pod)
+    if port and port != call.port:
+        says = f"the client's proxy leads every port of the Service to port {port} of the pod"
         return replace(found, outcome=Reach.FAILED, says=says)
     return found
 
@@ -189,7 +195,7 @@ def _name(pod: Pod, snapshot: Snapshot) -> str:
     return services[0] if services else pod.object.spec.service_account_name
 
 
-def _registered(pod: Pod) -> int:
+def registered(pod: Pod) -> int:
     """Give the port that is registered for a pod: as annotated, by number or name, else its first; 0 if neither."""
     own = [p for c in pod.object.spec.containers if not c.name.startswith("consul-") for p in c.ports]
     told = pod.annotations.get(f"{_KEY}connect-service-port", "")

@@ -79,10 +79,12 @@ def _ends(call: Call) -> _Ends:
     if client.presence is not None:
         port = call.service_port or call.port
         taken = client.presence.capture is not Capture.NONE and takes_outbound(client.pod, call.address, port)
+        taken = taken if client.taken is None else client.taken
         if not taken:
             reasons.append(_clue(f"leaves out what goes to {call.address} port {port}", "the client's redirection"))
     if server.presence is not None:
         received = server.presence.capture is not Capture.NONE and takes_inbound(server.pod, call.port)
+        received = received if server.taken is None else server.taken
         if not received:
             reasons.append(_clue(f"leaves out what comes for port {call.port}", "the server's redirection"))
     return _Ends(taken, received, tuple(reasons))

@@ -33,7 +33,7 @@ def said(call: Call, sight: Sight) -> Said:
     transport = Transport.MTLS if client and server else Transport.PLAINTEXT
     identity = _identity(call.client.pod) if client and server else ""
     proxied = client and call.service is not None
-    waits = call.http is False and (client or server) and not _opaque(call, sight.snapshot)
+    waits = call.http is False and (client or server) and not opaque(call, sight.snapshot)
     found = Said(transport, Reach.REACHED, "", reasons, identity, proxied, caveat=_DETECTION if waits else "")
     if not server:
         return replace(found, says="no proxy of the server takes part")
@@ -56,7 +56,9 @@ def _clue(says: str, source: str) -> Clue:
 
 def _takes(side: Side, port: int, way: str, otherwise: str) -> bool:
     """Say whether a proxy takes a port: all but those that were skipped when the rules were made."""
-    if side.presence is None or side.presence.capture is Capture.NONE:
+    if side.presence is None or side.taken is not None:
+        return bool(side.taken)
+    if side.presence.capture is Capture.NONE:
         return False
     init = side.pod.containers.get("linkerd-init")
     noted = side.pod.annotations.get(f"config.linkerd.io/skip-{way}-ports", otherwise)
@@ -77,7 +79,7 @@ def _skipped(side: Side, taken: bool, way: str) -> tuple[Clue, ...]:
     return (_clue(f"leaves out this port ({way})", f"the redirection of {side.pod.object.metadata.name}"),)
 
 
-def _opaque(call: Call, snapshot: Snapshot) -> bool:
+def opaque(call: Call, snapshot: Snapshot) -> bool:
     """Say whether the proxies pass a port's bytes on without looking at them."""
     server = server_of(snapshot, call.server.pod, call.port) if call.server.presence is not None else None
     if server is not None and server.spec.proxy_protocol in ("opaque", "TLS"):

@@ -48,7 +48,7 @@ def trace(found: Trace, style: Style, *, wide: bool) -> Iterator[str]:
             yield "  it ends as the one above; -o wide shows how\n"
             continue
         shown.add(way.arrival)
-        for leg in way.legs if wide else way.legs[:2]:
+        for leg in way.legs if wide else _main(way):
             yield from _leg(leg, style, wide=wide)
         for fork in way.forks if wide or way.probability is None else ():
             chance = "" if fork.probability is None else f" ({fork.probability:.0%})"
@@ -133,6 +133,11 @@ def _leg(leg: Leg, style: Style, *, wide: bool) -> Iterator[str]:
     yield from columns((f"{leg.name.upper()}: WHERE", "WHAT", "HOW", "PACKET", "PROOF"), rows, style, ("PROOF",))
 
 
+def _main(way: Way) -> Iterator[Leg]:
+    """Give the ways of each connection's request, and of the answer to it."""
+    return (leg for leg in way.legs if "data" not in leg.name)
+
+
 def _proof(proof: Proof) -> str:
     line = f":{proof.line}" if proof.line else ""
     return f"{proof.section}{line} {proof.text}".rstrip()
@@ -151,7 +156,7 @@ def tree(found: Trace) -> Iterator[str]:
 
 
 def _branch(way: Way) -> Iterator[str]:
-    for leg in way.legs[:2]:
+    for leg in _main(way):
         for hop in leg.hops:
             if hop.stage not in _DETAILS:
                 yield f"{leg.name}: {hop.place}: {hop.stage} {hop.text}"
@@ -190,7 +195,7 @@ def _graph(found: Trace) -> Graph:
     boxes: dict[str, Box] = {}
     arrows: dict[Arrow, None] = {}
     for way in found.ways:
-        for leg in way.legs[:1]:
+        for leg in (one for one in way.legs if one.name.endswith("request")):
             before = ""
             for hop in leg.hops:
                 boxes.setdefault(hop.place, Box(hop.place, (hop.place,)))
