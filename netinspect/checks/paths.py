@@ -8,8 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
+from netinspect.analysis.cni import NEEDS as CNI_NEEDS
 from netinspect.analysis.flow import Question, Via
-from netinspect.analysis.trace import NEEDS
+from netinspect.analysis.trace import MESHED_NEEDS
 from netinspect.checks.base import Irrelevant, Problem, Seen, Unseen, check
 from netinspect.checks.view import View
 from netinspect.errors import ParseError, UsageError
@@ -19,6 +20,8 @@ from netinspect.model.check import Category, Vantage
 from netinspect.model.finding import Severity
 from netinspect.model.trace import Arrival, Cause, Trace
 
+# Whom policies are enforced by, and what meshes make of a flow, is asked too.
+_NEEDS = tuple({r.name: r for r in (*CNI_NEEDS, *MESHED_NEEDS)}.values())
 # A walk takes some milliseconds: of more flows than these a part is walked, and said to be one.
 _MOST = 2_000
 _BAD = frozenset({
@@ -73,7 +76,7 @@ def _judged(view: View, questions: Iterable[Question]) -> Iterator[Seen]:
 
 
 def _should_arrive(found: Trace, view: View) -> bool:
-    """Say whether nothing is meant to stop a flow; rules, where an engine of policies that select its ends makes them."""
+    """Say whether nothing is meant to stop a flow, as rules of an engine of policies are that selects its ends."""
     if found.expected is not Arrival.UNKNOWN or found.cause is None or not view.cni.policy:
         return found.expected in (Arrival.ARRIVES, Arrival.UNKNOWN)
     proof = found.cause.proof
@@ -174,7 +177,7 @@ def _senders(view: View, target: str) -> Iterator[str]:
 
 
 @check(
-    "NI2201", "pods reach pods", Category.PATHS, Severity.ERROR, needs=NEEDS, vantage=Vantage.POD,
+    "NI2201", "pods reach pods", Category.PATHS, Severity.ERROR, needs=_NEEDS, vantage=Vantage.POD,
     remedy="`netinspect trace` follows the flow hop by hop, and shows the rule, route or entry that stops it",
     links=("https://kubernetes.io/docs/concepts/services-networking/#the-kubernetes-network-model",),
 )  # fmt: skip
@@ -201,7 +204,7 @@ def _to_pods(view: View) -> Iterator[Question]:
 
 
 @check(
-    "NI2202", "nodes reach their pods", Category.PATHS, Severity.ERROR, needs=NEEDS, vantage=Vantage.POD,
+    "NI2202", "nodes reach their pods", Category.PATHS, Severity.ERROR, needs=_NEEDS, vantage=Vantage.POD,
     remedy="`netinspect trace node/NAME NAMESPACE/POD` follows it hop by hop",
     links=("https://kubernetes.io/docs/concepts/services-networking/#the-kubernetes-network-model",),
 )  # fmt: skip
@@ -222,7 +225,7 @@ def node_to_pod(view: View) -> Iterator[Seen]:
 
 
 @check(
-    "NI2203", "pods reach Services", Category.PATHS, Severity.ERROR, needs=NEEDS, vantage=Vantage.POD,
+    "NI2203", "pods reach Services", Category.PATHS, Severity.ERROR, needs=_NEEDS, vantage=Vantage.POD,
     remedy="`netinspect trace NAMESPACE/POD svc/NAME` follows it hop by hop",
     links=("https://kubernetes.io/docs/reference/networking/virtual-ips/",),
 )  # fmt: skip
@@ -250,7 +253,7 @@ def pod_to_service(view: View) -> Iterator[Seen]:
 
 
 @check(
-    "NI2204", "nodes' ports lead to their Services and pods", Category.PATHS, Severity.ERROR, needs=NEEDS,
+    "NI2204", "nodes' ports lead to their Services and pods", Category.PATHS, Severity.ERROR, needs=_NEEDS,
     vantage=Vantage.NODE,
     remedy="`netinspect trace node/OTHER svc/NAME --via nodeport` follows it hop by hop",
     links=("https://kubernetes.io/docs/concepts/services-networking/service/#type-nodeport",),
@@ -288,7 +291,7 @@ def _host_ports(view: View, node: str, sender: str) -> Iterator[Question]:
 
 
 @check(
-    "NI2205", "packets as large as pods may send get through", Category.PATHS, Severity.ERROR, needs=NEEDS,
+    "NI2205", "packets as large as pods may send get through", Category.PATHS, Severity.ERROR, needs=_NEEDS,
     vantage=Vantage.POD,
     remedy="lower the MTU in the CNI's configuration and make the pods anew, or raise that of what is named",
     links=("https://github.com/cilium/cilium/issues/37919",),

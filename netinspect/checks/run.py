@@ -23,6 +23,7 @@ from netinspect.model.check import (
     Vantage,
 )
 from netinspect.model.finding import Severity
+from netinspect.model.resources import Resource
 from netinspect.model.snapshot import Gap, Snapshot
 from netinspect.model.topology import several
 
@@ -81,6 +82,15 @@ def run(snapshot: Snapshot, checks: Sequence[Check], policy: Policy) -> CheckRep
         nodes=several(_sketch(n) for n in view.nodes.values()),
         gaps=snapshot.gaps,
     )
+
+
+def needs_of(checks: Iterable[Check]) -> tuple[Resource, ...]:
+    """List the kinds that checks read, each once: of two forms of one list the one that holds more."""
+    found: dict[str, Resource] = {}
+    for need in (r for one in checks for r in one.needs):
+        if need.name not in found or issubclass(need.type, found[need.name].type):
+            found[need.name] = need
+    return tuple(found.values())
 
 
 def _sketch(node: Node) -> NodeSketch:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from netinspect import __version__
-from netinspect.cli import check, cleanup, cni, console, mesh, node, rbac, schema, snapshot, whois
+from netinspect.cli import check, cleanup, cni, console, mesh, node, rbac, schema, snapshot, verify, whois
 from netinspect.cli.map import map_
 from netinspect.cli.options import Target, flatten
 from netinspect.cli.trace import trace
@@ -66,6 +66,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "check": flatten(check.check),
     "checks": flatten(check.checks),
     "explain": flatten(check.explain),
+    "verify": flatten(verify.verify),
+    "diff": flatten(verify.diff),
     "cni": flatten(cni.cni),
     "mesh": flatten(mesh.mesh),
     "node": flatten(node.node),

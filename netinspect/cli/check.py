@@ -112,15 +112,14 @@ def check(
       netinspect check --baseline last.json -o json=last.json -o github
     """  # noqa: D301 - \b is Click's mark for text that is not to be wrapped
     from netinspect.checks.accepted import accept
-    from netinspect.checks.run import Policy, run
+    from netinspect.checks.run import Policy, needs_of, run
     from netinspect.model.topology import Scope
 
     inside.check(target, inspection)
     outputs = _outputs(output or ["text"])
     chosen = _chosen(which)
     listed, known = _suppressions(gate.config), _baseline(gate.baseline)
-    needs = tuple(dict.fromkeys(r for one in chosen for r in one.needs))
-    snapshot = source.read(target, needs, (namespace,) if namespace else ())
+    snapshot = source.read(target, needs_of(chosen), (namespace,) if namespace else ())
     _known_nodes(node or (), {n.metadata.name for n in snapshot.nodes}, unseen=snapshot.gap("nodes") is not None)
     wishes = inside.wishes(snapshot, Scope(nodes=tuple(node or ())))
     if inspection.dry_run:

@@ -22,6 +22,9 @@ class DocumentName(str, Enum):
     CHECK = "check"
     CHECKS = "checks"
     EXPLAIN = "explain"
+    VERIFY = "verify"
+    DIFF = "diff"
+    EXPECTATIONS = "expectations"
     MESH = "mesh"
     MESH_PAIR = "mesh-pair"
     SERVICE_TRACE = "service-trace"
@@ -36,12 +39,14 @@ def schema(
     """
     import msgspec
 
+    from netinspect.model.changes import DiffReport
     from netinspect.model.check import CheckPage, CheckReport, Checks
     from netinspect.model.cni import CniReport
     from netinspect.model.inspection import NamespaceView
     from netinspect.model.mesh import MeshReport, PairReport
     from netinspect.model.topology import Ownership, Topology
     from netinspect.model.trace import ServiceTrace, Trace
+    from netinspect.model.verify import Expectations, VerifyReport
 
     kinds = {
         DocumentName.MAP: Topology,
@@ -53,6 +58,9 @@ def schema(
         DocumentName.CHECK: CheckReport,
         DocumentName.CHECKS: Checks,
         DocumentName.EXPLAIN: CheckPage,
+        DocumentName.VERIFY: VerifyReport,
+        DocumentName.DIFF: DiffReport,
+        DocumentName.EXPECTATIONS: Expectations,
         DocumentName.MESH: MeshReport,
         DocumentName.MESH_PAIR: PairReport,
         DocumentName.SERVICE_TRACE: ServiceTrace,

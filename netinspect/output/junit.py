@@ -8,20 +8,26 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from netinspect.model.check import ORDER, CheckEntry, CheckReport, Diagnosis, Result
 from netinspect.model.topology import Document
+from netinspect.model.verify import Case, Verdict, VerifyReport
 from netinspect.output.base import Style, safe
 
 NAME = "junit"
-RENDERS: frozenset[type[Document]] = frozenset({CheckReport})
+RENDERS: frozenset[type[Document]] = frozenset({CheckReport, VerifyReport})
 
 
 def render(document: Document, _style: Style) -> Iterator[str]:
-    """Give the suites, one a category. What fails the run fails its case; what could not be looked at is skipped."""
-    assert isinstance(document, CheckReport)  # noqa: S101 - RENDERS says so
-    root = Element("testsuites", name="netinspect check")
-    for category, entries in groupby(document.checks, key=lambda c: c.category):
-        suite = SubElement(root, "testsuite", name=category.value, timestamp=document.taken_at[:19])
-        for entry in entries:
-            _case(suite, entry, document)
+    """Give the suites. What fails the run fails its case; what could not be looked at is skipped."""
+    root = Element("testsuites", name="netinspect")
+    if isinstance(document, CheckReport):
+        for category, entries in groupby(document.checks, key=lambda c: c.category):
+            suite = SubElement(root, "testsuite", name=category.value, timestamp=document.taken_at[:19])
+            for entry in entries:
+                _case(suite, entry, document)
+            _count(suite)
+    elif isinstance(document, VerifyReport):
+        suite = SubElement(root, "testsuite", name="expectations", timestamp=document.taken_at[:19])
+        for case in document.cases:
+            _declared(suite, case)
         _count(suite)
     _count(root)
     indent(root)
@@ -49,6 +55,15 @@ def _case(suite: Element, entry: CheckEntry, document: CheckReport) -> None:
         SubElement(case, "skipped", message="there is nothing of what it is about")
     if mine and not failing:
         SubElement(case, "system-out").text = "\n\n".join(map(_text, mine))
+
+
+def _declared(suite: Element, case: Case) -> None:
+    """Write a case that was declared: one that could not be seen fails the run, and so it does its case."""
+    element = SubElement(suite, "testcase", name=safe(case.name), classname="netinspect.expectations")
+    if case.verdict is not Verdict.HOLDS:
+        says = f"expected {case.expected}, found {case.found}"
+        failure = SubElement(element, "failure", message=safe(says), type=case.verdict.value)
+        failure.text = safe("; ".join(t for t in (case.says, case.settles and f"settled by: {case.settles}") if t))
 
 
 def _text(found: Diagnosis) -> str:

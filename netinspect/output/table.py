@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from netinspect.model.changes import DiffReport
 from netinspect.model.check import CheckPage, CheckReport, Checks
 from netinspect.model.cni import CniReport
 from netinspect.model.inspection import NamespaceView
@@ -23,14 +25,15 @@ from netinspect.model.topology import (
     Topology,
 )
 from netinspect.model.trace import ServiceTrace, Trace
-from netinspect.output import check, cni, kernel, mesh, trace, words
+from netinspect.model.verify import VerifyReport
+from netinspect.output import check, cni, kernel, mesh, trace, verify, words
 from netinspect.output.base import Style, safe
 from netinspect.output.columns import columns, section
 
 NAME = "table"
 RENDERS: frozenset[type[Document]] = frozenset({
     Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport, MeshReport, PairReport, CheckReport,
-    CheckPage, Checks,
+    CheckPage, Checks, VerifyReport, DiffReport,
 })  # fmt: skip
 
 
@@ -53,45 +56,16 @@ def render(document: Document, style: Style) -> Iterator[str]:
 
 def tables(document: Document, style: Style, *, wide: bool) -> Iterator[str]:
     """Give the document as tables; ``wide`` adds columns."""
-    if isinstance(document, Ownership):
-        yield from _ownership(document, style)
-    elif isinstance(document, NamespaceView):
-        yield from kernel.namespace(document, style, wide=wide)
-    elif isinstance(document, Trace):
-        yield from trace.trace(document, style, wide=wide)
-    elif isinstance(document, ServiceTrace):
-        yield from trace.service(document, style, wide=wide)
-    elif isinstance(document, CniReport):
-        yield from cni.report(document, style, wide=wide)
-    elif isinstance(document, PairReport):
-        yield from mesh.pair(document, style)
-    elif isinstance(document, MeshReport):
-        yield from mesh.report(document, style, wide=wide)
-    elif isinstance(document, CheckReport):
-        yield from check.report(document, style, wide=wide)
-    elif isinstance(document, CheckPage):
-        yield from check.page(document, style)
-    elif isinstance(document, Checks):
-        yield from check.checks(document, style, wide=wide)
-    elif isinstance(document, Topology):
-        shown = _Shown(style, wide=wide, namespaced=len(document.scope.namespaces) != 1)
-        parts = (
-            _host(document.host, shown) if document.host else None,
-            _cluster(document.cluster, shown) if document.cluster else None,
-            _service(document.service, shown) if document.service else None,
-            _container(document.container, shown) if document.container else None,
-        )
-        for number, part in enumerate(p for p in parts if p is not None):
-            yield "\n" if number else ""
-            yield from part
-        yield from _overlaps(document, style)
+    written = _PARTS.get(type(document))
+    if written is not None:
+        yield from written(document, style, wide)
     yield from gaps(document, style)
 
 
 def gaps(document: Topology | Ownership | Document, style: Style) -> Iterator[str]:
     """Name what was not seen, why, and what would settle it."""
     # What a check could not look at stands beside it.
-    missing = () if isinstance(document, CheckReport) else getattr(document, "gaps", ())
+    missing = () if isinstance(document, CheckReport | VerifyReport | DiffReport) else getattr(document, "gaps", ())
     if missing:
         yield "\n"
         yield section("NOT SEEN", style)
@@ -100,6 +74,20 @@ def gaps(document: Topology | Ownership | Document, style: Style) -> Iterator[st
             ((g.resource.replace("_", " "), g.reason.value, g.hint, g.message) for g in missing),
             style,
         )
+
+
+def _topology(document: Topology, style: Style, *, wide: bool) -> Iterator[str]:
+    shown = _Shown(style, wide=wide, namespaced=len(document.scope.namespaces) != 1)
+    parts = (
+        _host(document.host, shown) if document.host else None,
+        _cluster(document.cluster, shown) if document.cluster else None,
+        _service(document.service, shown) if document.service else None,
+        _container(document.container, shown) if document.container else None,
+    )
+    for number, part in enumerate(p for p in parts if p is not None):
+        yield "\n" if number else ""
+        yield from part
+    yield from _overlaps(document, style)
 
 
 def _host(network: HostNetwork, shown: _Shown) -> Iterator[str]:
@@ -394,3 +382,21 @@ def _ownership(document: Ownership, style: Style) -> Iterator[str]:
 def _warning(text: str, style: Style) -> str:
     text = f"! {safe(text)}"
     return f"\x1b[33m{text}\x1b[0m\n" if style.colour else f"{text}\n"
+
+
+# What writes each kind of document; those that say what they could not see in their own place have no gaps at the end.
+_PARTS: Mapping[type[Document], Callable[[Any, Style, bool], Iterator[str]]] = {
+    Topology: lambda d, s, w: _topology(d, s, wide=w),
+    Ownership: lambda d, s, _: _ownership(d, s),
+    NamespaceView: lambda d, s, w: kernel.namespace(d, s, wide=w),
+    Trace: lambda d, s, w: trace.trace(d, s, wide=w),
+    ServiceTrace: lambda d, s, w: trace.service(d, s, wide=w),
+    CniReport: lambda d, s, w: cni.report(d, s, wide=w),
+    MeshReport: lambda d, s, w: mesh.report(d, s, wide=w),
+    PairReport: lambda d, s, _: mesh.pair(d, s),
+    CheckReport: lambda d, s, w: check.report(d, s, wide=w),
+    CheckPage: lambda d, s, _: check.page(d, s),
+    Checks: lambda d, s, w: check.checks(d, s, wide=w),
+    VerifyReport: lambda d, s, w: verify.verified(d, s, wide=w),
+    DiffReport: lambda d, s, w: verify.changed(d, s, wide=w),
+}

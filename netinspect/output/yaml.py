@@ -7,18 +7,20 @@ from collections.abc import Iterator
 import msgspec
 import yaml
 
+from netinspect.model.changes import DiffReport
 from netinspect.model.check import CheckPage, CheckReport, Checks
 from netinspect.model.cni import CniReport
 from netinspect.model.inspection import NamespaceView
 from netinspect.model.mesh import MeshReport, PairReport
 from netinspect.model.topology import Document, Ownership, Topology
 from netinspect.model.trace import ServiceTrace, Trace
+from netinspect.model.verify import VerifyReport
 from netinspect.output.base import Style
 
 NAME = "yaml"
 RENDERS: frozenset[type[Document]] = frozenset({
     Topology, Ownership, NamespaceView, Trace, ServiceTrace, CniReport, MeshReport, PairReport, CheckReport,
-    CheckPage, Checks,
+    CheckPage, Checks, VerifyReport, DiffReport,
 })  # fmt: skip
 
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
