@@ -24,6 +24,7 @@ from netinspect.model.trace import Arrival, Cause, Trace
 _NEEDS = tuple({r.name: r for r in (*CNI_NEEDS, *MESHED_NEEDS)}.values())
 # A walk takes some milliseconds: of more flows than these a part is walked, and said to be one.
 _MOST = 2_000
+_FEW = 8
 _BAD = frozenset({
     Arrival.LOST, Arrival.REFUSED, Arrival.UNREACHABLE, Arrival.RESET, Arrival.FAILS, Arrival.MIXED, Arrival.LEAVES,
 })  # fmt: skip
@@ -163,12 +164,12 @@ def _read(view: View) -> Mapping[str, list[str]]:
 
 
 def _senders(view: View, target: str) -> Iterator[str]:
-    """Choose who sends to a pod: the next pod of its own node, and one of each of the next two nodes."""
+    """Choose who sends to a pod: those of its own node, of many the next, and one of each of the next two nodes."""
     placed = _read(view)
     home = view.pods[target].spec.node_name
     own = placed.get(home, [])
-    if len(own) > 1:
-        yield own[(own.index(target) + 1) % len(own)] if target in own else own[0]
+    beside = [n for n in own if n != target]
+    yield from beside if len(own) <= _FEW else beside[own.index(target) % len(beside) :][:1]
     nodes = sorted(placed)
     start = nodes.index(home) if home in nodes else 0
     others = [n for n in (*nodes[start + 1 :], *nodes[:start]) if placed[n]]
@@ -230,7 +231,7 @@ def node_to_pod(view: View) -> Iterator[Seen]:
     links=("https://kubernetes.io/docs/reference/networking/virtual-ips/",),
 )  # fmt: skip
 def pod_to_service(view: View) -> Iterator[Seen]:
-    """Walk packets from a pod of each node to every port of every Service, and from every pod to the cluster's DNS.
+    """Walk packets from a pod of each node, and from those behind it, to every Service, and from every pod to DNS.
 
     Alk packets from a pod of each node to every port of every Service, and from every pod to the cluster's DNS.
     So stale or missing rules of kube-proxy are seen, node by node, whatever mode it has.
@@ -243,13 +244,24 @@ def pod_to_service(view: View) -> Iterator[Seen]:
             meta, spec = service.metadata, service.spec
             name = f"svc/{meta.namespace}/{meta.name}"
             lookup = meta.namespace == "kube-system" and any(p.port == 53 for p in spec.ports)
-            senders = [n for names in placed.values() for n in names] if lookup else first
+            senders = [n for names in placed.values() for n in names] if lookup else [*first, *_behind(view, name)]
             for port in spec.ports if spec.cluster_ip not in ("", "None") else ():
                 for sender in senders if not lookup or port.protocol == "UDP" else first:
                     if port.protocol in ("TCP", "UDP"):
                         yield Question(f"pod/{sender}", f"{name}:{port.port}", protocol=port.protocol)
 
     return _judged(view, questions())
+
+
+def _behind(view: View, service: str) -> Iterator[str]:
+    """Name of the pods behind a Service one of each node: what they send to it may come back to themselves."""
+    told: set[str] = set()
+    entry = view.entries.get(service)
+    for end in (e for port in (entry.ports if entry is not None else ()) for e in port.endpoints or ()):
+        pod = view.pods.get(end.pod)
+        if end.node not in told and end.pod in view.inside.pods and pod and not pod.spec.host_network:
+            told.add(end.node)
+            yield end.pod
 
 
 @check(

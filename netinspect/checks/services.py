@@ -390,13 +390,12 @@ def webhook_down(view: View) -> Iterator[Seen]:
     With failurePolicy Fail (the default) the API server then refuses to create what the webhook is asked about: often
     all pods. With Ignore it creates them without what the webhook would have added, which is a warning.
     """
-    entries = {(s.namespace, s.name): s for s in view.services.services or ()}
     for configuration in view.snapshot.mutating_webhooks:
         for hook in configuration.webhooks or ():
             service = hook.client_config.service
             if service is None or not view.snapshot.whole("services", service.namespace):
                 continue
-            entry = entries.get((service.namespace, service.name))
+            entry = view.entries.get(f"svc/{service.namespace}/{service.name}")
             if entry is not None and (
                 not entry.ports or any(p.endpoints is None or any(e.ready for e in p.endpoints) for p in entry.ports)
             ):

@@ -22,7 +22,7 @@ from netinspect.model.cni import CniReport
 from netinspect.model.finding import Finding
 from netinspect.model.mesh import MeshReport
 from netinspect.model.snapshot import Snapshot
-from netinspect.model.topology import ClusterNetwork, HostNetwork, Overlap, Scope, ServiceNetwork
+from netinspect.model.topology import ClusterNetwork, HostNetwork, Overlap, Scope, ServiceEntry, ServiceNetwork
 
 
 class View:
@@ -88,6 +88,11 @@ class View:
     def services(self) -> ServiceNetwork:
         """Give the service network as the map has it."""
         return service_network(self.snapshot, self._all)
+
+    @cached_property
+    def entries(self) -> Mapping[str, ServiceEntry]:
+        """Give the Services as the map has them, by ``svc/namespace/name``."""
+        return {f"svc/{s.namespace}/{s.name}": s for s in self.services.services or ()}
 
     @cached_property
     def cluster(self) -> ClusterNetwork:

@@ -45,7 +45,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault: what packets meet, and what must be named."""
+    """One fault: what packets meet, and what must be named.
+
+    ``check`` is how ``netinspect check`` says it where it knows better than a trace, or sees it though the flow
+    arrives.
+    """
 
     name: str
     flow: Flow
@@ -54,6 +58,7 @@ class Fault:
     real: str
     place: str = ""
     cause: str = ""
+    check: str = ""
     labs: frozenset[str] = frozenset()
     seconds: float = SECONDS
 

@@ -110,14 +110,16 @@ def baseline_of(lab: Settings) -> Path:
 def _rank(fault: Fault, names: Mapping[str, str], report: Any) -> str:
     """Say whether what the fault is stands first in the report, further down, or nowhere; a symptom is its cause's."""
     live = [f for f in report.get("findings", ()) if not f.get("accepted")]
-    if not fault.place:
+    wanted = re.compile(named(fault.check, names) if fault.check else "(?!)")
+    if not fault.place and not fault.check:
         return "quiet" if not live else f"false: {live[0]['code']} {live[0]['place']}: {live[0]['says']}"
     for number, found in enumerate(live):
         for one in (found, *found.get("symptoms", ())):
             proof = one.get("proof") or {}
             text = f"{one['says']} | {one.get('cause', '')} | {proof.get('section', '')} {proof.get('text', '')}"
-            place = re.fullmatch(named(fault.place, names), one["place"])
-            if place and re.search(named(fault.cause, names), text):
+            place = fault.place and re.fullmatch(named(fault.place, names), one["place"])
+            traced_so = place and re.search(named(fault.cause, names), text)
+            if traced_so or wanted.search(f"{one['place']}: {one['says']}"):
                 return "first" if number == 0 else f"place {number + 1}, after {live[0]['code']} {live[0]['says']}"
     return f"missed: {live[0]['code']} {live[0]['place']}: {live[0]['says']}" if live else "missed"
 
