@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -15,6 +16,7 @@ from netinspect.checks.base import Irrelevant, Problem, Seen, Unseen, check
 from netinspect.checks.view import View
 from netinspect.errors import ParseError, UsageError
 from netinspect.kernel.namespace import Namespace
+from netinspect.mesh.glance import sidecar
 from netinspect.model import wire
 from netinspect.model.check import Category, Vantage
 from netinspect.model.finding import Severity
@@ -24,10 +26,13 @@ from netinspect.model.trace import Arrival, Cause, Trace
 _NEEDS = tuple({r.name: r for r in (*CNI_NEEDS, *MESHED_NEEDS)}.values())
 # A walk takes some milliseconds: of more flows than these a part is walked, and said to be one.
 _MOST = 2_000
-_FEW = 8
+_FEW = 16
 _BAD = frozenset({
     Arrival.LOST, Arrival.REFUSED, Arrival.UNREACHABLE, Arrival.RESET, Arrival.FAILS, Arrival.MIXED, Arrival.LEAVES,
 })  # fmt: skip
+# Chains of Felix, kube-router, Weave's and Antrea's policies, and what stands above them in their stead.
+_POLICIES = re.compile(r"(\[\d+:\d+\] )?(-A |:)(cali-|KUBE-NWPLCY|KUBE-POD-FW|KUBE-ROUTER|WEAVE-NPC|ANTREA)")
+_COUNTED = re.compile(r"^\[\d+:\d+\] ")
 _LOOPBACK = ("127.", "::1", "[::1]")
 _NAMED = 3
 _SETTLES = "`netinspect trace` of the flow that is named tells what would"
@@ -77,16 +82,22 @@ def _judged(view: View, questions: Iterable[Question]) -> Iterator[Seen]:
 
 
 def _should_arrive(found: Trace, view: View) -> bool:
-    """Say whether nothing is meant to stop a flow, as rules of an engine of policies are that selects its ends."""
-    if found.expected is not Arrival.UNKNOWN or found.cause is None or not view.cni.policy:
-        return found.expected in (Arrival.ARRIVES, Arrival.UNKNOWN)
+    """Say whether nothing is meant to stop a flow, as an engine's policies and a mesh's are."""
+    if found.expected not in (Arrival.ARRIVES, Arrival.UNKNOWN) or found.cause is None:
+        return found.expected is Arrival.ARRIVES
     proof = found.cause.proof
-    return proof is not None and not proof.section.startswith(("ip", "nft", "bpf", "program"))
+    if proof is None:
+        return "proxy" not in found.cause.leg
+    if proof.section.startswith("cilium"):
+        return False
+    return not view.cni.policy or (proof.section != "nftables" and not _POLICIES.match(proof.text))
 
 
 def _key(cause: Cause) -> tuple[str, str]:
-    """Tell causes from each other: by the line that is the proof, else by the reason."""
-    return cause.place, f"{cause.proof.section} {cause.proof.text}" if cause.proof is not None else cause.reason
+    """Tell causes from each other: by the line that is the proof, without its counters, else by the reason."""
+    if cause.proof is None:
+        return cause.place, cause.reason
+    return cause.place, f"{cause.proof.section} {_COUNTED.sub('', cause.proof.text)}"
 
 
 def _flow(found: Trace) -> str:
@@ -138,7 +149,9 @@ class _Port:
 
 def _listening(namespace: Namespace, pod: wire.Pod) -> tuple[_Port, ...]:
     """Give the ports that are declared and on which something listens; where sockets tell nothing, those declared."""
-    declared = {_Port(p.container_port, p.protocol) for c in pod.spec.containers for p in c.ports if p.container_port}
+    mesh, proxy = sidecar(pod)
+    own = [c for c in pod.spec.containers if c.name != proxy]
+    declared = {_Port(p.container_port, p.protocol) for c in own for p in c.ports if p.container_port}
     section = namespace.evidence.sections.get("sockets")
     if section is None or not section.answered:
         return tuple(sorted(declared, key=lambda p: (p.protocol, p.number)))
@@ -148,7 +161,10 @@ def _listening(namespace: Namespace, pod: wire.Pod) -> tuple[_Port, ...]:
             if s.state in ("LISTEN", "UNCONN") and not s.address.startswith(_LOOPBACK)
         }  # fmt: skip
         return tuple(
-            sorted((p for p in open_ if p.protocol == "TCP" or p in declared), key=lambda p: (p.protocol, p.number))
+            sorted(
+                (p for p in open_ if p in declared or (p.protocol == "TCP" and not mesh)),
+                key=lambda p: (p.protocol, p.number),
+            )
         )
     return ()
 
@@ -331,8 +347,11 @@ def _largest(view: View, name: str) -> int:
     """Give the load of the largest ICMP packet that a pod's own interface takes; 0 where it is not known."""
     with suppress(ParseError):
         own = view.pods[name].status.pod_ip
-        links = (k for k in view.inside.pods[name].links if own in {a.local for a in k.addresses})
-        return max(0, next((k.mtu for k in links), 0) - (48 if ":" in own else 28))
+        inside = view.inside.pods[name]
+        links = (k for k in inside.links if own in {a.local for a in k.addresses})
+        # Some CNIs bound packets by the routes in the pod (Cilium).
+        sizes = [next((k.mtu for k in links), 0), *(r.mtu for r in inside.routes if r.mtu)]
+        return max(0, min(sizes) - (48 if ":" in own else 28))
     return 0
 
 
