@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
@@ -18,6 +19,8 @@ from netinspect.model.trace import Proof
 _CONNECTIONS = 0.9
 _NEIGHBOURS = 0.8
 _GONE = frozenset({"FAILED", "INCOMPLETE", "PERMANENT", "NOARP"})
+# A rule without a match but its comment, which says "marked" all the same.
+_DROPS_ALL = re.compile(r'(\[\d+:\d+\] )?-A KUBE-FIREWALL( -m comment --comment ("[^"]*"|\S+))* -j DROP')
 _OF_KUBERNETES = ("KUBE-", "cali-", "CILIUM_", "FLANNEL", "CNI-", "WEAVE", "ANTREA", "AWS-SNAT")
 
 
@@ -168,8 +171,7 @@ def firewall_drops_all(view: View) -> Iterator[Seen]:
         for ruleset in rulesets:
             chain = ruleset.tables["filter"].chains.get("KUBE-FIREWALL") if "filter" in ruleset.tables else None
             for number, text in chain.lines if chain is not None else ():
-                plain = " ".join(w for w in text.split(" -m comment")[0].split() if w)
-                if "-j DROP" in text and "mark" not in text and plain.replace(" -j DROP", "") == "-A KUBE-FIREWALL":
+                if _DROPS_ALL.fullmatch(text):
                     six = "6" if ruleset.family == "inet6" else ""
                     yield Problem(
                         f"node/{node}", "a rule of KUBE-FIREWALL drops every packet",

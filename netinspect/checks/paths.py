@@ -70,7 +70,7 @@ def _judged(view: View, questions: Iterable[Question]) -> Iterator[Seen]:
             group.about &= _ends(found)
         elif found.arrival is Arrival.UNKNOWN:
             unknown.append(found)
-    if not count:
+    if not count and not view.unread:
         yield Irrelevant("there is no such flow between what was read")
     for key, group in sorted(groups.items(), key=lambda g: -len(g[1].flows)):
         yield _problem(group, key[1])
