@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 # What the tests and the lab need, by Debian's names.
-TEST_PACKAGES := bash busybox conntrack containernetworking-plugins curl ethtool fish gcc graphviz ipset iproute2 iptables \
+TEST_PACKAGES := bash busybox chromium-headless-shell conntrack containernetworking-plugins curl ethtool fish gcc graphviz ipset iproute2 iptables \
 	ipvsadm kmod libc6-dev nftables openssl procps runc socat tcpdump user-mode-linux zsh
 
 .PHONY: demo docs test faults lint lab lab-down test-packages lab-packages completions demo-recording bench fuzz clean

@@ -1,4 +1,4 @@
-"""``python -m benchmarks map|help|rules|walk|traces|mesh|collection``: print the ratios of benchmarks/README.md."""
+"""``python -m benchmarks WHAT``: print the ratios of benchmarks/README.md."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from benchmarks import apiserver, collection, mesh, rules, traces, walk
+from benchmarks import apiserver, checks, collection, mesh, rules, traces, walk
 from benchmarks.measure import Comparison, compare
 
 _EMPTY = "import typer\napp = typer.Typer(rich_markup_mode=None)\n@app.command()\ndef f() -> None: ...\napp(['--help'])"
@@ -17,24 +17,16 @@ _EMPTY = "import typer\napp = typer.Typer(rich_markup_mode=None)\n@app.command()
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("what", choices=["map", "help", "rules", "walk", "traces", "mesh", "collection"])
+    parser.add_argument("what", choices=["map", "help", "rules", "walk", "traces", "mesh", "checks", "collection"])
     parser.add_argument("--nodes", type=int, default=1_000)
     parser.add_argument("--pods", type=int, default=30_000)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--lab", default="lab", help="the lab whose node is collected")
     parser.add_argument("--node", default="n2")
     options = parser.parse_args()
-    if options.what == "rules":
-        rules.main()
-        return
-    if options.what == "walk":
-        walk.main()
-        return
-    if options.what == "traces":
-        traces.main()
-        return
-    if options.what == "mesh":
-        mesh.main()
+    alone = {"rules": rules, "walk": walk, "traces": traces, "mesh": mesh, "checks": checks}
+    if options.what in alone:
+        alone[options.what].main()
         return
     if options.what == "collection":
         collection.main(options.lab, options.node)

@@ -26,7 +26,10 @@ from netinspect.model.trace import Arrival, Cause, Trace
 _NEEDS = tuple({r.name: r for r in (*CNI_NEEDS, *MESHED_NEEDS)}.values())
 # A walk takes some milliseconds: of more flows than these a part is walked, and said to be one.
 _MOST = 2_000
-_FEW = 16
+# Of no more pods than these each sends to each other.
+_FEW = 20
+# A port on which nothing listens: to be refused there is to get there, and no firewall is about it.
+_CLOSED = 1
 _BAD = frozenset({
     Arrival.LOST, Arrival.REFUSED, Arrival.UNREACHABLE, Arrival.RESET, Arrival.FAILS, Arrival.MIXED, Arrival.LEAVES,
 })  # fmt: skip
@@ -62,12 +65,13 @@ def _judged(view: View, questions: Iterable[Question]) -> Iterator[Seen]:
             # An end without an address of a family, or a pod that has ended meanwhile.
             continue
         count += 1
-        if not _should_arrive(found, view):
+        if not _should_arrive(found, view) or _is_there(found, question):
             continue
         if found.arrival in _BAD and found.cause is not None:
             group = groups.setdefault(_key(found.cause), _Group(found.cause, found.arrival, _way(found), _ends(found)))
             group.flows.append(_flow(found))
             group.about &= _ends(found)
+            group.way = max(group.way, _way(found), key=len)
         elif found.arrival is Arrival.UNKNOWN:
             unknown.append(found)
     if not count and not view.unread:
@@ -79,6 +83,11 @@ def _judged(view: View, questions: Iterable[Question]) -> Iterator[Seen]:
         yield Unseen(f"{len(unknown)} of {count} flows cannot be told: {first.sentence}", _SETTLES)
     if next(listed, None) is not None:
         yield Unseen(f"only the first {_MOST} flows were walked", "-n, --node, or `netinspect trace` for the others")
+
+
+def _is_there(found: Trace, question: Question) -> bool:
+    """Say whether what was sent to a closed port came to whom it is for."""
+    return question.port == _CLOSED and found.cause is not None and found.cause.reason.startswith("nothing listens")
 
 
 def _should_arrive(found: Trace, view: View) -> bool:
@@ -180,12 +189,16 @@ def _read(view: View) -> Mapping[str, list[str]]:
 
 
 def _senders(view: View, target: str) -> Iterator[str]:
-    """Choose who sends to a pod: those of its own node, of many the next, and one of each of the next two nodes."""
+    """Choose who sends to a pod: all others, or of many the next of its own node and one of each of the next two."""
     placed = _read(view)
+    every = [name for names in placed.values() for name in names]
+    if len(every) <= _FEW:
+        yield from (n for n in every if n != target)
+        return
     home = view.pods[target].spec.node_name
     own = placed.get(home, [])
     beside = [n for n in own if n != target]
-    yield from beside if len(own) <= _FEW else beside[own.index(target) % len(beside) :][:1]
+    yield from beside[own.index(target) % max(len(beside), 1) :][:1]
     nodes = sorted(placed)
     start = nodes.index(home) if home in nodes else 0
     others = [n for n in (*nodes[start + 1 :], *nodes[:start]) if placed[n]]
@@ -215,7 +228,7 @@ def _to_pods(view: View) -> Iterator[Question]:
             ports = _listening(namespace, pod)
             for sender in _senders(view, name):
                 for address in pod.status.pod_ips or (wire.PodIP(pod.status.pod_ip),):
-                    aims = [(p.protocol, p.number) for p in ports] or [("ICMP", 0)]
+                    aims = [(p.protocol, p.number) for p in ports] or [("TCP", _CLOSED)]
                     for protocol, port in aims:
                         yield Question(f"pod/{sender}", address.ip, protocol=protocol, port=port)
 
@@ -235,7 +248,7 @@ def node_to_pod(view: View) -> Iterator[Seen]:
             other = placed[nodes[(place + 1) % len(nodes)]][:1] if len(nodes) > 1 else []
             for name in (*placed[node], *other):
                 pod = view.pods[name]
-                for port in _listening(view.inside.pods[name], pod)[:1] or (_Port(0, "ICMP"),):
+                for port in _listening(view.inside.pods[name], pod)[:1] or (_Port(_CLOSED, "TCP"),):
                     yield Question(f"node/{node}", f"pod/{name}", protocol=port.protocol, port=port.number)
 
     return _judged(view, questions())
@@ -325,7 +338,7 @@ def _host_ports(view: View, node: str, sender: str) -> Iterator[Question]:
     links=("https://github.com/cilium/cilium/issues/37919",),
 )  # fmt: skip
 def large_packets(view: View) -> Iterator[Seen]:
-    """Walk an ICMP packet of the size of the pod's MTU, not to be fragmented, between one pod of each two nodes.
+    """Walk an ICMP packet of the size of the pod's MTU, not to be fragmented, between pods of each two nodes.
 
     What stops it is named where the small packets of the other checks get through: the device whose MTU is less.
     """
@@ -333,14 +346,16 @@ def large_packets(view: View) -> Iterator[Seen]:
     def questions() -> Iterator[Question]:
         placed = _read(view)
         nodes = sorted(placed)
+        few = sum(map(len, placed.values())) <= _FEW
         for place, node in enumerate(nodes):
             other = nodes[(place + 1) % len(nodes)]
-            if other != node:
-                sender, target = placed[node][0], placed[other][0]
+            for target in placed[other] if few and other != node else placed[other][: other != node]:
+                sender = placed[node][0]
                 if size := _largest(view, sender):
                     yield Question(f"pod/{sender}", f"pod/{target}", protocol="ICMP", size=size)
 
-    return _judged(view, questions())
+    # What stops pings of any size is no matter of theirs.
+    return (s for s in _judged(view, questions()) if not isinstance(s, Problem) or "bytes" in s.says)
 
 
 def _largest(view: View, name: str) -> int:

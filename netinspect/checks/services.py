@@ -299,6 +299,8 @@ def kept_local(view: View) -> Iterator[Seen]:
     """
     ready = {n.name for n in view.linux if n.takes_agents}
     for service in view.services.services or ():
+        if "Local" not in (service.internal_traffic_policy, service.external_traffic_policy):
+            continue
         ends = _nodes_of(service)
         bare = ready - ends
         if not ends or not bare:

@@ -184,7 +184,7 @@ def expect(sight: Sight, _agent: Agent | None) -> Iterator[Expectation]:
                 "bridge/bridge-nf-call-iptables",
                 "answers between pods of one node bypass the rules that translate Services back",
             )
-    for family in sight.families():
+    for family in sight.families:
         members = [n for n in sight.nodes.values() if n.pod_cidr(family) and _public(n, family)]
         for node in members:
             if mode == "vxlan" and not _misannounced(node, family):

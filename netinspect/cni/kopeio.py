@@ -34,7 +34,7 @@ def describe(_sight: Sight, agent: Agent | None) -> Description:
 def expect(sight: Sight, _agent: Agent | None) -> Iterator[Expectation]:
     """Expect a route to every other node's range."""
     yield from forwarding(sight)
-    for family in sight.families():
+    for family in sight.families:
         members = [n for n in sight.nodes.values() if n.pod_cidr(family)]
         for node, peer in sight.pairs(members):
             cause = f"packets for the pods of {peer.name} do not find their way"

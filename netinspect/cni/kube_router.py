@@ -86,7 +86,7 @@ def expect(sight: Sight, agent: Agent | None) -> Iterator[Expectation]:
         return
     yield from forwarding(sight)
     # Without a mesh among themselves the nodes may know no more than a way to their router.
-    for family in sight.families() if agent.argument("enable-ibgp") != "false" else ():
+    for family in sight.families if agent.argument("enable-ibgp") != "false" else ():
         members = [n for n in sight.nodes.values() if n.pod_cidr(family)]
         for node, peer in sight.pairs(members):
             remedy = f"see `gobgp neighbor` in kube-router on {node.name}: is the session established?"

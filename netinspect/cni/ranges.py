@@ -11,7 +11,7 @@ from netinspect.cni.sight import Sight
 def routed_to_nodes(sight: Sight, remedy: str, dev: str = "") -> Iterator[Expectation]:
     """Expect on every node a route to the range of every other, by its InternalIP, and that it forwards."""
     yield from forwarding(sight)
-    for family in sight.families():
+    for family in sight.families:
         members = [n for n in sight.nodes.values() if n.pod_cidr(family) and n.address(family)]
         for node, peer in sight.pairs(members):
             wanted = RouteExpected(peer.pod_cidr(family), via=peer.address(family), dev=dev)
@@ -23,7 +23,7 @@ def forwarding(sight: Sight) -> Iterator[Expectation]:
     """Expect that every node forwards packets."""
     keys = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
     for node in sight.nodes.values():
-        for family in sight.families():
+        for family in sight.families:
             if node.address(family):
                 name = f"net.{keys[family].replace('/', '.')}"
                 yield Expectation(

@@ -94,7 +94,7 @@ def expect(sight: Sight, _agent: Agent | None) -> Iterator[Expectation]:
         for plugin in kernel.conflists[0].plugins if kernel.conflists else ():
             if plugin.get("type") == "bridge" and node.has_pods:
                 yield from _bridged(node, _bridge(plugin), kernel)
-    families = [f for f in sight.families() if _routed(sight, f)]
+    families = [f for f in sight.families if _routed(sight, f)]
     for family in families:
         members = [n for n in sight.nodes.values() if n.pod_cidr(family) and n.address(family)]
         for node, peer in sight.pairs(members):

@@ -170,6 +170,7 @@ class Sight:
             return {}
         return found if isinstance(found, dict) else {}
 
+    @cached_property
     def families(self) -> tuple[int, ...]:
         """Give the families (4, 6) in which the nodes have ranges for pods; IPv4 where no node has any."""
         found = tuple(f for f in (4, 6) if any(n.pod_cidr(f) for n in self.nodes.values()))
