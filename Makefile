@@ -59,6 +59,8 @@ bench: $(STAMP) ## the figures of benchmarks/README.md
 	$(BIN)/python -m benchmarks rules
 	$(BIN)/python -m benchmarks walk
 	$(BIN)/python -m benchmarks traces
+	$(BIN)/python -m benchmarks mesh
+	$(BIN)/python -m benchmarks checks
 	$(BIN)/python -m benchmarks map
 
 clean:

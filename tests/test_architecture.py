@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from docs.generate import PAGES
-from netinspect import cni, mesh, output
+from netinspect import checks, cni, mesh, output
 from netinspect.cli.options import OutputFormat
 from netinspect.model.resources import RESOURCES
 from netinspect.model.snapshot import Snapshot
@@ -31,7 +31,7 @@ def test_layers() -> None:
 
 
 def test_every_format_is_listed_and_offered() -> None:
-    helpers = {"base", "cni", "columns", "findings", "graph", "kernel", "mesh", "trace", "words"}
+    helpers = {"base", "check", "cni", "columns", "findings", "graph", "kernel", "mesh", "trace", "verify", "words"}
     modules = {m.name for m in pkgutil.iter_modules(output.__path__)} - helpers
     assert modules == {f.NAME for f in output.FORMATS} == {f.value for f in OutputFormat}
 
@@ -74,6 +74,13 @@ def test_every_mesh_is_listed() -> None:
     assert modules == {(d.__name__ if isinstance(d, ModuleType) else "").rpartition(".")[2] for d in mesh.DRIVERS}
 
 
+def test_every_family_of_checks_is_listed() -> None:
+    helpers = {"accepted", "base", "changes", "declared", "run", "uncovered", "view"}
+    modules = {m.name for m in pkgutil.iter_modules(checks.__path__)} - helpers
+    assert modules == {f.__name__.rpartition(".")[2] for f in checks.FAMILIES}
+    assert len(checks.BY_CODE) == len(checks.CHECKS)
+
+
 @pytest.mark.parametrize("format_", output.FORMATS, ids=lambda f: f.NAME)
 def test_every_format_says_what_it_is_for(format_: Format) -> None:
     assert format_.__doc__
@@ -101,7 +108,24 @@ except SystemExit:
 
 
 @pytest.mark.parametrize(
-    "command", ["map", "whois", "cni", "mesh", "node", "pod", "snapshot", "rbac", "cleanup", "schema"]
+    "command",
+    [
+        "map",
+        "whois",
+        "check",
+        "checks",
+        "explain",
+        "verify",
+        "diff",
+        "cni",
+        "mesh",
+        "node",
+        "pod",
+        "snapshot",
+        "rbac",
+        "cleanup",
+        "schema",
+    ],
 )
 def test_every_command_has_help_with_examples(command: str, netinspect: Netinspect) -> None:
     for flag in ("-h", "--help"):

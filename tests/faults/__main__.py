@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 import traceback
 
 from tests.faults.catalogue import FAULTS
-from tests.faults.judge import Row, baseline_of, checked, fits, judge, table
+from tests.faults.judge import Row, fits, judge, remember, table
 from tests.faults.labs import FAULTY, agents
 from tests.lab import cluster
 from tests.lab.settings import load
@@ -27,8 +26,7 @@ def main() -> None:
             cluster.up(lab, lambda said: print(said, file=sys.stderr))
         try:
             agents(lab)
-            baseline_of(lab).unlink(missing_ok=True)
-            baseline_of(lab).write_text(json.dumps(checked(lab, baseline_of(lab))))
+            remember(lab)
             for fault in FAULTS:
                 if fits(fault, lab) and re.search(options.pattern, fault.name):
                     try:

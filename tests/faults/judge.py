@@ -84,8 +84,8 @@ def checked(lab: Settings, baseline: Path) -> Any:
     return json.loads(done.stdout)
 
 
-def judge(lab: Settings, fault: Fault) -> Row:
-    """Break, measure, trace, heal, and see that it is healed."""
+def judge(lab: Settings, fault: Fault, *, check: bool = True) -> Row:
+    """Break, measure, trace, check where that is asked for, heal, and see that it is healed."""
     scene = Scene(lab)
     with scene.broken(fault):
         # What was injected may have made what the flow is about.
@@ -93,7 +93,7 @@ def judge(lab: Settings, fault: Fault) -> Row:
         real = measured(scene.send(fault.flow, seconds=fault.seconds))
         scene.forget()
         said = traced(scene, fault.flow)
-        report = checked(lab, baseline_of(lab))
+        report = checked(lab, baseline_of(lab)) if check else None
     # kube-proxy, agents and neighbours take a moment to come back.
     tries = (measured(Scene(lab).send(FLOWS["across"])) for _ in range(_PATIENCE))
     found = ""
@@ -105,6 +105,12 @@ def judge(lab: Settings, fault: Fault) -> Row:
 def baseline_of(lab: Settings) -> Path:
     """Name the report of a lab before anything was broken: its workloads have faults of their own."""
     return Path(tempfile.gettempdir()) / f"netinspect-{lab.name}-baseline.json"
+
+
+def remember(lab: Settings) -> None:
+    """Keep what is found before anything is broken."""
+    baseline_of(lab).unlink(missing_ok=True)
+    baseline_of(lab).write_text(json.dumps(checked(lab, baseline_of(lab))))
 
 
 def _rank(fault: Fault, names: Mapping[str, str], report: Any) -> str:
@@ -143,7 +149,7 @@ def _row(fault: Fault, scene: Scene, real: str, said: Any, report: Any) -> Row:
     if real != fault.real:
         judged = f"wrong: the catalogue says {fault.real}"
     return Row(fault.name, scene.lab.name, real, verdict, cause.get("place", ""), text.strip(" |"), judged,
-               said["sentence"], _rank(fault, names, report))  # fmt: skip
+               said["sentence"], _rank(fault, names, report) if report else "")  # fmt: skip
 
 
 def table(rows: Iterable[Row]) -> str:
