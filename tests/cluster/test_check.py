@@ -88,7 +88,7 @@ def test_a_flow_that_changed_is_told_first(ready: Settings, netinspect: Netinspe
     assert any(c["place"] == "svc/shop/web" and c["what"] == "endpoints" for c in done.json["changes"])
 
 
-def test_the_job_in_the_cluster_has_the_rights_it_needs(dual_lab: Settings, tmp_path: Path) -> None:
+def test_the_job_in_the_cluster_has_the_rights_it_needs(dual_lab: Settings) -> None:
     """Its service account, with the role that comes with it, sees all that the checks by the API ask for."""
     kubectl(dual_lab, "apply", "-f", "-", stdin=(ROOT / "deploy/clusterrole.yaml").read_text())
     kubectl(dual_lab, "apply", "-f", "-", stdin=(ROOT / "deploy/cronjob.yaml").read_text())
