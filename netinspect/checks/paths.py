@@ -300,20 +300,21 @@ def _behind(view: View, service: str) -> Iterator[str]:
     links=("https://kubernetes.io/docs/concepts/services-networking/service/#type-nodeport",),
 )  # fmt: skip
 def to_node_ports(view: View) -> Iterator[Seen]:
-    """Walk packets from each node to the node ports of Services on the next node, and to pods' hostPorts there."""
+    """Walk packets to node ports of Services, from each node to the next and from outside, and to pods' hostPorts."""
 
     def questions() -> Iterator[Question]:
         nodes = [n.name for n, _ in view.sight.read]
+        ports = [
+            (f"svc/{s.metadata.namespace}/{s.metadata.name}:{p.port}", p)
+            for s in view.snapshot.services for p in s.spec.ports if p.node_port and p.protocol in ("TCP", "UDP")
+        ]  # fmt: skip
         for place, node in enumerate(nodes if len(nodes) > 1 else ()):
-            for service in view.snapshot.services:
-                meta = service.metadata
-                for port in service.spec.ports:
-                    if port.node_port and port.protocol in ("TCP", "UDP"):
-                        yield Question(
-                            f"node/{node}", f"svc/{meta.namespace}/{meta.name}:{port.port}", protocol=port.protocol,
-                            via=Via.NODE_PORT,
-                        )  # fmt: skip
-            yield from _host_ports(view, nodes[(place + 1) % len(nodes)], node)
+            other = nodes[(place + 1) % len(nodes)]
+            for _, port in ports:
+                yield Question(f"node/{node}", f"node/{other}:{port.node_port}", protocol=port.protocol)
+            yield from _host_ports(view, other, node)
+        for name, port in ports:
+            yield Question("external", name, protocol=port.protocol, via=Via.NODE_PORT)
 
     return _judged(view, questions())
 

@@ -117,6 +117,8 @@ def test_flannel_without_a_tunnel(host_gw: Settings, netinspect: Netinspect) -> 
     assert found["headline"] == "Flannel (host-gw)"
     said = " ".join(f["says"] for f in found["facts"])
     assert "1500 of eth0 - 0 = 1500 bytes" in said
+    well = netinspect("check", "--kubeconfig", host_gw.kubeconfig, "--access", "exec", "-o", "json")
+    assert [f for f in well.json.get("findings", ()) if f["severity"] != "info"] == []
     nodes = {n["metadata"]["name"]: n for n in get(host_gw, "nodes")["items"]}
     name_each(host_gw, netinspect, HOST_GW, {"block": nodes["n2"]["spec"]["podCIDR"]})
 
@@ -128,6 +130,12 @@ def test_calico_is_known_and_healthy(calico: Settings, netinspect: Netinspect) -
     assert (found["datapath"], found["ipam"], found["policy"]) == ("calico", "calico", "calico")
     assert found["compared"] >= 20
     assert found.get("broken", 0) == found.get("unseen", 0) == 0
+
+
+def test_nothing_is_wrong_with_calico(calico: Settings, netinspect: Netinspect) -> None:
+    done = netinspect("check", "--kubeconfig", calico.kubeconfig, "--access", "exec", "-o", "json")
+    assert [(f["code"], f["place"], f["says"]) for f in done.json.get("findings", ()) if f["severity"] != "info"] == []
+    assert done.code == 0
 
 
 def test_faults_of_calico_are_named(calico: Settings, netinspect: Netinspect) -> None:

@@ -116,6 +116,9 @@ def remember(lab: Settings) -> None:
 def _rank(fault: Fault, names: Mapping[str, str], report: Any) -> str:
     """Say whether what the fault is stands first in the report, further down, or nowhere; a symptom is its cause's."""
     live = [f for f in report.get("findings", ()) if not f.get("accepted")]
+    if fault.place and not fault.inject:
+        # Nothing was broken: what does not arrive is a question that nobody should ask.
+        return ""
     wanted = re.compile(named(fault.check, names) if fault.check else "(?!)")
     if not fault.place and not fault.check:
         return "quiet" if not live else f"false: {live[0]['code']} {live[0]['place']}: {live[0]['says']}"
