@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from netinspect.cli import complete, console, inside, source
+from netinspect.cli import complete, console, formats, inside, source
 from netinspect.cli.options import Inspection, Output, Target
 from netinspect.errors import UsageError
 from netinspect.model.check import Category, CheckReport
@@ -158,15 +158,10 @@ def _known_nodes(asked: Iterable[str], there: set[str], *, unseen: bool) -> None
 
 def _outputs(given: Sequence[str]) -> list[tuple[str, Path | None]]:
     """Read FORMAT and FORMAT=FILE; one of them at most may go to stdout."""
-    from netinspect.output import BY_NAME
-
     found: list[tuple[str, Path | None]] = []
     for text in given:
         name, equals, path = text.partition("=")
-        format_ = BY_NAME.get(_ALIASES.get(name, name))
-        if format_ is None or CheckReport not in format_.RENDERS:
-            names = ", ".join(("text", *(n for n, f in BY_NAME.items() if CheckReport in f.RENDERS and n != "table")))
-            raise UsageError(f"there is no format {name!r}", hint=f"formats are {names}")
+        format_ = formats.named(_ALIASES.get(name, name), CheckReport)
         if equals and not path:
             raise UsageError(f"{text!r} names no file", hint=f"write {name}=FILE")
         found.append((format_.NAME, Path(path) if path else None))
@@ -263,9 +258,5 @@ def explain(
 
 
 def _render(document: Checks | CheckPage, output: Output) -> None:
-    from netinspect.output import BY_NAME
-
-    chosen = BY_NAME[output.output.value]
-    if type(document) not in chosen.RENDERS:
-        raise UsageError(f"this has no format {chosen.NAME}", hint="use table, wide, json or yaml")
+    chosen = formats.chosen(output, type(document))
     console.write(chosen.render(document, console.style(no_color=output.no_color)))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from netinspect.cli import console, inside, source
+from netinspect.cli import console, formats, inside, source
 from netinspect.cli.options import Inspection, Output, Target
-from netinspect.errors import UsageError
 
 
 def cni(*, target: Target, inspection: Inspection, output: Output) -> None:
@@ -24,12 +23,9 @@ def cni(*, target: Target, inspection: Inspection, output: Output) -> None:
     from netinspect.analysis.cni import NEEDS, report
     from netinspect.model.cni import CniReport
     from netinspect.model.topology import Scope
-    from netinspect.output import BY_NAME
 
     inside.check(target, inspection)
-    chosen = BY_NAME[output.output.value]
-    if CniReport not in chosen.RENDERS:
-        raise UsageError(f"this has no format {chosen.NAME}", hint="use table, wide, json or yaml")
+    chosen = formats.chosen(output, CniReport)
     snapshot = source.read(target, NEEDS)
     wishes = inside.wishes(snapshot, Scope(), pods=False)
     if inspection.dry_run:

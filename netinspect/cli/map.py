@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from netinspect.cli import complete, console, inside, source
+from netinspect.cli import complete, console, formats, inside, source
 from netinspect.cli.options import Inspection, Narrowing, Output, Target
 from netinspect.errors import UsageError
-from netinspect.model.topology import Ref, Scope
+from netinspect.model.topology import Ref, Scope, Topology
 
 if TYPE_CHECKING:
     from netinspect.analysis.topology import View
@@ -54,7 +54,6 @@ def map_(
     """  # noqa: D301 - \b is Click's mark for text that is not to be wrapped
     from netinspect.analysis import topology
     from netinspect.analysis.selection import parse_object
-    from netinspect.output import BY_NAME
 
     views = frozenset(_view(n) for n in network or _NETWORKS)
     scope = _scope(target, narrowing, objects or [])
@@ -62,6 +61,7 @@ def map_(
     named = (r.name if r.kind == "Namespace" else r.namespace for r in refs)
     where = scope.namespaces or tuple(dict.fromkeys(n for n in named if n))
     inside.check(target, inspection)
+    chosen = formats.chosen(output, Topology)
     snapshot = source.read(target, topology.needs(views, scope, inside=inspection.access is not None), where)
     wishes = inside.wishes(snapshot, scope, pods=topology.View.CONTAINER in views)
     if inspection.dry_run:
@@ -69,7 +69,7 @@ def map_(
         raise typer.Exit
     snapshot, _ = inside.with_kernels(snapshot, target, inspection, wishes)
     document = topology.build(snapshot, views, scope)
-    console.write(BY_NAME[output.output.value].render(document, console.style(no_color=output.no_color)))
+    console.write(chosen.render(document, console.style(no_color=output.no_color)))
     empty = document.container is not None and document.container.pods == ()
     if scope.namespaces and empty and not (narrowing.namespace or narrowing.selector or narrowing.node):
         console.say(f"no pods in namespace {scope.namespaces[0]}; -A shows every namespace")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from netinspect.cli import complete, console, inside, source
+from netinspect.cli import complete, console, formats, inside, source
 from netinspect.cli.options import Inspection, Output, Target
 from netinspect.errors import BundleError, UsageError
 from netinspect.model.snapshot import Snapshot
@@ -57,12 +57,9 @@ def mesh(
     from netinspect.analysis import mesh_pair
     from netinspect.model.mesh import MeshReport
     from netinspect.model.topology import Scope
-    from netinspect.output import BY_NAME
 
     inside.check(target, inspection)
-    chosen = BY_NAME[output.output.value]
-    if MeshReport not in chosen.RENDERS:
-        raise UsageError(f"this has no format {chosen.NAME}", hint="use table, wide, json or yaml")
+    chosen = formats.chosen(output, MeshReport)
     if (path is not None or method is not None) and not to:
         raise UsageError("--path and --method are of a request: name where it goes", hint="mesh POD svc/NAME --path /x")
     aim = _target(to, method, path)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from netinspect.cli import complete, console, inside, source
+from netinspect.cli import complete, console, formats, inside, source
 from netinspect.cli.options import AccessLevel, Inspection, Output, OutputFormat, Target
 from netinspect.errors import UsageError
 from netinspect.model.snapshot import Snapshot
@@ -113,13 +113,10 @@ def _show(  # noqa: PLR0917 - what both commands were given
     from netinspect.analysis.inspection import check, inspect
     from netinspect.errors import NodeError
     from netinspect.model.inspection import NamespaceView
-    from netinspect.output import BY_NAME
 
     check(sections)
     inside.check(target, inspection)
-    chosen = BY_NAME[output.output.value]
-    if NamespaceView not in chosen.RENDERS:
-        raise UsageError(f"a namespace has no format {chosen.NAME}", hint="use table, wide, json or yaml")
+    chosen = formats.chosen(output, NamespaceView)
     if inspection.dry_run:
         inside.print_plan(inspection, [wish.node])
         raise typer.Exit

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from netinspect.cli import complete, console, inside, source
+from netinspect.cli import complete, console, formats, inside, source
 from netinspect.cli.options import AccessLevel, Inspection, Output, Target
 
 _FLOW = "Flow"
@@ -115,9 +115,10 @@ def trace(
     from netinspect.analysis.flow import Via as Asked
     from netinspect.analysis.proxied import meets
     from netinspect.analysis.trace import MESHED_NEEDS, NEEDS, Tracer
-    from netinspect.output import BY_NAME
+    from netinspect.model.trace import ServiceTrace, Trace
 
     inside.check(target, inspection)
+    chosen = formats.chosen(output, Trace if destination else ServiceTrace)
     where = namespace or source.default_namespace(target)
     question = Question(
         source=source_,
@@ -154,5 +155,5 @@ def trace(
         seen, _ = inside.with_kernels(snapshot, target, inspection, _wishes(way))
         tracer = Tracer(seen)
     found = tracer.trace(question) if tracer is not None else service_trace.explain(seen, source_, where)
-    console.write(BY_NAME[output.output.value].render(found, console.style(no_color=output.no_color)))
+    console.write(chosen.render(found, console.style(no_color=output.no_color)))
     raise typer.Exit(found.outcome.value)

@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from netinspect.cli import console, inside, source
+from netinspect.cli import console, formats, inside, source
 from netinspect.cli.options import Inspection, Output, Target
 from netinspect.errors import UsageError
-from netinspect.model.topology import Document
 from netinspect.model.verify import Expectations
 
 
@@ -42,7 +41,7 @@ def verify(
     if (file is None) == (not init):
         raise UsageError("name a file of expectations, or give --init, and not both")
     expectations = _read(file) if file is not None else None
-    _check_format(VerifyReport, output)
+    chosen = formats.chosen(output, VerifyReport)
     snapshot = source.read(target, declared.NEEDS)
     wishes = inside.wishes(snapshot, Scope())
     if inspection.dry_run:
@@ -54,7 +53,7 @@ def verify(
         console.write([yaml.safe_dump(_plain(made), sort_keys=False, width=1000)])
         raise typer.Exit
     report = declared.verify(snapshot, expectations)
-    _print(report, output)
+    console.write(chosen.render(report, console.style(no_color=output.no_color)))
     raise typer.Exit(report.outcome.value)
 
 
@@ -76,9 +75,9 @@ def diff(
     from netinspect.checks import changes
     from netinspect.model.changes import DiffReport
 
-    _check_format(DiffReport, output)
+    chosen = formats.chosen(output, DiffReport)
     report = changes.diff(load(old, changes.NEEDS), load(new, changes.NEEDS))
-    _print(report, output)
+    console.write(chosen.render(report, console.style(no_color=output.no_color)))
     raise typer.Exit(report.outcome.value)
 
 
@@ -104,17 +103,3 @@ def _plain(made: dict[str, object]) -> dict[str, object]:
     defaults = {"level": "inferred", "protocol": "tcp", "port": 0, "name": "", "namespace": ""}
     flows = [{k: v for k, v in f.items() if defaults.get(k) != v} for f in made["flows"]]  # type: ignore[attr-defined]
     return {"apiVersion": made["apiVersion"], "kind": made["kind"], "facts": facts, "flows": flows}
-
-
-def _check_format(kind: type[Document], output: Output) -> None:
-    from netinspect.output import BY_NAME
-
-    chosen = BY_NAME[output.output.value]
-    if kind not in chosen.RENDERS:
-        raise UsageError(f"this has no format {chosen.NAME}", hint="use table, wide, json or yaml")
-
-
-def _print(document: Document, output: Output) -> None:
-    from netinspect.output import BY_NAME
-
-    console.write(BY_NAME[output.output.value].render(document, console.style(no_color=output.no_color)))

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from netinspect.cli import console, source
+from netinspect.cli import console, formats, source
 from netinspect.cli.options import Output, OutputFormat, Target
 from netinspect.errors import UsageError
 
@@ -36,7 +36,6 @@ def whois(
     """  # noqa: D301 - \b is Click's mark for text that is not to be wrapped
     from netinspect.analysis.ownership import NEEDS, Owners, annotate
     from netinspect.model.topology import Ownership
-    from netinspect.output import BY_NAME
     from netinspect.output.base import safe
 
     if "-" in addresses and len(addresses) > 1:
@@ -59,9 +58,7 @@ def whois(
                 f"{text!r} is not an address", hint="write an IPv4 or IPv6 address, or - to annotate stdin"
             )
         found.append(owned)
-    chosen = BY_NAME[output.output.value]
-    if Ownership not in chosen.RENDERS:
-        raise UsageError(f"whois has no format {chosen.NAME}", hint="use table, json or yaml")
+    chosen = formats.chosen(output, Ownership)
     document = Ownership(
         taken_at=snapshot.taken_at, server_version=snapshot.server_version, addresses=tuple(found), gaps=snapshot.gaps
     )

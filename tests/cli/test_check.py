@@ -30,7 +30,7 @@ def test_a_run_feels_like_a_doctor(netinspect: Netinspect) -> None:
         (("--only", "NI99"), "no code begins with 'NI99'"),
         (("--only", "NI18", "--skip", "NI18"), "no check is left"),
         (("--node", "nowhere"), "there is no node nowhere"),
-        (("-o", "tree"), "there is no format 'tree'"),
+        (("-o", "tree"), "this has no format tree"),
         (("-o", "json="), "names no file"),
         (("-o", "json", "-o", "yaml"), "two formats would go to stdout"),
         (("-o", "json=/proc/nowhere/x"), "cannot write"),

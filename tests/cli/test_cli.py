@@ -101,7 +101,7 @@ def test_flags_stand_on_either_side_of_the_command(netinspect: Netinspect) -> No
         (("mapp",), "No such command"), (("map", "--nosuch"), "No such option"), (("map", "-o", "xml"), "'xml'"),
         (("whois",), "Missing argument"), (("whois", "--demo", "web"), "'web' is not an address"),
         (("whois", "--demo", "-", "10.0.0.1"), "- takes the addresses from stdin"),
-        (("whois", "--demo", "10.0.0.1", "-o", "dot"), "whois has no format dot"),
+        (("whois", "--demo", "10.0.0.1", "-o", "dot"), "this has no format dot"),
         (("map", "--demo", "--from", "x"), "exclude each other"), (("map", "--demo", "pod/web"), "there is no pod web"),
         (("map", "--demo", "--context", "x"), "without a connection"),
         (("whois", "--demo", "-", "-o", "json"), "no format"),
