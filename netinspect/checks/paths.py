@@ -20,6 +20,7 @@ from netinspect.mesh.glance import sidecar
 from netinspect.model import wire
 from netinspect.model.check import Category, Vantage
 from netinspect.model.finding import Severity
+from netinspect.model.kernel import Socket
 from netinspect.model.trace import Arrival, Cause, Trace
 
 # Whom policies are enforced by, and what meshes make of a flow, is asked too.
@@ -150,32 +151,38 @@ def _problem(group: _Group, key: str) -> Problem:
 
 @dataclass(frozen=True)
 class _Port:
-    """A port on which a pod was seen to listen, or that a Service sends to."""
+    """A port on which a pod was seen to listen, or says that it does, and in which families."""
 
     number: int
     protocol: str
+    families: frozenset[int] = frozenset({4, 6})
 
 
 def _listening(namespace: Namespace, pod: wire.Pod) -> tuple[_Port, ...]:
     """Give the ports that are declared and on which something listens; where sockets tell nothing, those declared."""
     mesh, proxy = sidecar(pod)
     own = [c for c in pod.spec.containers if c.name != proxy]
-    declared = {_Port(p.container_port, p.protocol) for c in own for p in c.ports if p.container_port}
+    declared = {(p.protocol, p.container_port) for c in own for p in c.ports if p.container_port}
     section = namespace.evidence.sections.get("sockets")
     if section is None or not section.answered:
-        return tuple(sorted(declared, key=lambda p: (p.protocol, p.number)))
+        return tuple(_Port(number, protocol) for protocol, number in sorted(declared))
+    found: dict[tuple[str, int], set[int]] = defaultdict(set)
     with suppress(ParseError):
-        open_ = {
-            _Port(s.port, s.protocol.removesuffix("6").upper()) for s in namespace.sockets
-            if s.state in ("LISTEN", "UNCONN") and not s.address.startswith(_LOOPBACK)
-        }  # fmt: skip
-        return tuple(
-            sorted(
-                (p for p in open_ if p in declared or (p.protocol == "TCP" and not mesh)),
-                key=lambda p: (p.protocol, p.number),
-            )
-        )
-    return ()
+        for one in namespace.sockets:
+            key = one.protocol.removesuffix("6").upper(), one.port
+            waits = one.state in ("LISTEN", "UNCONN") and not one.address.startswith(_LOOPBACK)
+            if waits and (key in declared or (key[0] == "TCP" and not mesh)):
+                found[key] |= _families(one)
+    return tuple(_Port(number, protocol, frozenset(found[protocol, number])) for protocol, number in sorted(found))
+
+
+def _families(socket: Socket) -> set[int]:
+    """Say in which families a socket takes what comes; one of IPv6 takes both unless it says otherwise (ipv6(7))."""
+    if "." in socket.address and ":" not in socket.address:
+        return {4}
+    if socket.address in ("*", "::", "[::]"):
+        return {6} if socket.v6only else {4, 6}
+    return {6}
 
 
 def _read(view: View) -> Mapping[str, list[str]]:
@@ -228,7 +235,9 @@ def _to_pods(view: View) -> Iterator[Question]:
             ports = _listening(namespace, pod)
             for sender in _senders(view, name):
                 for address in pod.status.pod_ips or (wire.PodIP(pod.status.pod_ip),):
-                    aims = [(p.protocol, p.number) for p in ports] or [("TCP", _CLOSED)]
+                    family = 6 if ":" in address.ip else 4
+                    mine = [(p.protocol, p.number) for p in ports if family in p.families]
+                    aims = mine or [("TCP", _CLOSED)]
                     for protocol, port in aims:
                         yield Question(f"pod/{sender}", address.ip, protocol=protocol, port=port)
 
@@ -248,7 +257,9 @@ def node_to_pod(view: View) -> Iterator[Seen]:
             other = placed[nodes[(place + 1) % len(nodes)]][:1] if len(nodes) > 1 else []
             for name in (*placed[node], *other):
                 pod = view.pods[name]
-                for port in _listening(view.inside.pods[name], pod)[:1] or (_Port(_CLOSED, "TCP"),):
+                family = 6 if ":" in pod.status.pod_ip else 4
+                mine = [p for p in _listening(view.inside.pods[name], pod) if family in p.families]
+                for port in mine[:1] or (_Port(_CLOSED, "TCP"),):
                     yield Question(f"node/{node}", f"pod/{name}", protocol=port.protocol, port=port.number)
 
     return _judged(view, questions())
