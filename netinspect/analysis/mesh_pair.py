@@ -174,7 +174,7 @@ def _about(judge: Judge, client: wire.NotedPod, way: Way, target: Target) -> Ite
         yield Statement(
             service=name, port=port, servers=tuple(sorted(servers)), transport=said.transport, outcome=said.outcome,
             says=said.says, balanced_by=chooser if way.service else "", identity=said.identity,
-            caveat=said.caveat, settled_by=said.settled_by, reasons=said.reasons,
+            caveat=said.caveat, settled_by=said.settled_by, reasons=said.reasons, effects=said.effects,
         )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from netinspect.mesh.sight import Pod, Sight
 from netinspect.model import wire
 from netinspect.model.finding import Clue
-from netinspect.model.mesh import Capture, Part, Placement, Reach, Transport
+from netinspect.model.mesh import Capture, Effect, Part, Placement, Reach, Transport
 
 # How much a clue weighs: what runs, what was noted by who put it there, what anybody may have written.
 RUNS, NOTED, WRITTEN = 8, 4, 1
@@ -136,7 +136,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Said:
-    """What a mesh makes of a call, and what that rests on; ``caveat`` is what holds of some requests besides."""
+    """What a mesh makes of a call, and what that rests on; ``caveat`` is what holds of some requests besides.
+
+    ``effects`` are what else it does to it.
+    """
 
     transport: Transport
     outcome: Reach
@@ -146,6 +149,7 @@ class Said:
     proxied: bool = False
     settled_by: str = ""
     caveat: str = ""
+    effects: tuple[Effect, ...] = ()
 
 
 # Says what a mesh makes of a call of which at least one end is in it.

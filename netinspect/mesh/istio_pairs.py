@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from netinspect.mesh.base import NOTED, Call, Said
 from netinspect.mesh.istio import control, takes_inbound, takes_outbound, trust_domain
 from netinspect.mesh.istio_authorization import Request
+from netinspect.mesh.istio_effects import of_client, of_server
 from netinspect.mesh.istio_policy import Policies, Service
 from netinspect.mesh.sight import Sight, flag
 from netinspect.model.finding import Clue
@@ -15,6 +16,7 @@ from netinspect.model.mesh import Capture, Part, Reach, Transport
 _FAILS = "the client's proxy answers 503"
 _LET_IN = "the server's proxy lets it in"
 _RESET = "the server's proxy resets the connection"
+_STOPPED = Said(Transport.NONE, Reach.FAILED, "", proxied=True)
 
 
 @dataclass(frozen=True)
@@ -36,20 +38,22 @@ def said(call: Call, sight: Sight) -> Said:
     request = _request(call, "")
     service = _service(call)
     subset, reasons = "", ends.reasons
+    effects = tuple(of_server(policies)) if ends.server else ()
     if ends.client and service is not None:
         pod = call.client.pod
         routed = policies.route(pod.namespace, pod.labels, service, request)
+        effects = (*of_client(policies, pod, service, routed, http=call.http), *effects)
         reasons += (_clue("routes it", routed.source),) if routed.source else ()
-        if routed.fails:
-            return Said(Transport.NONE, Reach.FAILED, routed.fails, reasons, proxied=True)
+        stopped = replace(_STOPPED, reasons=reasons, effects=effects)
         if routed.doubt:
-            return Said(Transport.UNKNOWN, Reach.UNKNOWN, routed.doubt, reasons, proxied=True, settled_by=routed.doubt)
+            return replace(stopped, outcome=Reach.UNKNOWN, transport=Transport.UNKNOWN, says=routed.doubt,
+                           settled_by=routed.doubt)  # fmt: skip
         subset = routed.subset
-        lost = _lost(call, policies, service, subset)
+        lost = routed.fails or _lost(call, policies, service, subset)
         if lost:
-            return Said(Transport.NONE, Reach.FAILED, lost, reasons, proxied=True)
+            return replace(stopped, says=lost)
     transport, why = _transport(call, policies, ends, service, subset)
-    found = _received(call, policies, ends, transport, (*reasons, *why))
+    found = replace(_received(call, policies, ends, transport, (*reasons, *why)), effects=effects)
     limited = ends.client and policies.limited(call.client.pod.namespace)
     return replace(found, caveat="a Sidecar may keep the client from knowing the server") if limited else found
 

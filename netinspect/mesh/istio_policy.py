@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from msgspec import structs
@@ -33,12 +33,16 @@ class Mode:
 
 @dataclass(frozen=True)
 class Routed:
-    """Where a request goes: the subset of the Service's pods, or why it goes nowhere; None where that is not known."""
+    """Where a request goes: the subset of the Service's pods, or why it goes nowhere, or why that is not known.
+
+    ``rule`` is the one of ``source`` that matches.
+    """
 
     subset: str = ""
     source: str = ""
     fails: str = ""
     doubt: str = ""
+    rule: wire.VirtualRoute | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,11 @@ class Policies:
     def automatic(self) -> bool:
         """Say whether clients use mutual TLS wherever a server can (MeshConfig.enableAutoMtls)."""
         return self._setting("enableAutoMtls") != "false"
+
+    @cached_property
+    def access_log(self) -> str:
+        """Give the file to which proxies write a line for each request (MeshConfig.accessLogFile)."""
+        return self._setting("accessLogFile")
 
     def _setting(self, key: str) -> str:
         for settings in self._snapshot.mesh_settings:
@@ -118,16 +127,22 @@ class Policies:
 
     def client(self, namespace: str, labels: wire.Labels, service: Service, subset: str = "") -> Mode:
         """Give how a client's proxy calls a Service: what a DestinationRule says, or nothing where it is automatic."""
+        settings, name = self.settings(namespace, labels, service, subset)
+        tls = settings.tls
+        return Mode(tls.mode, name) if tls is not None and tls.mode else Mode("")
+
+    def settings(
+        self, namespace: str, labels: wire.Labels, service: Service, subset: str = ""
+    ) -> tuple[wire.TrafficSettings, str]:
+        """Give how a client's proxy calls a Service's port and subset, and the DestinationRule that says so."""
         rule = self.rule(namespace, labels, service)
         if rule is None:
-            return Mode("")
+            return wire.TrafficSettings(), ""
         name = f"DestinationRule {rule.metadata.namespace}/{rule.metadata.name}"
-        tls, _ = _level(rule.spec.traffic_policy, service.port)
+        found, _ = _level(rule.spec.traffic_policy, service.port)
         part = next((s for s in rule.spec.subsets if s.name == subset), None)
         own, by_port = _level(part.traffic_policy if part else None, service.port)
-        if own is not None or by_port:
-            tls = own
-        return Mode(tls.mode, name) if tls is not None and tls.mode else Mode("")
+        return (own if by_port else _overridden(found, own)), name
 
     def rule(self, namespace: str, labels: wire.Labels, service: Service) -> wire.DestinationRule | None:
         """Find the DestinationRule: of the client's namespace, of the Service's, of the root; the nearest host.
@@ -207,7 +222,7 @@ def _followed(
         if rule.match and matched is None:
             return Routed(source=name, doubt=f"which rule of {name} matches hangs on the request ({ASK})")
         if matched or not rule.match:
-            return _ends(rule, virtual.metadata.namespace, name, service)
+            return replace(_ends(rule, virtual.metadata.namespace, name, service), rule=rule)
     if not request.http or not rules:
         return Routed()
     return Routed(source=name, fails=f"no rule of {name} matches: the client's proxy answers 404")
@@ -232,12 +247,22 @@ def _selects(selector: wire.MatchLabels | None, labels: wire.Labels) -> bool:
     return selector is None or selector.match_labels.items() <= labels.items()
 
 
-def _level(policy: wire.TrafficPolicy | None, port: int) -> tuple[wire.MutualTls | None, bool]:
-    """Give the TLS settings of a level, and whether a port's entry, which replaces the level, gave them."""
+def _level(policy: wire.TrafficPolicy | None, port: int) -> tuple[wire.TrafficSettings, bool]:
+    """Give the settings of a level, and whether a port's entry, which replaces the level, gave them."""
     if policy is None:
-        return None, False
+        return wire.TrafficSettings(), False
     at_port = next((p for p in policy.port_level_settings if p.port.number == port), None)
-    return (at_port.tls, True) if at_port is not None else (policy.tls, False)
+    return (at_port, True) if at_port is not None else (policy, False)
+
+
+def _overridden(rule: wire.TrafficSettings, subset: wire.TrafficSettings) -> wire.TrafficSettings:
+    """Give a subset's settings, and the rule's where the subset says nothing."""
+    return wire.TrafficSettings(
+        subset.tls or rule.tls,
+        subset.load_balancer or rule.load_balancer,
+        subset.connection_pool or rule.connection_pool,
+        subset.outlier_detection or rule.outlier_detection,
+    )
 
 
 def _full(host: str, namespace: str, service: Service) -> str:

@@ -165,6 +165,28 @@ class Reach(str, Enum):
     UNKNOWN = "unknown"
 
 
+class Aspect(str, Enum):
+    """What of requests a mesh changes, beside how they travel and who lets them in."""
+
+    ROUTING = "routing"
+    RETRIES = "retries"
+    TIMEOUT = "timeout"
+    MIRRORING = "mirroring"
+    FAULT = "fault"
+    LOAD_BALANCING = "load-balancing"
+    CIRCUIT_BREAKING = "circuit-breaking"
+    OUTLIER_DETECTION = "outlier-detection"
+    MONITORING = "monitoring"
+
+
+class Effect(Document, frozen=True, kw_only=True):
+    """One thing that a mesh does to requests, and the object that says so."""
+
+    aspect: Aspect
+    says: str
+    source: str
+
+
 class Statement(Document, frozen=True, kw_only=True):
     """What meshes make of requests from one pod to a port of others; ``port`` is the container's.
 
@@ -183,6 +205,7 @@ class Statement(Document, frozen=True, kw_only=True):
     caveat: str = ""
     settled_by: str = ""
     reasons: tuple[Clue, ...] = ()
+    effects: tuple[Effect, ...] = ()
 
 
 class PairReport(Document, frozen=True, tag_field="kind", tag="MeshPair", kw_only=True):

@@ -916,17 +916,72 @@ class PortSelector(Wire, frozen=True):
     number: int = 0
 
 
-class PortTrafficPolicy(Wire, frozen=True):
+class ConsistentHash(Wire, frozen=True):
+    """By what of a request one server is chosen for all that are alike in it."""
+
+    http_header_name: str = ""
+    http_query_parameter_name: str = ""
+    use_source_ip: bool = False
+
+
+class LoadBalancing(Wire, frozen=True):
+    """Who of a Service's pods is called."""
+
+    simple: Term = ""
+    consistent_hash: ConsistentHash | None = None
+
+
+class TCPConnections(Wire, frozen=True):
+    """How many connections a client's proxy opens to a host, and how long it waits for one."""
+
+    max_connections: int = 0
+    connect_timeout: str = ""
+
+
+class HTTPConnections(Wire, frozen=True):
+    """How many requests a client's proxy has open at a host; none is said by 0."""
+
+    http1_max_pending_requests: int = field(default=0, name="http1MaxPendingRequests")
+    http2_max_requests: int = field(default=0, name="http2MaxRequests")
+    max_requests_per_connection: int = 0
+    max_retries: int = 0
+
+
+class ConnectionPool(Wire, frozen=True):
+    """Beyond what the client's proxy answers 503 in a server's place."""
+
+    tcp: TCPConnections = TCPConnections()
+    http: HTTPConnections = HTTPConnections()
+
+
+class OutlierDetection(Wire, frozen=True):
+    """After how many errors in a row a server is not called for a while."""
+
+    consecutive_5xx_errors: int | None = field(default=None, name="consecutive5xxErrors")
+    consecutive_gateway_errors: int | None = None
+    interval: str = "10s"
+    base_ejection_time: str = "30s"
+    max_ejection_percent: int = 10
+
+
+class TrafficSettings(Wire, frozen=True):
+    """How a client's proxy calls a Service; what is None is not said."""
+
+    tls: MutualTls | None = None
+    load_balancer: LoadBalancing | None = None
+    connection_pool: ConnectionPool | None = None
+    outlier_detection: OutlierDetection | None = None
+
+
+class PortTrafficPolicy(TrafficSettings, frozen=True):
     """How a client's proxy calls one port of a Service, in place of what is said for all."""
 
     port: PortSelector = PortSelector()
-    tls: MutualTls | None = None
 
 
-class TrafficPolicy(Wire, frozen=True):
-    """How a client's proxy calls a Service."""
+class TrafficPolicy(TrafficSettings, frozen=True):
+    """How a client's proxy calls a Service, and its single ports."""
 
-    tls: MutualTls | None = None
     port_level_settings: tuple[PortTrafficPolicy, ...] = ()
 
 
@@ -1008,10 +1063,33 @@ class Abort(Wire, frozen=True):
     percentage: Percent | None = None
 
 
+class Delay(Wire, frozen=True):
+    """A fault that makes requests wait."""
+
+    fixed_delay: str = ""
+    percentage: Percent | None = None
+
+
 class Fault(Wire, frozen=True):
     """Faults that are injected on purpose."""
 
     abort: Abort | None = None
+    delay: Delay | None = None
+
+
+class Retries(Wire, frozen=True):
+    """How often a client's proxy asks again, and after what."""
+
+    attempts: int = 0
+    per_try_timeout: str = ""
+    retry_on: str = ""
+
+
+class Mirror(Wire, frozen=True):
+    """Who is sent a copy of requests, whose answers nobody waits for."""
+
+    destination: Destination = Destination()
+    percentage: Percent | None = None
 
 
 class HTTPRedirect(Wire, frozen=True):
@@ -1035,6 +1113,10 @@ class VirtualRoute(Wire, frozen=True):
     direct_response: HTTPDirectResponse | None = None
     fault: Fault | None = None
     delegate: ObjectReference | None = None
+    timeout: str = ""
+    retries: Retries | None = None
+    mirror: Destination | None = None
+    mirrors: tuple[Mirror, ...] = ()
 
 
 class VirtualServiceSpec(Wire, frozen=True):

@@ -133,6 +133,9 @@ def pair(document: PairReport, style: Style) -> Iterator[str]:
             if value:
                 yield f"  {name}: {safe(value)}\n"
         yield from columns(("  BECAUSE", "SAYS"), [(f"  {c.source}", c.says) for c in one.reasons], style)
+        if one.effects:
+            rows = [(f"  {e.aspect.value}", e.says, e.source) for e in one.effects]
+            yield from columns(("  CHANGES", "HOW", "BY"), rows, style)
     if document.unproven:
         yield "\n"
         yield f"? by their specs alone traffic is turned to a proxy in {safe(', '.join(document.unproven))}: "

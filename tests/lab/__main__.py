@@ -10,7 +10,7 @@ from types import FrameType
 
 from tests.lab import cluster, node
 from tests.lab.errors import LabError
-from tests.lab.settings import Backend, Cni, IpFamily, Proxy, Settings, load
+from tests.lab.settings import Backend, Cni, IpFamily, Mesh, Proxy, Settings, load
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         default=Settings.ip_family,
         metavar="|".join(f.value for f in IpFamily),
     )
+    up.add_argument("--mesh", type=Mesh, choices=list(Mesh), metavar="|".join(m.value for m in Mesh))
     up.add_argument("--no-workloads", dest="workloads", action="store_false", help="a cluster without applications")
     verbs.add_parser("down", parents=[named], help="remove the lab and all it left")
     verbs.add_parser("status", parents=[named], help="say what runs")
@@ -77,6 +78,7 @@ def _run(options: argparse.Namespace) -> None:
                     backend=options.backend,
                     proxy=options.proxy,
                     ip_family=options.ip_family,
+                    mesh=options.mesh,
                     workloads=options.workloads,
                 ),
                 _say,

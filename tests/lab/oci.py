@@ -84,11 +84,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class Image:
-    """A name, the layers from the bottom up, and what runs where a pod does not say."""
+    """A name, the layers from the bottom up, and what runs, as whom, where a pod does not say."""
 
     name: str
     layers: tuple[Layer, ...]
     entrypoint: tuple[str, ...] = ()
+    user: str = ""
 
 
 def _libraries(program: str) -> Iterable[str]:
@@ -126,7 +127,7 @@ def write(path: Path, images: list[Image]) -> None:
                 {
                     "architecture": _ARCHITECTURES[platform.machine()],
                     "os": "linux",
-                    "config": {"Env": environment, **entrypoint},
+                    "config": {"Env": environment, "User": image.user, **entrypoint},
                     "rootfs": {"type": "layers", "diff_ids": [digest for digest, _ in stack]},
                 }
             ).encode()

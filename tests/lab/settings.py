@@ -32,6 +32,12 @@ class Backend(str, Enum):
     HOST_GW = "host-gw"
 
 
+class Mesh(str, Enum):
+    """The service mesh, where a lab has one."""
+
+    ISTIO = "istio"
+
+
 class Proxy(str, Enum):
     """The mode of kube-proxy."""
 
@@ -70,6 +76,7 @@ class Settings:
     backend: Backend = Backend.VXLAN
     proxy: Proxy = Proxy.IPTABLES
     ip_family: IpFamily = IpFamily.IPV4
+    mesh: Mesh | None = None
     workloads: bool = True
 
     def __post_init__(self) -> None:
@@ -159,6 +166,7 @@ def load(name: str) -> Settings:
             "backend": Backend(stored["backend"]),
             "proxy": Proxy(stored["proxy"]),
             "ip_family": IpFamily(stored["ip_family"]),
+            "mesh": Mesh(stored["mesh"]) if stored["mesh"] else None,
         }
     )
 
