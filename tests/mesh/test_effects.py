@@ -64,8 +64,8 @@ def test_a_split_is_told_though_it_settles_nothing() -> None:
 
 def test_settings_of_a_subset_replace_the_rules_one_by_one_and_a_ports_replace_all() -> None:
     def of(subset: str) -> dict[Aspect, list[str]]:
-        lists = {"virtual_services": [route(route=[to(subset)])], "destination_rules": [policy("web", SUBSETS)]}
-        return effects(said(CLIENT, SERVER, **lists))
+        rules = [policy("web", SUBSETS)]
+        return effects(said(CLIENT, SERVER, virtual_services=[route(route=[to(subset)])], destination_rules=rules))
 
     assert of("v1")[Aspect.LOAD_BALANCING] == ["ROUND_ROBIN"]
     assert of("v2")[Aspect.LOAD_BALANCING] == ["one server for all that are alike in header x-user"]
