@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -20,6 +21,9 @@ from tests.lab.settings import Cni, IpFamily, Proxy, Settings
 from tests.wire import WireServer
 
 ROOT = Path(__file__).parent.parent
+# How long an example takes tells of the machine, not of the code.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def unavailable(reason: str) -> NoReturn:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from netinspect.mesh.base import NOTED, Call, Said, Side, number
+from netinspect.mesh.linkerd_effects import of_client, of_server
 from netinspect.mesh.linkerd_policy import Client, decide, server_of
 from netinspect.mesh.sight import Pod, Sight, flag, variables
 from netinspect.model import wire
 from netinspect.model.finding import Clue
-from netinspect.model.mesh import Capture, Reach, Transport
+from netinspect.model.mesh import Capture, Effect, Reach, Transport
 from netinspect.model.snapshot import Snapshot
 
 _OPAQUE = "LINKERD2_PROXY_INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION"
@@ -26,15 +27,19 @@ def said(call: Call, sight: Sight) -> Said:
     client = call.client.presence is not None and _takes(call.client, call.service_port or call.port, "outbound", _OUT)
     server = call.server.presence is not None and _takes(call.server, call.port, "inbound", _IN)
     reasons = (*_skipped(call.client, client, "outbound"), *_skipped(call.server, server, "inbound"))
+    effects: tuple[Effect, ...] = (of_server(),) if server else ()
     if client and call.service is not None:
-        routed = _route(call, sight.snapshot, call.service)
+        routes = _routes(call, sight.snapshot, call.service)
+        effects = (*of_client(call.service, routes, opaque=opaque(call, sight.snapshot)), *effects)
+        routed = _route(call, sight.snapshot, call.service, routes)
         if routed is not None:
-            return replace(routed, reasons=(*reasons, *routed.reasons), proxied=True)
+            return replace(routed, reasons=(*reasons, *routed.reasons), proxied=True, effects=effects)
     transport = Transport.MTLS if client and server else Transport.PLAINTEXT
     identity = _identity(call.client.pod) if client and server else ""
     proxied = client and call.service is not None
     waits = call.http is False and (client or server) and not opaque(call, sight.snapshot)
-    found = Said(transport, Reach.REACHED, "", reasons, identity, proxied, caveat=_DETECTION if waits else "")
+    caveat = _DETECTION if waits else ""
+    found = Said(transport, Reach.REACHED, "", reasons, identity, proxied, caveat=caveat, effects=effects)
     if not server:
         return replace(found, says="no proxy of the server takes part")
     decision = decide(sight.snapshot, call.server.pod, call.port, Client(identity, call.client.address))
@@ -95,9 +100,12 @@ def _identity(pod: Pod) -> str:
     return pattern.replace("$(_pod_sa)", account).replace("$(_pod_ns)", pod.namespace)
 
 
-def _route(call: Call, snapshot: Snapshot, service: wire.Service) -> Said | None:
+def _routes(call: Call, snapshot: Snapshot, service: wire.Service) -> list[wire.HTTPRoute]:
+    return [r for r in (*snapshot.http_routes, *snapshot.linkerd_routes) if _hangs(r, service, call)]
+
+
+def _route(call: Call, snapshot: Snapshot, service: wire.Service, routes: list[wire.HTTPRoute]) -> Said | None:
     """Say where the routes of a Service lead; None where they lead to its own pods, or there are none."""
-    routes = [r for r in (*snapshot.http_routes, *snapshot.linkerd_routes) if _hangs(r, service, call)]
     if not routes:
         return None
     name = f"HTTPRoute {routes[0].metadata.namespace}/{routes[0].metadata.name}"

@@ -315,7 +315,7 @@ class ServiceStatus(Wire, frozen=True):
 class Service(Wire, frozen=True):
     """A stable name and address in front of changing pods."""
 
-    metadata: Metadata
+    metadata: NotedMetadata
     spec: ServiceSpec = ServiceSpec()
     status: ServiceStatus = ServiceStatus()
 
@@ -1273,7 +1273,7 @@ class HTTPRouteSpec(Wire, frozen=True):
 class HTTPRoute(Wire, frozen=True):
     """An HTTPRoute (sigs.k8s.io/gateway-api apis/v1, and Linkerd's own copy of it)."""
 
-    metadata: Metadata
+    metadata: NotedMetadata
     spec: HTTPRouteSpec = HTTPRouteSpec()
 
 

@@ -109,7 +109,7 @@ def tried(name: str, text: str) -> None:
 
 @pytest.mark.parametrize("name", PARSERS)
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_bytes(name: str, data: Any) -> None:
     text = data.draw(
         st.binary(max_size=200).map(lambda b: b.decode(errors="backslashreplace"))

@@ -239,7 +239,7 @@ BROKEN = {
 }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(sorted(sections(BROKEN))), st.integers(0, 2**32), st.integers(1, 4))
 def test_broken_state_is_walked_without_a_crash(section: str, seed: int, cuts: int) -> None:
     """Bytes of one section are changed, doubled or lost: whatever comes out, it is a verdict."""

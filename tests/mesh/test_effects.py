@@ -1,10 +1,12 @@
-"""What else Istio is said to do to requests: as its objects say, and as the client's own proxy was told by them."""
+"""What else Istio and Linkerd are said to do to requests, by their objects."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from netinspect.analysis.mesh_pair import Target, pair
 from netinspect.model.mesh import Aspect, Reach, Statement
+from tests import build
 from tests.mesh.test_pairs import CLIENT, PLAIN, SERVER, policy, said
 
 Json = dict[str, Any]
@@ -92,3 +94,51 @@ def test_what_no_object_says_is_istios_default() -> None:
 def test_without_the_clients_proxy_nothing_is_routed() -> None:
     rule = route(route=[to()], timeout="3s")
     assert set(effects(said(PLAIN, SERVER, virtual_services=[rule]))) == {Aspect.MONITORING}
+
+
+def linkerd(name: str, address: str, **ports: str) -> Json:
+    found = build.pod(name, address, labels={"app": name, "linkerd.io/control-plane-ns": "linkerd"})
+    env = [{"name": "LINKERD2_PROXY_INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION", "value": ports.get("opaque", "")}]
+    found["metadata"]["annotations"] = {"linkerd.io/proxy-version": "edge-26.8.3"}
+    found["spec"]["containers"].append({"name": "linkerd-proxy", "image": "l/proxy:edge-26.8.3", "env": env})
+    found["spec"]["initContainers"] = [{"name": "linkerd-init", "args": []}]
+    return found
+
+
+def by_linkerd(service: Json, route: Json | None = None, **ports: str) -> dict[Aspect, list[str]]:
+    web = {"metadata": {"name": "web", "namespace": "shop", "annotations": service},
+           "spec": {"clusterIP": "10.96.0.10", "selector": {"app": "web"},
+                    "ports": [{"name": "http", "port": 80, "targetPort": 8080}]}}  # fmt: skip
+    leads = {"parentRefs": [{"group": "core", "kind": "Service", "name": "web"}],
+             "rules": [{"backendRefs": [{"name": "web", "port": 80}]}]}  # fmt: skip
+    meta = {"name": "web", "namespace": "shop", "annotations": route}
+    routes = [] if route is None else [{"metadata": meta, "spec": leads}]
+    found = pair(
+        build.snapshot(
+            pods=[linkerd("client", "10.0.1.5"), linkerd("web", "10.0.2.5", **ports)], services=[web],
+            namespaces=[{"metadata": {"name": "shop"}}], http_routes=routes,
+        ),
+        "shop/client", Target("svc", "shop", "web", 80, "GET", "/"),
+    )  # fmt: skip
+    assert found.statements[0].outcome is Reach.REACHED
+    return effects(found.statements[0])
+
+
+def test_linkerds_annotations_of_a_route_replace_its_services() -> None:
+    service = {"retry.linkerd.io/http": "5xx", "retry.linkerd.io/limit": "3", "timeout.linkerd.io/request": "10s",
+               "balancer.linkerd.io/failure-accrual": "consecutive"}  # fmt: skip
+    found = by_linkerd(service)
+    assert found[Aspect.RETRIES][0].startswith("up to 3 times more, on http 5xx")
+    assert found[Aspect.TIMEOUT][0].startswith("a request with its retries of more than 10s")
+    assert found[Aspect.OUTLIER_DETECTION] == ["a server that fails 7 times in a row is left out for a while"]
+    assert "by request" in found[Aspect.LOAD_BALANCING][0]
+    assert by_linkerd(service, {})[Aspect.RETRIES] == found[Aspect.RETRIES]
+    other = by_linkerd(service, {"timeout.linkerd.io/request": "1s"})
+    assert other[Aspect.TIMEOUT][0].startswith("a request with its retries of more than 1s")
+    assert Aspect.RETRIES not in other
+
+
+def test_of_an_opaque_port_linkerd_sees_connections_alone() -> None:
+    found = by_linkerd({"retry.linkerd.io/http": "5xx"}, opaque="8080")
+    assert "by connection" in found[Aspect.LOAD_BALANCING][0]
+    assert Aspect.RETRIES not in found
