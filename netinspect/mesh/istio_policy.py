@@ -188,7 +188,27 @@ class Policies:
             name = f"HTTPRoute {route.metadata.namespace}/{route.metadata.name}"
             return Routed(source=name, doubt=f"where {name} leads is not evaluated")
         found = self._virtual(namespace, service)
-        return _followed(found, namespace, labels, service, request) if found is not None else Routed()
+        routed = _followed(found, namespace, labels, service, request) if found is not None else Routed()
+        lost = self._lost(routed, found.metadata.namespace, service) if found is not None and routed.doubt else ""
+        return replace(routed, fails=lost, doubt="") if lost else routed
+
+    def _lost(self, routed: Routed, namespace: str, service: Service) -> str:
+        """Say why a rule leads nowhere: its hosts are named as Services are, and nobody knows one of them."""
+        targets = routed.rule.route if routed.rule is not None else ()
+        hosts = sorted({_full(d.destination.host, namespace, service) for d in targets})
+        if not hosts or any(self._may_be(host, service.domain) for host in hosts):
+            return ""
+        return f"{routed.source} leads to {', '.join(hosts)}, which is not there: the client's proxy answers 503 (NC)"
+
+    def _may_be(self, host: str, domain: str) -> bool:
+        """Say whether a host may be known: as a Service or a ServiceEntry, or since it is named as neither."""
+        name, _, place = host.removesuffix(f".svc.{domain}").partition(".")
+        if not host.endswith(f".svc.{domain}") or "." in place or not self._snapshot.whole("services", place):
+            return True
+        entries = (h for entry in self._snapshot.istio_hosts for h in entry.spec.hosts)
+        return (place, name) in {(s.metadata.namespace, s.metadata.name) for s in self._snapshot.services} or any(
+            host.endswith(h[1:]) if h.startswith("*") else host == h for h in entries
+        )
 
     def _virtual(self, namespace: str, service: Service) -> wire.VirtualService | None:
         found = [

@@ -139,6 +139,7 @@ AUTHORIZATION_POLICIES = Resource(
 DESTINATION_RULES = Resource("destination_rules", "destinationrules", _ISTIO, wire.DestinationRule, optional=True)
 VIRTUAL_SERVICES = Resource("virtual_services", "virtualservices", _ISTIO, wire.VirtualService, optional=True)
 ISTIO_SIDECARS = Resource("istio_sidecars", "sidecars", _ISTIO, wire.Named, optional=True)
+ISTIO_HOSTS = Resource("istio_hosts", "serviceentries", _ISTIO, wire.ServiceEntry, optional=True)
 _L5D = ("policy.linkerd.io/v1alpha1",)
 _SERVERS = tuple(f"policy.linkerd.io/v1beta{n}" for n in (3, 2, 1))
 LINKERD_SERVERS = Resource("linkerd_servers", "servers", _SERVERS, wire.LinkerdServer, optional=True)
@@ -167,7 +168,9 @@ _OF_CONSUL = (
     SERVICE_INTENTIONS, SERVICE_DEFAULTS, PROXY_DEFAULTS, CONSUL_MESHES, SERVICE_RESOLVERS, SERVICE_ROUTERS,
     SERVICE_SPLITTERS,
 )  # fmt: skip
-_OF_ISTIO = (PEER_AUTHENTICATIONS, AUTHORIZATION_POLICIES, DESTINATION_RULES, VIRTUAL_SERVICES, ISTIO_SIDECARS)
+_OF_ISTIO = (
+    PEER_AUTHENTICATIONS, AUTHORIZATION_POLICIES, DESTINATION_RULES, VIRTUAL_SERVICES, ISTIO_SIDECARS, ISTIO_HOSTS,
+)  # fmt: skip
 _OF_LINKERD = (
     LINKERD_SERVERS, LINKERD_AUTHORIZATIONS, LINKERD_ROUTES, MESH_TLS_AUTHENTICATIONS, NETWORK_AUTHENTICATIONS,
     SERVER_AUTHORIZATIONS,

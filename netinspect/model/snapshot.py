@@ -80,6 +80,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     destination_rules: tuple[wire.DestinationRule, ...] = ()
     virtual_services: tuple[wire.VirtualService, ...] = ()
     istio_sidecars: tuple[wire.Named, ...] = ()
+    istio_hosts: tuple[wire.ServiceEntry, ...] = ()
     linkerd_servers: tuple[wire.LinkerdServer, ...] = ()
     linkerd_authorizations: tuple[wire.LinkerdAuthorization, ...] = ()
     linkerd_routes: tuple[wire.HTTPRoute, ...] = ()

@@ -1136,6 +1136,19 @@ class VirtualService(Wire, frozen=True):
     spec: VirtualServiceSpec = VirtualServiceSpec()
 
 
+class ServiceEntrySpec(Wire, frozen=True):
+    """Names that proxies know besides those of Services."""
+
+    hosts: tuple[str, ...] = ()
+
+
+class ServiceEntry(Wire, frozen=True):
+    """A ServiceEntry (istio.io/api/networking/v1alpha3/service_entry.proto)."""
+
+    metadata: NotedMetadata
+    spec: ServiceEntrySpec = ServiceEntrySpec()
+
+
 class AuthorizationSource(Wire, frozen=True):
     """Who a request comes from; of each field one must hold, and none of what must not."""
 

@@ -165,3 +165,14 @@ def test_a_service_without_an_address() -> None:
 def test_straight_to_a_pod_goes_out_as_it_is() -> None:
     found = said(CLIENT, SERVER, to="pod", peer_authentications=[policy("all", STRICT)])
     assert (found.transport, found.outcome) == (Transport.PLAINTEXT, Reach.REFUSED)
+
+
+@pytest.mark.parametrize(("host", "gaps", "outcome"), [
+    ("nobody", (), Reach.FAILED), ("nobody.shop.svc.cluster.local", (), Reach.FAILED),
+    ("nobody", ("services",), Reach.UNKNOWN), ("example.com", (), Reach.UNKNOWN),
+])  # fmt: skip
+def test_a_route_to_a_service_that_is_not_there_fails(host: str, gaps: tuple[str, ...], outcome: Reach) -> None:
+    """What is no Service of the cluster may be a ServiceEntry's, which is not read."""
+    rule = policy("web", {"hosts": ["web"], "http": [{"route": [{"destination": {"host": host}}]}]})
+    found = said(CLIENT, SERVER, virtual_services=[rule], gaps=gaps)
+    assert found.outcome is outcome
