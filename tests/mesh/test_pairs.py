@@ -142,7 +142,7 @@ def test_the_nearest_rule_counts_and_those_of_one_host_are_one() -> None:
     [
         ({"fault": {"abort": {"httpStatus": 418}}, "route": [{"destination": {"host": "web"}}]}, Reach.REACHED),
         ({"route": [{"destination": {"host": "web", "port": {"number": 9090}}}]}, Reach.UNKNOWN),
-        ({"route": [{"destination": {"host": "other"}}]}, Reach.UNKNOWN),
+        ({"route": [{"destination": {"host": "other.example.com"}}]}, Reach.UNKNOWN),
         ({"match": [{"uri": {"prefix": "/x"}}], "route": [{"destination": {"host": "web"}}]}, Reach.FAILED),
         ({"redirect": {"redirectCode": 301}}, Reach.FAILED),
     ],
