@@ -10,7 +10,7 @@ from functools import cached_property
 from msgspec import structs
 
 from netinspect.analysis.inside import gaps, match
-from netinspect.analysis.mesh_findings import about_planes, about_pods, headline
+from netinspect.analysis.mesh_findings import about_injectors, about_planes, about_pods, headline
 from netinspect.analysis.mesh_kernel import Seen, look
 from netinspect.analysis.mesh_missing import Causes
 from netinspect.analysis.mesh_planes import control_planes, is_control
@@ -56,7 +56,9 @@ def report(snapshot: Snapshot) -> MeshReport:
         control_planes=planes,
         namespaces=several(_namespaces(judge, pods)),
         pods=pods,
-        findings=several((*about_pods(pods), *about_planes(planes, pods, judge.sight))),
+        findings=several(
+            (*about_pods(pods), *about_planes(planes, pods, judge.sight), *about_injectors(judge.unanswered()))
+        ),
         unproven=sum(p.presumed for p in pods),
         gaps=(*snapshot.gaps, *gaps(snapshot.kernels, shown)),
     )
@@ -104,6 +106,16 @@ class Judge:
         unread = ("namespaces", "mutating_webhooks", "cni_settings")
         missing = [r for r in unread if self.sight.snapshot.gap(r)]
         return f"{' and '.join(missing).replace('_', ' ')} could not be read" if missing else ""
+
+    def unanswered(self) -> Iterator[tuple[Driver, Webhook]]:
+        """Give the webhooks that inject and lead to a Service that no ready pod is behind."""
+        if self.sight.snapshot.gap("pods"):
+            return
+        for driver in DRIVERS:
+            hooks = self._webhooks.get(driver.NAME)
+            for hook in hooks.all if hooks is not None else ():
+                if hook.service and not self._causes.answers(hook.service):
+                    yield driver, hook
 
     def pod(self, found: wire.NotedPod) -> PodMesh:
         """Judge a pod."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from netinspect.analysis.webhooks import Webhook
 from netinspect.mesh import BY_NAME, DRIVERS
+from netinspect.mesh.base import Driver
 from netinspect.mesh.sight import Sight
 from netinspect.model.finding import Finding, Severity
 from netinspect.model.mesh import ControlPlane, PodMesh, Verdict
@@ -79,6 +81,26 @@ def about_planes(planes: Sequence[ControlPlane], pods: Sequence[PodMesh], sight:
                     cause=f"webhooks that ask for {weak} leave out namespaces that have {strong}",
                     remedy=f"kubectl label namespace {name} {strong}-, or {weak}-",
                 )  # fmt: skip
+
+
+def about_injectors(unanswered: Iterable[tuple[Driver, Webhook]]) -> Iterator[Finding]:
+    """Tell of injectors that nobody answers for: of pods that are made now, not of those that are there."""
+    told: set[str] = set()
+    for driver, hook in unanswered:
+        name = hook.configuration.metadata.name
+        if name in told:
+            continue
+        told.add(name)
+        policy = hook.object.failure_policy or "Fail"
+        ignored = policy == "Ignore"
+        yield Finding(
+            kind="injector-away", severity=Severity.WARNING if ignored else Severity.ERROR,
+            place=f"mutatingwebhookconfiguration/{name}",
+            says=f"pods that ask for {driver.TITLE} are made without it" if ignored
+            else f"pods that ask for {driver.TITLE} are refused",
+            cause=f"no ready pod is behind Service {hook.service}, and failurePolicy is {policy}",
+            remedy=f"bring back the pods of {hook.service}, or delete the configuration where the mesh was removed",
+        )  # fmt: skip
 
 
 def _skew(planes: Iterable[ControlPlane], pods: Iterable[PodMesh]) -> Iterator[Finding]:

@@ -43,7 +43,7 @@ class Causes:
         return None
 
     def _unreached(self, asked: tuple[Webhook, ...], restart: str) -> tuple[str, str]:
-        absent = next((w for w in asked if w.service and not self._answers(w.service)), None)
+        absent = next((w for w in asked if w.service and not self.answers(w.service)), None)
         if absent is not None:
             says = f"no ready pod is behind Service {absent.service}, where webhook {absent.name} is"
             ignored = absent.object.failure_policy == "Ignore"
@@ -78,8 +78,8 @@ class Causes:
         )
         return max(times, default="")
 
-    def _answers(self, service: str) -> bool:
-        """Say whether a ready pod is behind a Service; where Services or their pods were not read, nothing is held."""
+    def answers(self, service: str) -> bool:
+        """Say whether a ready pod is behind a Service; nothing is held against one whose pods are not known."""
         return self._sight.snapshot.gap("services") is not None or service in self._served
 
     @cached_property
@@ -91,6 +91,6 @@ class Causes:
         return frozenset(
             f"{s.metadata.namespace}/{s.metadata.name}"
             for s in self._sight.snapshot.services
-            if s.spec.selector
-            and any(s.spec.selector.items() <= labels.items() for labels in ready.get(s.metadata.namespace, ()))
+            if not s.spec.selector
+            or any(s.spec.selector.items() <= labels.items() for labels in ready.get(s.metadata.namespace, ()))
         )

@@ -129,7 +129,7 @@ FAULTS = (
               "-n istio-system wait --for=delete pod -l app=istiod --timeout=60s", "apply -f {stray}"),
           undo=("delete -f {stray}", "-n istio-system scale deployment/istiod --replicas=1",
                 "-n istio-system rollout status deployment/istiod", "replace --force -f {kept}")),
-    Fault("control plane away", ("check", "--only", "NI", *INSIDE), ("istiod",),
+    Fault("control plane away", ("mesh",), ("pods that ask for Istio are refused", "Service istio-system/istiod"),
           do=("-n istio-system scale deployment/istiod --replicas=0",
               "-n istio-system wait --for=delete pod -l app=istiod --timeout=60s"),
           undo=("-n istio-system scale deployment/istiod --replicas=1",

@@ -290,3 +290,17 @@ def test_many_pods_of_one_cause_are_one_finding() -> None:
     findings = report(snapshot).findings
     assert len(findings) == 1
     assert "and 37 others" in findings[0].says
+
+
+@pytest.mark.parametrize(("policy", "says"), [("Fail", "are refused"), ("Ignore", "are made without it")])
+def test_an_injector_that_nobody_answers_for(policy: str, says: str) -> None:
+    """Found once for a configuration, whether or not a pod misses it; where pods were not all read it is not said."""
+    hook = webhook("namespace.sidecar-injector.istio.io", {"matchLabels": ENABLED}, policy=policy)
+    hook["webhooks"] *= 2
+    lists: Any = {"services": [SERVICE], "mutating_webhooks": [hook], "namespaces": [namespace()]}
+    (found,) = report(build.snapshot(pods=[], **lists)).findings
+    assert (found.kind, says in found.says) == ("injector-away", True)
+    assert "Service mesh/injector" in found.cause
+    assert not report(build.snapshot(pods=[], gaps=("pods",), **lists)).findings
+    ready = {**INJECTOR, "status": {**INJECTOR["status"], "conditions": [{"type": "Ready", "status": "True"}]}}
+    assert not report(build.snapshot(pods=[ready], **lists)).findings
