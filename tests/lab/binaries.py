@@ -147,8 +147,16 @@ def build(say: Callable[[str], None], cni: Cni | None = None, mesh: Mesh | None 
 
     Raises ``LabError`` where Go is missing or a build fails, with the compiler's last words.
     """
-    with alone():
-        return _build_all(say, cni, mesh)
+    programs: dict[str, Path] = {}
+    for module in MODULE_TABLE:
+        if module.cni not in (None, cni) or module.mesh not in (None, mesh):
+            continue
+        # Who finds all there need not wait for another lab that builds what only that one needs.
+        if _missing(module):
+            with alone():
+                _complete(module, say)
+        programs.update({name: module.cached / name for name in module.programs})
+    return programs
 
 
 @contextmanager
@@ -160,19 +168,17 @@ def alone() -> Iterator[None]:
         yield
 
 
-def _build_all(say: Callable[[str], None], cni: Cni | None, mesh: Mesh | None) -> dict[str, Path]:
-    programs: dict[str, Path] = {}
-    for module in MODULE_TABLE:
-        if module.cni not in (None, cni) or module.mesh not in (None, mesh):
-            continue
-        missing = [name for name in (*module.programs, *module.files) if not (module.cached / name).exists()]
-        if missing:
-            say(f"building {', '.join(missing)} (once; kept in {module.cached})")
-            module.cached.mkdir(parents=True, exist_ok=True)
-            for name in missing:
-                (_build if name in module.programs else _keep)(module, name)
-        programs.update({name: module.cached / name for name in module.programs})
-    return programs
+def _missing(module: Module) -> list[str]:
+    return [name for name in (*module.programs, *module.files) if not (module.cached / name).exists()]
+
+
+def _complete(module: Module, say: Callable[[str], None]) -> None:
+    missing = _missing(module)
+    if missing:
+        say(f"building {', '.join(missing)} (once; kept in {module.cached})")
+        module.cached.mkdir(parents=True, exist_ok=True)
+        for name in missing:
+            (_build if name in module.programs else _keep)(module, name)
 
 
 def module(folder: str) -> Module:
