@@ -42,7 +42,7 @@ def aims(snapshot: Snapshot, flow: Flow, title: str, *, by_address: bool) -> tup
     if destination.service is not None:
         return _of_service(snapshot, flow, destination.service, title, by_address=by_address)
     pod = destination.pod
-    if not isinstance(pod, wire.NotedPod) or pod.spec.host_network:
+    if not isinstance(pod, wire.NotedPod):
         return Stop("unknown", f"what {title} makes of what goes to no pod or Service is not evaluated", _SETTLES)
     return (Aim(flow.address, flow.port, destination.name, Way(None, 0, told(snapshot, pod, flow.port), ())),)
 

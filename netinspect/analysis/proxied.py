@@ -325,7 +325,7 @@ class Proxies:
         said = say(self._judge, asked)
         if said.outcome is not Reach.REACHED:
             stop = Stop(_DECISIONS[said.outcome], said.says, said.settled_by or _SETTLES)
-            yield passage.then(_stopped(_IN, stop, passage))
+            yield passage.then(_stopped(_OUT if by is None else _IN, stop, passage))
             return
         passage = passage.then(notes=(said.caveat,) if said.caveat else ())
         found = call(self._judge, asked)

@@ -16,6 +16,7 @@ from netinspect.model.mesh import Capture, Part, Reach, Transport
 _FAILS = "the client's proxy answers 503"
 _LET_IN = "the server's proxy lets it in"
 _RESET = "the server's proxy resets the connection"
+_CLOSED = "under outboundTrafficPolicy REGISTRY_ONLY the client's proxy closes what goes to an address it does not know"
 _STOPPED = Said(Transport.NONE, Reach.FAILED, "", proxied=True)
 
 
@@ -52,6 +53,8 @@ def said(call: Call, sight: Sight) -> Said:
         lost = routed.fails or _lost(call, policies, service, subset)
         if lost:
             return replace(stopped, says=lost)
+    if ends.client and service is None and policies.closed:
+        return Said(Transport.UNKNOWN, Reach.UNKNOWN, _CLOSED, reasons, settled_by="istioctl proxy-config listeners")
     transport, why = _transport(call, policies, ends, service, subset)
     found = replace(_received(call, policies, ends, transport, (*reasons, *why)), effects=effects)
     limited = ends.client and policies.limited(call.client.pod.namespace)

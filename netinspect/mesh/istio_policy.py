@@ -83,6 +83,11 @@ class Policies:
         return self._setting("enableAutoMtls") != "false"
 
     @cached_property
+    def closed(self) -> bool:
+        """Say whether proxies may let nothing out to whom they do not know (MeshConfig.outboundTrafficPolicy)."""
+        return any("REGISTRY_ONLY" in s.data.get("mesh", "") for s in self._snapshot.mesh_settings)
+
+    @cached_property
     def access_log(self) -> str:
         """Give the file to which proxies write a line for each request (MeshConfig.accessLogFile)."""
         return self._setting("accessLogFile")

@@ -20,8 +20,11 @@ from tests.lab.settings import Settings
 # Of a capture by `tcpdump -i any` (LINKTYPE_LINUX_SLL2): the file's header, each packet's, and the link's.
 _FILE, _PACKET, _LINK = 24, 16, 20
 _TLS_RECORDS = (20, 21, 22, 23)
+# By then a packet that was sent has been captured, in seconds.
+_HANDED_OVER = 3.0
 _COUNTED = re.compile(
-    r"^(listener\.0\.0\.0\.0_15006\.downstream_cx_total|http\.inbound_\S+\.downstream_rq_total): (\d+)$"
+    r"^(listener\.0\.0\.0\.0_15006\.(?:downstream_cx_total|no_filter_chain_match)"
+    r"|http\.inbound_\S+\.downstream_rq_total): (\d+)$"
 )
 
 
@@ -77,15 +80,27 @@ def pods(lab: Settings, *namespaces: str) -> dict[str, Pod]:
 @contextmanager
 def _captured(client: Pod, file: Path) -> Iterator[None]:
     enter = ["nsenter", f"--net=/proc/{client.pid}/ns/net", "--"]
-    command = [*enter, "tcpdump", "-i", "any", "-Z", "root", "-U", "-w", str(file), "-Q", "out", "tcp and not port 22"]
+    command = [
+        *enter,
+        "tcpdump",
+        "-i",
+        "any",
+        "--immediate-mode",
+        "-Z",
+        "root",
+        "-U",
+        "-w",
+        str(file),
+        "-Q",
+        "out",
+        "tcp",
+    ]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL) as running:
         assert running.stderr is not None
         assert b"listening" in running.stderr.readline() + running.stderr.readline()
         try:
             yield
         finally:
-            # The kernel hands over what it has captured some times a second.
-            time.sleep(0.4)
             running.send_signal(signal.SIGINT)
             running.wait(10)
 
@@ -142,6 +157,8 @@ def ask(
     before = _turned(client) if client.meshed else 0, sum(map(_counted, proxies))
     with _captured(client, file):
         said = client.run("curl", "-s", "-o", "/dev/null", "-m", "8", "-w", "%{http_code}", url)
+        until = time.monotonic() + _HANDED_OVER
+        while (wire := on_the_wire(file, addresses, ports)) == "nothing" and time.monotonic() < until:
+            time.sleep(0.1)
     after = _turned(client) if client.meshed else 0, sum(map(_counted, proxies))
-    wire = on_the_wire(file, addresses, ports)
     return Met(int(said or 0), wire, after[0] > before[0], after[1] > before[1])

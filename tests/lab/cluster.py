@@ -253,10 +253,12 @@ def _bridge(settings: Settings) -> None:
 
 
 def _istio(settings: Settings) -> None:
-    kubectl(settings, "create", "namespace", istio.NAMESPACE)
-    for chart in istio.charts():
-        kubectl(settings, "apply", "--server-side", "--namespace", istio.NAMESPACE, "-f", "-", stdin=chart)
-        kubectl(settings, "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    # Once it runs, its control plane writes into what its charts have made.
+    if not kubectl(settings, "-n", istio.NAMESPACE, "get", "deployment/istiod", "--ignore-not-found"):
+        kubectl(settings, "apply", "--server-side", "-f", "-", stdin=istio.NAMESPACE_MANIFEST)
+        for chart in istio.charts():
+            kubectl(settings, "apply", "--server-side", "--namespace", istio.NAMESPACE, "-f", "-", stdin=chart)
+            kubectl(settings, "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
     kubectl(settings, "-n", istio.NAMESPACE, "rollout", "status", "deployment/istiod", f"--timeout={READY_SECONDS}s")
 
     def applied() -> bool:

@@ -11,6 +11,7 @@ from tests.lab import binaries
 from tests.lab.errors import LabError
 
 NAMESPACE = "istio-system"
+NAMESPACE_MANIFEST = f"{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}}}}}"
 _VALUES = Path(__file__).parent / "manifests" / "istio-values.yaml"
 # In the order in which they are installed, by the names that Istio's own guides give their releases.
 _RELEASES = {"istio-base": "base", "istiod": "istio-control/istio-discovery"}

@@ -176,3 +176,11 @@ def test_a_route_to_a_service_that_is_not_there_fails(host: str, gaps: tuple[str
     rule = policy("web", {"hosts": ["web"], "http": [{"route": [{"destination": {"host": host}}]}]})
     found = said(CLIENT, SERVER, virtual_services=[rule], gaps=gaps)
     assert found.outcome is outcome
+
+
+def test_where_proxies_let_nothing_out_to_strangers_a_pods_own_address_may_be_one() -> None:
+    mesh = {"metadata": {"name": "istio", "namespace": "istio-system"},
+            "data": {"mesh": "outboundTrafficPolicy:\n  mode: REGISTRY_ONLY\n"}}  # fmt: skip
+    assert said(CLIENT, SERVER, to="pod", mesh_settings=[mesh]).outcome is Reach.UNKNOWN
+    assert said(CLIENT, SERVER, mesh_settings=[mesh]).outcome is Reach.REACHED
+    assert said(PLAIN, SERVER, to="pod", mesh_settings=[mesh]).outcome is Reach.REACHED
