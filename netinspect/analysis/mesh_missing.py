@@ -38,8 +38,10 @@ class Causes:
         if born and (first.configuration.metadata.creation_timestamp or "") > born:
             return f"the pod is older than webhook {first.name}", restart
         set_at = "" if wish.own else self._set_at(pod.namespace, wish.key)
-        if born and set_at > born:
-            return f"the pod is older than {wish.key} on its namespace, which was set at {set_at}", restart
+        if born and set_at >= born:
+            # The API server keeps times by the second.
+            than = "is older than" if set_at > born else "was made in the same second as"
+            return f"the pod {than} {wish.key} on its namespace, which was set at {set_at}", restart
         return None
 
     def _unreached(self, asked: tuple[Webhook, ...], restart: str) -> tuple[str, str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import struct
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -30,10 +31,11 @@ _COUNTED = re.compile(
 
 @dataclass(frozen=True)
 class Pod:
-    """A running pod of a lab: a process of its application, and a Service's or its own address."""
+    """A running pod of a lab: its address, a process of its application, and whether it has a proxy."""
 
     namespace: str
     name: str
+    uid: str
     address: str
     pid: int
     meshed: bool
@@ -41,6 +43,12 @@ class Pod:
     @property
     def full_name(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+    def signal(self, number: int, program: str) -> None:
+        """Send a signal to its processes of one program, from outside, as the first of a container heeds no other."""
+        for process in processes(self.uid):
+            if program.encode() in _command(process).partition(b"\0")[0]:
+                os.kill(process, number)
 
     def run(self, *command: str) -> str:
         """Run a command among the application's files and in its network namespace, as root."""
@@ -61,19 +69,26 @@ class Met:
     received: bool
 
 
+def _command(process: int) -> bytes:
+    """Give a process' command line; nothing where it has ended."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def pods(lab: Settings, *namespaces: str) -> dict[str, Pod]:
     """Give the running pods whose application is a web server, by their names without what a Deployment adds."""
     found: dict[str, Pod] = {}
     for namespace in namespaces:
         for one in get(lab, "pods", "-n", namespace)["items"]:
             meta, spec = one["metadata"], one["spec"]
-            serving = [p for p in processes(meta["uid"]) if b"httpd" in Path(f"/proc/{p}/cmdline").read_bytes()]
+            serving = [p for p in processes(meta["uid"]) if b"httpd" in _command(p)]
             if not serving or meta.get("deletionTimestamp"):
                 continue
             containers = [c["name"] for c in (*spec["containers"], *spec.get("initContainers", ()))]
-            found[meta["name"]] = Pod(
-                namespace, meta["name"], one["status"]["podIP"], serving[0], "istio-proxy" in containers
-            )
+            meshed = "istio-proxy" in containers
+            found[meta["name"]] = Pod(namespace, meta["name"], meta["uid"], one["status"]["podIP"], serving[0], meshed)
     return found
 
 
@@ -153,20 +168,19 @@ def ask(
     client: Pod, servers: list[Pod], url: str, *, addresses: frozenset[str], ports: frozenset[int], file: Path
 ) -> Met:
     """Ask for a page, and measure what comes of it; once more where a page came and no capture holds what asked."""
-    found = _measured(client, servers, url, addresses, ports, file)
-    again = found.wire == "nothing" and found.code == 200
-    return _measured(client, servers, url, addresses, ports, file) if again else found
+    found = _measured(client, servers, url, file, lambda: on_the_wire(file, addresses, ports))
+    if found.wire == "nothing" and found.code == 200:
+        return _measured(client, servers, url, file, lambda: on_the_wire(file, addresses, ports))
+    return found
 
 
-def _measured(
-    client: Pod, servers: list[Pod], url: str, addresses: frozenset[str], ports: frozenset[int], file: Path
-) -> Met:
+def _measured(client: Pod, servers: list[Pod], url: str, file: Path, seen: Callable[[], str]) -> Met:
     proxies = [s for s in servers if s.meshed]
     before = _turned(client) if client.meshed else 0, sum(map(_counted, proxies))
     with _captured(client, file):
         said = client.run("curl", "-s", "-o", "/dev/null", "-m", "8", "-w", "%{http_code}", url)
         until = time.monotonic() + _HANDED_OVER
-        while (wire := on_the_wire(file, addresses, ports)) == "nothing" and time.monotonic() < until:
+        while (wire := seen()) == "nothing" and time.monotonic() < until:
             time.sleep(0.1)
     after = _turned(client) if client.meshed else 0, sum(map(_counted, proxies))
     return Met(int(said or 0), wire, after[0] > before[0], after[1] > before[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,7 +26,7 @@ _SOON = 60.0
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done and undone, with kubectl or, after ``@POD``, in a pod; what is asked then, and what must be said.
+    """What is done and undone (see ``act``), what is asked then, and what must be said.
 
     ``objects`` are made first and deleted last. ``request`` is a client, a URL, and the code that it meets: 0 where no
     answer comes.
@@ -114,9 +115,10 @@ FAULTS = (
           do=("@client iptables-save -t nat >/tmp/kept; iptables -t nat -F",),
           undo=("@client iptables-restore -T nat </tmp/kept",), request=("client", STRICT, 0)),
     Fault("proxy dead", ("mesh", "inside/api", *INSIDE), ("broken", "15001"),
-          do=("%api pkill -STOP pilot-agent; pkill -KILL envoy",), undo=("%api pkill -CONT pilot-agent",),
+          do=("%api SIGSTOP pilot-agent", "%api SIGKILL envoy"), undo=("%api SIGCONT pilot-agent",),
           request=("client", API, 503)),
-    Fault("label set after the pod", ("mesh", "-n", "late"), ("early", "should be in Istio", "before"),
+    Fault("label set after the pod", ("mesh", "-n", "late"),
+          ("pod/late/early: it should be in Istio", "istio-injection on its namespace, which was set at"),
           objects=namespace("late") + pod("early", "late"),
           do=("label namespace late istio-injection=enabled",)),
     Fault("revision without a control plane", ("mesh", "canary/stray"), ("should be", "canary", "revision"),
@@ -139,7 +141,8 @@ FAULTS = (
           objects=namespace("torn", "{istio-injection: disabled, istio.io/rev: default}") + pod("stray", "torn")),
     Fault("proxy that never gets ready", ("mesh", "inside/lost"), ("broken", "not ready"),
           objects=pod("lost", "inside", '{sidecar.istio.io/nativeSidecar: "false", '
-                      'proxy.istio.io/config: "discoveryAddress: nowhere.istio-system.svc:15012"}')),
+                      'proxy.istio.io/config: "{discoveryAddress: nowhere.istio-system.svc:15012, '
+                      'holdApplicationUntilProxyStarts: false}"}')),
     Fault("opted out after it was made", ("mesh", "inside/client"), ("should not be, and is",),
           do=("-n inside label pod client sidecar.istio.io/inject=false",),
           undo=("-n inside label pod client sidecar.istio.io/inject-",)),
@@ -162,16 +165,16 @@ def files(lab: Settings, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 
 def act(lab: Settings, there: dict[str, Pod], files: dict[str, str], action: str) -> None:  # noqa: F811
-    """Do one thing: ``@POD COMMAND`` in a pod's network namespace, ``%POD COMMAND`` among its processes, or kubectl."""
-    if action[0] in "@%":
-        name, _, command = action[1:].partition(" ")
-        if action[0] == "@":
+    """Do one thing: ``@POD COMMAND`` in a pod's application, ``%POD SIGNAL PROGRAM`` to its processes, or kubectl."""
+    name, _, command = action[1:].partition(" ")
+    match action[0]:
+        case "@":
             there[name].run("sh", "-c", command)
-        else:
-            kubectl(lab, "-n", there[name].namespace, "exec", name, "-c", "istio-proxy", "--", "sh", "-c", command)
-        return
-    words = [w.format_map(files) if "{" in w else w for w in action.split()]
-    kubectl(lab, *words)
+        case "%":
+            number, program = command.split()
+            there[name].signal(signal.Signals[number], program)
+        case _:
+            kubectl(lab, *(w.format_map(files) if "{" in w else w for w in action.split()))
 
 
 @contextmanager
