@@ -117,6 +117,8 @@ class TestWhoShouldBe:
         assert found.verdict is Verdict.MISSING
         assert "older than istio-injection" in found.cause
         assert told.outcome.value == 1
+        same, _ = judged(pod(), around=namespace(labels=ENABLED, set_at=BORN))
+        assert "same second as istio-injection" in same.cause
 
     def test_a_pod_older_than_the_webhook(self) -> None:
         hook = webhook("namespace.sidecar-injector.istio.io", {"matchLabels": ENABLED}, made=LATER)
