@@ -73,7 +73,7 @@ def _share(percentage: wire.Percent | None) -> str:
 
 def _retries(retries: wire.Retries | None, name: str) -> Effect:
     if retries is None:
-        says = "up to 2 times more, where the server could not be reached or refused the stream"
+        says = "up to 2 times more, where the server could not be reached, refused the stream, or answered 503"
         return Effect(aspect=Aspect.RETRIES, says=says, source=_DEFAULT)
     if not retries.attempts:
         return Effect(aspect=Aspect.RETRIES, says="none", source=name)
