@@ -116,8 +116,7 @@ class Tracer:
         except dns.Unresolved:
             return ()
         ends = (b.end for one in self._passages(flow) for c in one.connections for b in c.attempt.branches)
-        gone = (text(e.packet.dst, e.packet.family) for e in ends if e.verdict is walk.Verdict.LEFT)
-        homes = (self._homes.get(address, "") for address in gone)
+        homes = (self._beyond(e) for e in ends if e.verdict is walk.Verdict.LEFT)
         return tuple(dict.fromkeys(home for home in homes if home and home not in self._world.stacks))
 
     def _unresolved(self, question: Question, error: dns.Unresolved) -> Trace:
@@ -178,8 +177,15 @@ class Tracer:
         ends = [b.end for b in one.branches if b.end.verdict is walk.Verdict.LEFT]
         if any(e.namespace == outside.NAME for e in ends):
             return (outside.NAME,)
-        homes = (self._homes.get(text(e.packet.dst, e.packet.family), "") for e in ends)
+        homes = map(self._beyond, ends)
         return tuple(home for home in homes if home and home not in self._world.stacks)
+
+    def _beyond(self, end: walk.End) -> str:
+        """Name to whom a packet left: from a pod always its node, else who has the address; nothing where nobody."""
+        stack = self._world.stacks.get(end.namespace)
+        if stack is not None and not stack.host and self._world.host(stack.node) is None:
+            return f"node/{stack.node}"
+        return self._homes.get(text(end.packet.dst, end.packet.family), "")
 
     def _meant(self, flow: Flow, expected: Expected) -> frozenset[str]:
         """Name who may take the flow by the API's objects, and who waits for the answer."""
