@@ -45,6 +45,8 @@ _ONE_WAY = {
     walk.Verdict.UNREACHABLE: "unreachable", walk.Verdict.DROPPED: "timeout", walk.Verdict.LEFT: "left",
     walk.Verdict.UNKNOWN: "unknown",
 }  # fmt: skip
+# Whoever has an address, where not all who may have it were listed.
+_SOMEBODY = "somebody who was not listed"
 _OPEN = frozenset({Arrival.ARRIVES, Arrival.LEAVES, Arrival.UNKNOWN})
 
 
@@ -117,7 +119,7 @@ class Tracer:
             return ()
         ends = (b.end for one in self._passages(flow) for c in one.connections for b in c.attempt.branches)
         homes = (self._beyond(e) for e in ends if e.verdict is walk.Verdict.LEFT)
-        return tuple(dict.fromkeys(home for home in homes if home and home not in self._world.stacks))
+        return tuple(dict.fromkeys(home for home in homes if home not in ("", _SOMEBODY, *self._world.stacks)))
 
     def _unresolved(self, question: Question, error: dns.Unresolved) -> Trace:
         """Give what becomes of a flow to a name that the sender cannot look up: nothing is sent."""
@@ -160,8 +162,10 @@ class Tracer:
 
     def _way(self, one: Passage, flow: Flow, expected: Expected) -> Way:
         homes = self._unread(one) if one.result == "left" else ()
-        unread = bool(homes)
-        meant = unread and all(home in self._meant(flow, expected) for home in homes)
+        # Where a Service's endpoints could not be read, nobody knows whether they are outside.
+        doubtful = one.result == "left" and expected.arrival is Arrival.UNKNOWN and not expected.backends
+        unread = bool(homes) or doubtful
+        meant = bool(homes) and all(home in self._meant(flow, expected) for home in homes)
         arrival = expected.arrival if meant else Arrival.UNKNOWN
         return Way(
             arrival=arrival if unread else verdict.arrival_of(one),
@@ -185,7 +189,8 @@ class Tracer:
         stack = self._world.stacks.get(end.namespace)
         if stack is not None and not stack.host and self._world.host(stack.node) is None:
             return f"node/{stack.node}"
-        return self._homes.get(text(end.packet.dst, end.packet.family), "")
+        unlisted = _SOMEBODY if self._snapshot.gap("pods") or self._snapshot.gap("nodes") else ""
+        return self._homes.get(text(end.packet.dst, end.packet.family), unlisted)
 
     def _meant(self, flow: Flow, expected: Expected) -> frozenset[str]:
         """Name who may take the flow by the API's objects, and who waits for the answer."""

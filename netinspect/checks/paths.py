@@ -289,7 +289,7 @@ def pod_to_service(view: View) -> Iterator[Seen]:
     def questions() -> Iterator[Question]:
         placed = _read(view)
         first = [names[0] for names in placed.values() if names]
-        for service in view.snapshot.services:
+        for service in _services(view):
             meta, spec = service.metadata, service.spec
             name = f"svc/{meta.namespace}/{meta.name}"
             lookup = meta.namespace == "kube-system" and any(p.port == 53 for p in spec.ports)
@@ -300,6 +300,14 @@ def pod_to_service(view: View) -> Iterator[Seen]:
                         yield Question(f"pod/{sender}", f"{name}:{port.port}", protocol=port.protocol)
 
     return _judged(view, questions())
+
+
+def _services(view: View) -> Iterator[wire.Service]:
+    """Give the Services whose endpoints are known."""
+    whole = view.snapshot.whole
+    for service in view.snapshot.services:
+        if all(whole(kind, service.metadata.namespace) for kind in ("endpoint_slices", "pods")):
+            yield service
 
 
 def _behind(view: View, service: str) -> Iterator[str]:
@@ -326,7 +334,7 @@ def to_node_ports(view: View) -> Iterator[Seen]:
         nodes = [n.name for n, _ in view.sight.read]
         ports = [
             (f"svc/{s.metadata.namespace}/{s.metadata.name}:{p.port}", p)
-            for s in view.snapshot.services for p in s.spec.ports if p.node_port and p.protocol in ("TCP", "UDP")
+            for s in _services(view) for p in s.spec.ports if p.node_port and p.protocol in ("TCP", "UDP")
         ]  # fmt: skip
         for place, node in enumerate(nodes if len(nodes) > 1 else ()):
             other = nodes[(place + 1) % len(nodes)]

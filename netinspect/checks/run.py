@@ -136,7 +136,7 @@ def _make(one: Check, view: View) -> tuple[list[Problem], CheckEntry]:
             unseen.append(Blind(says=seen.says, settles=seen.settles))
         else:
             irrelevant = isinstance(seen, Irrelevant)
-    if irrelevant and not problems:
+    if irrelevant and not problems and not missing:
         return [], _entry(one, Result.IRRELEVANT)
     if one.vantage is not Vantage.API:
         unseen += _unread(one, view)
@@ -219,18 +219,32 @@ def _causes(ordered: Sequence[_Found]) -> dict[int, int]:
 
     None goes away with itself, however many are between.
     """
-    by_code: dict[str, list[int]] = defaultdict(list)
-    for number, one in enumerate(ordered):
-        by_code[one.check.code].append(number)
     above: dict[int, int] = {}
-    for number, cause in enumerate(ordered):
-        explained = (codes for code, codes in by_code.items() if _may_explain(cause.check, code))
-        for other in (n for codes in explained for n in codes if n != number and n not in above):
-            both = _explains(ordered[other], cause)
-            first = (number < other or not both) and _root(number, above) != other
-            if first and _explains(cause, ordered[other]):
-                above[other] = number
+    for number, other in sorted(_near(ordered)):
+        cause, one = ordered[number], ordered[other]
+        if number == other or other in above or not _explains(cause, one):
+            continue
+        if (number < other or not _explains(one, cause)) and _root(number, above) != other:
+            above[other] = number
     return above
+
+
+def _near(ordered: Sequence[_Found]) -> Iterator[tuple[int, int]]:
+    """Give the numbers of findings, each with those of which it may be a symptom, by where they are."""
+    places: dict[str, list[int]] = defaultdict(list)
+    nodes: dict[str, list[int]] = defaultdict(list)
+    everywhere = []
+    for number, one in enumerate(ordered):
+        places[one.problem.place].append(number)
+        for node in one.nodes:
+            nodes[node].append(number)
+        if one.problem.place == "cluster" and not one.nodes:
+            everywhere.append(number)
+    for other, one in enumerate(ordered):
+        found = {*everywhere, *(n for p in (one.problem.place, *one.problem.about) for n in places.get(p, ()))}
+        # A cause is felt on all nodes on which its symptom is, so on the first of them.
+        found |= set(nodes[min(one.nodes)]) if one.nodes else set()
+        yield from ((number, other) for number in found)
 
 
 def _root(number: int, above: Mapping[int, int]) -> int:

@@ -15,7 +15,7 @@ from netinspect.model.finding import Severity
 from netinspect.model.image import image_names
 from netinspect.model.topology import ServiceEntry
 
-OF_SERVICES = (*resources.RANGE_EVIDENCE, resources.SERVICES, resources.ENDPOINT_SLICES, resources.PODS)
+OF_SERVICES = (resources.SERVICES, resources.ENDPOINT_SLICES, resources.PODS)
 _SERVICE = "https://kubernetes.io/docs/concepts/services-networking/service/"
 # The Service by which every cluster's pods look names up (kubeadm, k3s, and the clouds name it so).
 DNS = ("kube-system", frozenset({"kube-dns", "coredns", "rke2-coredns-rke2-coredns", "dns-default"}))

@@ -98,7 +98,8 @@ def _node(node: NodeSketch, worst: Severity | None) -> str:
         f"{node.pods} pods{'' if node.ready else ', not ready'}{', looked into' if node.read else ''}",
     )  # fmt: skip
     texts = "".join(f"<text x=10 y={20 + 18 * i}>{_text(_short(line))}</text>" for i, line in enumerate(lines))
-    label = _text(f"{node.name}: {worst.value if worst else 'nothing found'}")
+    said = worst.value if worst else "nothing found" if node.read else "not looked into"
+    label = _text(f"{node.name}: {said}")
     return (
         f"<svg class=node viewBox='0 0 240 90' role=img aria-label='{label}'><rect x=2 y=2 width=236 height=86 rx=6 "
         f"class='{worst.value if worst else ''}'/>{texts}</svg>\n"

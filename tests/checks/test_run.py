@@ -10,7 +10,8 @@ from msgspec import structs
 
 from netinspect.checks import BY_CODE, CHECKS
 from netinspect.checks.accepted import accept, baseline, suppressions
-from netinspect.checks.run import Policy, needs_of, run
+from netinspect.checks.base import Problem
+from netinspect.checks.run import Policy, _Found, _near, needs_of, run
 from netinspect.errors import UsageError
 from netinspect.model.check import CheckReport
 from netinspect.model.finding import Severity
@@ -216,6 +217,19 @@ def test_the_baseline_hides_what_was_there() -> None:
     assert [f.accepted for f in alone.findings] == ["in the baseline"]
     with pytest.raises(UsageError, match="no report"):
         baseline(b"{}", "file")
+
+
+def test_causes_are_looked_for_where_they_may_be() -> None:
+    """Everywhere at once something is wrong in a large cluster too, and folding it takes no time that is squared."""
+
+    def pairs(count: int) -> int:
+        made = [
+            _Found(BY_CODE[code], Problem(f"node/n{i}", "so", "why", "what"), Severity.ERROR, frozenset({f"n{i}"}))
+            for i in range(count) for code in ("NI1001", "NI1104", "NI1601")
+        ]  # fmt: skip
+        return len(list(_near(made)))
+
+    assert pairs(400) == 2 * pairs(200)
 
 
 def test_codes_are_well_formed() -> None:

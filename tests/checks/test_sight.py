@@ -7,11 +7,17 @@ from collections.abc import Callable
 import pytest
 from msgspec import structs
 
+from netinspect.analysis.flow import Question
+from netinspect.analysis.trace import Tracer
 from netinspect.checks import BY_CODE, CHECKS
 from netinspect.checks.run import Policy, run
 from netinspect.model.check import CheckReport, Result, Vantage
 from netinspect.model.evidence import NamespaceEvidence
-from netinspect.model.snapshot import Snapshot
+from netinspect.model.finding import Severity
+from netinspect.model.snapshot import Gap, GapReason, Snapshot
+from netinspect.model.trace import Arrival
+from tests import recorded
+from tests.checks.cases import FIRES
 from tests.checks.changed import Edit, well
 
 
@@ -90,3 +96,45 @@ def test_what_was_not_read_stops_no_packet(edit: Edit) -> None:
     assert not report.findings, [(f.code, f.says, f.cause) for f in report.findings]
     paths = {code: result for code, result in results(report).items() if code.startswith("NI22")}
     assert set(paths.values()) == {Result.UNSEEN}
+
+
+def of_one_namespace(snapshot: Snapshot, namespace: str, *kinds: str) -> Snapshot:
+    """Give what is read with rights in one namespace alone."""
+    found = {k: tuple(o for o in getattr(snapshot, k) if o.metadata.namespace == namespace) for k in kinds}
+    gaps = tuple(
+        Gap(resource=k, reason=GapReason.PARTIAL, message="no", hint="grant it", namespaces=(namespace,)) for k in kinds
+    )
+    return structs.replace(snapshot, gaps=gaps, **found)
+
+
+@pytest.mark.parametrize("kinds", [("pods",), ("endpoint_slices",), ("pods", "endpoint_slices"), ("services",)])
+@pytest.mark.parametrize("namespace", ["shop", "kube-system"])
+def test_rights_in_one_namespace_make_no_finding(kinds: tuple[str, ...], namespace: str) -> None:
+    report = run(of_one_namespace(recorded.calico("policies"), namespace, *kinds), CHECKS, Policy(strict=True))
+    # It has no pods and no endpoints, and this is so with any rights.
+    assert {f.place for f in report.findings if f.severity is not Severity.INFO} <= {"svc/shop/nobody"}
+    assert {c.result for c in report.checks if c.code.startswith("NI22")} == {Result.UNSEEN}
+
+
+def test_a_service_is_judged_with_rights_in_its_namespace() -> None:
+    kinds = ("pods", "services", "endpoint_slices")
+    forbidden = tuple(
+        Gap(resource=r.name, reason=GapReason.FORBIDDEN, message="no", hint="grant it")
+        for r in {r.name: r for c in CHECKS for r in c.needs}.values() if r.name not in kinds
+    )  # fmt: skip
+    less = of_one_namespace(FIRES["NI1801"](well()), "shop", *kinds)
+    less = structs.replace(less, gaps=(*less.gaps, *forbidden), **{g.resource: () for g in forbidden})
+    report = run(less, CHECKS, Policy(namespace="shop"))
+    assert "svc/shop/web" in {f.place for f in report.findings}
+    assert report.outcome.value == 1
+    assert results(report)["NI1901"] is Result.UNSEEN
+
+
+def test_endpoints_that_were_not_read_are_no_stale_rules() -> None:
+    less = of_one_namespace(recorded.calico("policies"), "kube-system", "endpoint_slices")
+    tracer = Tracer(less)
+    # The policies of the kernel decide the one; where the other is, nobody knows.
+    for name, arrival in (("svc/shop/web:80", Arrival.LOST), ("svc/default/kubernetes:443", Arrival.UNKNOWN)):
+        found = tracer.trace(Question("kube-system/coredns-749f466c8f-5wt48", name))
+        assert found.arrival is arrival, found.sentence
+        assert found.cause is None or "stale" not in found.cause.reason
