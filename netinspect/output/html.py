@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from html import escape
 from itertools import groupby
@@ -54,8 +55,10 @@ def render(document: Document, _style: Style) -> Iterator[str]:
     for note in document.notes:
         yield f"<p>{_text(note)}</p>\n"
     yield "<h2>Checks</h2>\n"
-    for category, entries in groupby(document.checks, key=lambda c: c.category):
-        yield f"<details><summary>{_text(category.value)}</summary><ul>\n"
+    for category, group in groupby(document.checks, key=lambda c: c.category):
+        entries = list(group)
+        counts = ", ".join(f"{sign} {n}" for sign, n in Counter(map(mark, entries)).items())
+        yield f"<details><summary>{_text(category.value)} ({counts})</summary><ul>\n"
         for entry in entries:
             seen = "; ".join(f"{b.says}: {b.settles}" for b in entry.unseen)
             passed = "does not apply" if entry.result is Result.IRRELEVANT else seen
@@ -138,7 +141,7 @@ def _way(places: tuple[str, ...]) -> str:
     for number, place in enumerate(places):
         top, last = 44 * number, number == len(places) - 1
         boxes.append(f"<rect x=2 y={top + 2} width=296 height=28 rx=4 class='{'end' if last else ''}'/>")
-        boxes.append(f"<text x=10 y={top + 21}>{_text(_short(place, 38))}{' ✗' if last else ''}</text>")
+        boxes.append(f"<text x=10 y={top + 21}>{_text(_short(place, 34))}{' ✗' if last else ''}</text>")
         if not last:
             boxes.append(f"<line x1=150 y1={top + 30} x2=150 y2={top + 46} />")
     label = _text("the way of the packet: " + ", ".join(places))
