@@ -6,6 +6,7 @@ import re
 
 from netinspect.checks.changes import diff
 from netinspect.model.changes import Area
+from netinspect.model.snapshot import Snapshot
 from netinspect.model.trace import Arrival
 from tests.checks.cases import FIRES
 from tests.checks.changed import both, section, well
@@ -21,7 +22,11 @@ def test_what_counts_on_has_not_changed() -> None:
         section("n1", "sysctl", lambda t: t.replace("nf_conntrack_count:", "nf_conntrack_count:1")),
     )
     learnt = "default via fe80::1 dev eth0 proto ra metric 1024 expires {}sec pref medium\n"
-    one, two = (section("n1", "routes6", lambda t, s=s: t + learnt.format(s))(well()) for s in (1700, 1600))
+
+    def stays(seconds: int) -> Snapshot:
+        return section("n1", "routes6", lambda t: t + learnt.format(seconds))(well())
+
+    one, two = stays(1700), stays(1600)
     assert diff(one, later(two)).changes == ()
 
 
