@@ -187,10 +187,13 @@ class _Index:
         )
 
     def _sysctl(self, wanted: SysctlExpected) -> _Result:
-        if self._kernel.sysctls is None or wanted.key not in self._kernel.sysctls:
-            return UNSEEN
-        has = self._kernel.sysctls[wanted.key]
+        sysctls = self._kernel.sysctls or {}
         name = f"net.{wanted.key.replace('/', '.')}"
+        if wanted.key not in sysctls:
+            # All settings of bridges are read, and they are there as soon as their module is.
+            without = "ipv4/ip_forward" in sysctls and wanted.key.startswith("bridge/")
+            return f"it has no {name}: br_netfilter is not loaded" if without else UNSEEN
+        has = sysctls[wanted.key]
         return None if has in wanted.values else f"{name} is {has}, not {' or '.join(wanted.values)}"
 
     def _plugin(self, wanted: PluginExpected) -> _Result:

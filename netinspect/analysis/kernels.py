@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 
 from netinspect.analysis.inside import Inside
 from netinspect.analysis.pods import addresses, full_name
 from netinspect.analysis.ranges import node_ranges, parse_address
 from netinspect.cni import LOADERS
+from netinspect.errors import ParseError
+from netinspect.kernel.namespace import Namespace
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.world import World
 from netinspect.model.packet import number, text
@@ -41,7 +44,8 @@ def _hidden(snapshot: Snapshot, inside: Inside) -> Callable[[str, int, int], boo
     """
     pods = [p for p in snapshot.pods if not p.spec.host_network]
     known = {number(a): p.spec.node_name for p in pods for a in addresses(p) if parse_address(a) is not None}
-    read = {a for p in pods if full_name(p.metadata) in inside.places for a in addresses(p)}
+    seen = {name for name in inside.places if _is_seen(inside.pods[name])}
+    read = {a for p in pods if full_name(p.metadata) in seen for a in addresses(p)}
     ranges = node_ranges(snapshot)
 
     def may_have(node: str, family: int, address: int) -> bool:
@@ -56,10 +60,23 @@ def _hidden(snapshot: Snapshot, inside: Inside) -> Callable[[str, int, int], boo
 
 
 def _stacks(inside: Inside) -> Iterator[Stack]:
-    for node, namespace in inside.hosts.items():
-        yield Stack(f"node/{node}", namespace, node, host=True)
-    for pod, node in inside.places.items():
-        yield Stack(f"pod/{pod}", inside.pods[pod], node)
-    for node, namespaces in inside.others.items():
-        for namespace in namespaces:
-            yield Stack(f"node/{node}, namespace {namespace.evidence.id}", namespace, node)
+    every = (
+        *(Stack(f"node/{node}", namespace, node, host=True) for node, namespace in inside.hosts.items()),
+        *(Stack(f"pod/{pod}", inside.pods[pod], node) for pod, node in inside.places.items()),
+        *(
+            Stack(f"node/{node}, namespace {namespace.evidence.id}", namespace, node)
+            for node, namespaces in inside.others.items()
+            for namespace in namespaces
+        ),
+    )
+    return (stack for stack in every if _is_seen(stack.namespace))
+
+
+def _is_seen(namespace: Namespace) -> bool:
+    """Say whether interfaces of it were read, of which each has one at least: without them it is as if not read.
+
+    Such as cannot be parsed say so themselves where a packet meets them.
+    """
+    with suppress(ParseError):
+        return bool(namespace.links)
+    return True

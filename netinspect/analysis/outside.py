@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
+from netinspect.errors import ParseError
 from netinspect.kernel.namespace import Namespace
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.world import World
@@ -22,8 +23,15 @@ _EMPTY: Final = (
 def host(made: World, source: str, address: str, node: str) -> Stack | None:
     """Give the host at ``source`` that sends to ``address`` by way of a node; None where the node was not read.
 
-    None too where no device of it is known to lead out.
+    None too where no device of it is known to lead out, or the interfaces of some node have a form that is not known.
     """
+    try:
+        return _host(made, source, address, node)
+    except ParseError:
+        return None
+
+
+def _host(made: World, source: str, address: str, node: str) -> Stack | None:
     family = number(source)[0]
     stack = made.stacks.get(f"node/{node}")
     if stack is None:

@@ -45,6 +45,8 @@ _ONE_WAY = {
     walk.Verdict.UNREACHABLE: "unreachable", walk.Verdict.DROPPED: "timeout", walk.Verdict.LEFT: "left",
     walk.Verdict.UNKNOWN: "unknown",
 }  # fmt: skip
+# Whoever has an address, where not all who may have it were listed.
+_SOMEBODY = "somebody who was not listed"
 _OPEN = frozenset({Arrival.ARRIVES, Arrival.LEAVES, Arrival.UNKNOWN})
 
 
@@ -116,9 +118,8 @@ class Tracer:
         except dns.Unresolved:
             return ()
         ends = (b.end for one in self._passages(flow) for c in one.connections for b in c.attempt.branches)
-        gone = (text(e.packet.dst, e.packet.family) for e in ends if e.verdict is walk.Verdict.LEFT)
-        homes = (self._homes.get(address, "") for address in gone)
-        return tuple(dict.fromkeys(home for home in homes if home and home not in self._world.stacks))
+        homes = (self._beyond(e) for e in ends if e.verdict is walk.Verdict.LEFT)
+        return tuple(dict.fromkeys(home for home in homes if home not in ("", _SOMEBODY, *self._world.stacks)))
 
     def _unresolved(self, question: Question, error: dns.Unresolved) -> Trace:
         """Give what becomes of a flow to a name that the sender cannot look up: nothing is sent."""
@@ -161,8 +162,10 @@ class Tracer:
 
     def _way(self, one: Passage, flow: Flow, expected: Expected) -> Way:
         homes = self._unread(one) if one.result == "left" else ()
-        unread = bool(homes)
-        meant = unread and all(home in self._meant(flow, expected) for home in homes)
+        # Where a Service's endpoints could not be read, nobody knows whether they are outside.
+        doubtful = one.result == "left" and expected.arrival is Arrival.UNKNOWN and not expected.backends
+        unread = bool(homes) or doubtful
+        meant = bool(homes) and all(home in self._meant(flow, expected) for home in homes)
         arrival = expected.arrival if meant else Arrival.UNKNOWN
         return Way(
             arrival=arrival if unread else verdict.arrival_of(one),
@@ -178,8 +181,16 @@ class Tracer:
         ends = [b.end for b in one.branches if b.end.verdict is walk.Verdict.LEFT]
         if any(e.namespace == outside.NAME for e in ends):
             return (outside.NAME,)
-        homes = (self._homes.get(text(e.packet.dst, e.packet.family), "") for e in ends)
+        homes = map(self._beyond, ends)
         return tuple(home for home in homes if home and home not in self._world.stacks)
+
+    def _beyond(self, end: walk.End) -> str:
+        """Name to whom a packet left: from a pod always its node, else who has the address; nothing where nobody."""
+        stack = self._world.stacks.get(end.namespace)
+        if stack is not None and not stack.host and self._world.host(stack.node) is None:
+            return f"node/{stack.node}"
+        unlisted = _SOMEBODY if self._snapshot.gap("pods") or self._snapshot.gap("nodes") else ""
+        return self._homes.get(text(end.packet.dst, end.packet.family), unlisted)
 
     def _meant(self, flow: Flow, expected: Expected) -> frozenset[str]:
         """Name who may take the flow by the API's objects, and who waits for the answer."""

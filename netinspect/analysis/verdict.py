@@ -109,7 +109,8 @@ def _stopped(branches: tuple[walk.Branch, ...], arrival: Arrival) -> tuple[int, 
 
 def _stale(request: walk.Branch, flow: Flow, expected: Expected) -> Cause | None:
     """Name rules that send what goes to a Service to none of its endpoints: there the kernel leaves the API's way."""
-    if flow.destination.kind is not Kind.SERVICE and not expected.backends:
+    unread = expected.arrival is Arrival.UNKNOWN
+    if not expected.backends and (unread or flow.destination.kind is not Kind.SERVICE):
         return None
     meant = {b.address for b in expected.backends} | {flow.address}
     sent = request.end.packet

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import structs
 
 from netinspect.errors import UsageError
-from netinspect.model.check import CheckReport, Diagnosis
+from netinspect.model.check import CheckReport, Diagnosis, Symptom
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -35,7 +35,14 @@ class Suppression:
 
     def matches(self, found: Diagnosis) -> bool:
         """Say whether a finding is meant; in the pattern * stands for anything."""
-        return found.code.startswith(self.code) and fnmatchcase(found.place, self.object)
+        return self._is(found)
+
+    def meets(self, found: Diagnosis) -> bool:
+        """Say whether a finding, or what follows from it, is meant."""
+        return any(map(self._is, found.all))
+
+    def _is(self, one: Diagnosis | Symptom) -> bool:
+        return one.code.startswith(self.code) and fnmatchcase(one.place, self.object)
 
     def __str__(self) -> str:
         """Name it as the file has it."""
@@ -45,9 +52,12 @@ class Suppression:
 def suppressions(text: str, name: str) -> tuple[Suppression, ...]:
     """Read ``[[suppress]]`` tables of TOML; ``UsageError`` where one is not whole, or the file is none."""
     try:
-        listed = tomllib.loads(text).get("suppress", [])
+        read = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{name} is not TOML: {error}", hint="see docs/check.md for an example") from error
+    listed = read.pop("suppress", [])
+    if read:
+        raise UsageError(f"{name}: there is no setting {min(read)}", hint="write [[suppress]]")
     if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
         raise UsageError(f"{name}: suppress is no list of tables", hint="write [[suppress]]")
     return tuple(_suppression(one, f"{name}, suppression {place}") for place, one in enumerate(listed, 1))
@@ -85,7 +95,7 @@ def baseline(text: bytes, name: str) -> frozenset[str]:
         report = msgspec.json.decode(text, type=CheckReport)
     except msgspec.MsgspecError as error:
         raise UsageError(f"{name} is no report of `netinspect check -o json`: {error}") from error
-    return frozenset(f.fingerprint for f in report.findings)
+    return frozenset(one.fingerprint for f in report.findings for one in f.all)
 
 
 def accept(
@@ -93,7 +103,8 @@ def accept(
 ) -> CheckReport:
     """Mark what does not count, put it last, and say which suppressions have expired, or match nothing.
 
-    ``whole`` says that every check was made everywhere: else a suppression may match what was not asked for.
+    ``whole`` says that every check was asked for everywhere: else a suppression may match what was not. So it may where
+    something could not be looked at.
     """
     live = [s for s in listed if s.expires is None or s.expires >= today]
     notes = [f"the suppression {s} expired on {s.expires}" for s in listed if s not in live]
@@ -101,7 +112,11 @@ def accept(
     for found in report.findings:
         reason = next((s.reason for s in live if s.matches(found)), "")
         marked.append(structs.replace(found, accepted=reason or (_KNOWN if found.fingerprint in known else "")))
-    unused = [s for s in live if not any(s.matches(f) for f in report.findings)] if whole else []
+    unsure = tuple(c.code for c in report.unseen)
+    unused = [
+        s for s in live if whole
+        and not any(s.meets(f) for f in report.findings) and not any(code.startswith(s.code) for code in unsure)
+    ]  # fmt: skip
     notes += [f"the suppression {s} matches nothing" for s in unused]
     marked.sort(key=lambda f: bool(f.accepted))
     return structs.replace(report, findings=tuple(marked), notes=(*report.notes, *notes))

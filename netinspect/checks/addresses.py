@@ -274,10 +274,7 @@ def duplicate_block(view: View) -> Iterator[Seen]:
     links=(issue("projectcalico/cni-plugin#920"),),
 )  # fmt: skip
 def pool_nearly_full(view: View) -> Iterator[Seen]:
-    """Find pools of Calico of which nine tenths of the addresses are handed out; pools that are disabled are left out.
-
-    Ind pools of Calico of which nine tenths of the addresses are handed out; pools that are disabled are left out.
-    """
+    """Find pools of Calico of which nine tenths of the addresses are handed out, of those that are not disabled."""
     if not view.snapshot.ip_pools:
         yield Irrelevant("there is no IPPool")
         return

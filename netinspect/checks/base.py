@@ -51,6 +51,9 @@ class Irrelevant:
 
 
 Seen = Problem | Unseen | Irrelevant
+# What the tools of iptables show, of both families.
+IPTABLES = ("iptables-nft", "iptables-legacy", "ip6tables-nft", "ip6tables-legacy")
+
 Look = Callable[[View], Iterable[Seen]]
 
 
@@ -58,6 +61,8 @@ Look = Callable[[View], Iterable[Seen]]
 class Check:
     """One diagnosis. ``title`` says what is so where nothing is wrong. Codes are never used for something else.
 
+    ``reads`` are the sections of kernel state on which it rests, by the collector's names: of the nodes, or from the
+    vantage of pods of theirs. Where one was not read it has not been made.
     ``explains`` are the codes, or their beginnings, of what goes away with it: findings about the same nodes are its
     symptoms.
     """
@@ -69,6 +74,7 @@ class Check:
     look: Look
     needs: tuple[Resource, ...]
     vantage: Vantage
+    reads: frozenset[str]
     remedy: str
     links: tuple[str, ...]
     explains: tuple[str, ...]
@@ -97,13 +103,14 @@ def check(
     needs: tuple[Resource, ...],
     remedy: str,
     vantage: Vantage = Vantage.API,
+    reads: tuple[str, ...] = (),
     links: tuple[str, ...] = (),
     explains: tuple[str, ...] = (),
 ) -> Callable[[Look], Check]:
     """Make a check of a function; its docstring is the explanation that users read."""
 
     def made(look: Look) -> Check:
-        return Check(code, title, category, severity, look, needs, vantage, remedy, links, explains)
+        return Check(code, title, category, severity, look, needs, vantage, frozenset(reads), remedy, links, explains)
 
     return made
 

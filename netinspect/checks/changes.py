@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -31,19 +32,24 @@ _FLOWS = 500
 # Of one kind of line on one node no more are listed one by one.
 _LINES = 20
 _VOLATILE = ("nf_conntrack_count",)
+# What changes by itself: the packets and bytes that iptables-save counts, and how long a learnt route stays.
+_COUNTED = re.compile(r"^\[\d+:\d+\] ")
+_EXPIRES = re.compile(r" expires \S+")
 
 
 def diff(old: Snapshot, new: Snapshot) -> DiffReport:
     """Give what is different in the second."""
     before, after = View(old), View(new)
-    flows = list(_flows(before, after))
+    asked = list(_flows(before, after))
+    flows = [f for f in asked if f is not None]
+    untold = len(asked) - len(flows)
     return DiffReport(
         before=old.taken_at,
         after=new.taken_at,
         flows=several(f for f in flows if f.before is not f.after),
         changes=several(_changes(before, after)),
         compared=len(flows),
-        unseen=several(_unseen(before, after)),
+        unseen=several((*_unseen(before, after), *([f"{untold} flows cannot be told in both"] if untold else []))),
         gaps=(*old.gaps, *new.gaps),
     )
 
@@ -210,7 +216,8 @@ def _link(link: Link) -> str:
 
 def _routes(namespace: Namespace) -> list[str] | None:
     sections = [s for s in ("routes4", "routes6") if _read(namespace, s)]
-    return [line.strip() for s in sections for line in namespace.text(s).splitlines()] if sections else None
+    lines = [line for s in sections for line in namespace.text(s).splitlines()]
+    return [_EXPIRES.sub("", line).strip() for line in lines] if sections else None
 
 
 def _policy_rules(namespace: Namespace) -> list[str] | None:
@@ -222,7 +229,7 @@ def _iptables(namespace: Namespace) -> list[str] | None:
     if not any(_read(namespace, s) for s in ("iptables-nft", "iptables-legacy", "iptables")):
         return None
     return [
-        f"{ruleset.family} {table.name} {text}" for ruleset in namespace.iptables
+        f"{ruleset.family} {table.name} {_COUNTED.sub('', text)}" for ruleset in namespace.iptables
         for table in ruleset.tables.values() for chain in table.chains.values() for _, text in chain.lines
     ]  # fmt: skip
 
@@ -251,18 +258,19 @@ def _settings(namespace: Namespace) -> list[str] | None:
     return [f"net/{k} = {v}" for k, v in namespace.sysctls.items() if not k.endswith(_VOLATILE)]
 
 
-def _flows(before: View, after: View) -> Iterator[FlowChange]:
-    """Follow the same flows through both: from each workload to the Services of its namespace, and to DNS."""
+def _flows(before: View, after: View) -> Iterator[FlowChange | None]:
+    """Follow the same flows through both: from each workload to the Services of its namespace, and to DNS.
+
+    What cannot be told in both, or was looked into in only one of them, is None: it has not changed by that.
+    """
     asked = _asked(before).keys() & _asked(after).keys()
     for source, to, namespace, protocol in islice(sorted(asked), _FLOWS):
         question = Question(source, to, namespace=namespace, protocol=protocol)
         with suppress(UsageError):
             one, two = before.tracer.trace(question), after.tracer.trace(question)
-            # What only one of them could look into has not changed.
-            if one.level is two.level and Arrival.UNKNOWN not in (one.arrival, two.arrival):
-                yield FlowChange(
-                    flow=f"{protocol} {source} to {to}", before=one.arrival, after=two.arrival, says=two.sentence
-                )
+            told = one.level is two.level and Arrival.UNKNOWN not in (one.arrival, two.arrival)
+            flow = f"{protocol} {source} to {to}"
+            yield FlowChange(flow=flow, before=one.arrival, after=two.arrival, says=two.sentence) if told else None
 
 
 def _asked(view: View) -> dict[tuple[str, str, str, str], None]:

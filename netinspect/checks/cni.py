@@ -19,7 +19,6 @@ from netinspect.model.image import image_version
 _RESTS = ("NI14", "NI16", "NI22")
 _NETWORKS = "k8s.v1.cni.cncf.io/networks"
 _STATUS = "k8s.v1.cni.cncf.io/network-status"
-_STARTS = 120.0
 
 
 def _agents(view: View) -> Iterator[tuple[Recognised, Mapping[str, wire.Pod]]]:
@@ -73,7 +72,11 @@ def configuration_order(view: View) -> Iterator[Seen]:
     containerd and CRI-O take the first valid file of the folder by name, so a file left from an earlier CNI decides
     which plug-in wires new pods.
     """
-    return map(problem, view.told("configuration-order"))
+    for node, kernel in view.sight.read:
+        if not kernel.conflists:
+            # A node has one as soon as a pod runs on it; what looks from a container may not see the folder.
+            yield Unseen(f"no file of CNI configuration of node/{node.name} was seen", "--access pod sees the folder")
+    yield from map(problem, view.told("configuration-order"))
 
 
 @check(
@@ -90,7 +93,7 @@ def agent_not_ready(view: View) -> Iterator[Seen]:
     for cni, pods in _agents(view):
         for node, pod in sorted(pods.items()):
             ready = next((c.status for c in pod.status.conditions if c.type == "Ready"), "")
-            if ready != "False" or pod.metadata.deletion_timestamp or _is_young(view, pod):
+            if ready != "False" or pod.metadata.deletion_timestamp or view.is_young(pod):
                 continue
             yield Problem(
                 f"node/{node}",
@@ -99,12 +102,6 @@ def agent_not_ready(view: View) -> Iterator[Seen]:
                 f"kubectl -n {pod.metadata.namespace} describe pod {pod.metadata.name}, and see its log",
                 key=cni.name,
             )
-
-
-def _is_young(view: View, pod: wire.Pod) -> bool:
-    made = pod.metadata.creation_timestamp if isinstance(pod.metadata, wire.NotedMetadata) else None
-    age = view.age(made)
-    return age is not None and age < _STARTS
 
 
 def _why(pod: wire.Pod) -> str:
@@ -130,7 +127,9 @@ def node_without_agent(view: View) -> Iterator[Seen]:
     for cni, pods in _agents(view):
         bare = [n.name for n in view.linux if n.takes_agents and n.name not in pods]
         shared = cni.desired == len(pods) and 2 * len(bare) > len(view.linux)
-        for node in bare if pods and not shared else ():
+        # Without a status nobody knows whether it is meant to run anywhere.
+        meant = pods or (cni.desired and not view.snapshot.gap("pods"))
+        for node in bare if meant and not shared else ():
             yield Problem(
                 f"node/{node}", f"no pod of DaemonSet {cni.agent} runs on it",
                 "a taint that it does not tolerate, or a label that its node selector asks for",
@@ -203,7 +202,6 @@ def not_announced(view: View) -> Iterator[Seen]:
 def network_unresolved(view: View) -> Iterator[Seen]:
     """Find pods that ask for a NetworkAttachmentDefinition that is not there, and such as are no configuration.
 
-    Ind pods that ask for a NetworkAttachmentDefinition that is not there, and definitions that are no configuration.
     Multus refuses to wire such a pod, which then waits in ContainerCreating. A definition without any configuration
     names a file on the node, and is no fault.
     """

@@ -37,7 +37,7 @@ def no_dns(view: View) -> Iterator[Seen]:
 
 @check(
     "NI1902", "nodes with a local name server listen for it", Category.DNS, Severity.ERROR, needs=NEEDS,
-    vantage=Vantage.NODE, explains=("NI22",), remedy="restart the pod of node-local-dns on the node",
+    vantage=Vantage.NODE, reads=("links",), explains=("NI22",), remedy="restart the pod of node-local-dns on the node",
     links=("https://kubernetes.io/docs/tasks/administer-cluster/nodelocaldns/", issue("cilium/cilium#16906")),
 )  # fmt: skip
 def local_dns(view: View) -> Iterator[Seen]:

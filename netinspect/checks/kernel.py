@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from netinspect.analysis.cni import NEEDS
-from netinspect.checks.base import Irrelevant, Problem, Seen, check, issue, problem
+from netinspect.checks.base import IPTABLES, Irrelevant, Problem, Seen, Unseen, check, issue, problem
 from netinspect.checks.view import View
 from netinspect.errors import ParseError
 from netinspect.model.check import Category, Vantage
@@ -26,7 +26,7 @@ _OF_KUBERNETES = ("KUBE-", "cali-", "CILIUM_", "FLANNEL", "CNI-", "WEAVE", "ANTR
 
 @check(
     "NI1301", "the nodes forward packets, and bridges show them to iptables", Category.KERNEL, Severity.ERROR,
-    needs=NEEDS, vantage=Vantage.NODE, explains=("NI1302", "NI16", "NI18", "NI22"),
+    needs=NEEDS, vantage=Vantage.NODE, reads=("sysctl", "links"), explains=("NI1302", "NI16", "NI18", "NI22"),
     remedy="set it with sysctl and in /etc/sysctl.d, and find what turned it off: hardening profiles, systemd-networkd",
     links=(issue("moby/moby#47966"), issue("kubernetes/kubernetes#38802"), issue("systemd/systemd#468")),
 )  # fmt: skip
@@ -42,7 +42,7 @@ def setting(view: View) -> Iterator[Seen]:
 
 @check(
     "NI1302", "no interface of the CNI is kept from forwarding", Category.KERNEL, Severity.ERROR, needs=NEEDS,
-    vantage=Vantage.NODE, explains=("NI16", "NI22"),
+    vantage=Vantage.NODE, reads=("sysctl", "links"), explains=("NI16", "NI22"),
     remedy="set net.ipv4.conf.DEVICE.forwarding = 1; see whether systemd-networkd manages the device",
     links=(issue("systemd/systemd#468"),),
 )  # fmt: skip
@@ -69,7 +69,7 @@ def interface_does_not_forward(view: View) -> Iterator[Seen]:
 
 @check(
     "NI1303", "the connection tables have room", Category.KERNEL, Severity.ERROR, needs=NEEDS, vantage=Vantage.NODE,
-    explains=("NI22",),
+    reads=("sysctl",), explains=("NI22",),
     remedy="raise net.netfilter.nf_conntrack_max (kube-proxy: conntrack.maxPerCore), or shorten its time-outs",
     links=("https://github.com/kubernetes/node-problem-detector/blob/master/config/plugin/network_problem.sh",
            issue("kubernetes/kubernetes#18604")),
@@ -93,7 +93,7 @@ def _number(sysctls: Mapping[str, str] | None, key: str) -> int:
 
 @check(
     "NI1304", "the neighbour tables have room", Category.KERNEL, Severity.ERROR, needs=NEEDS, vantage=Vantage.NODE,
-    explains=("NI22",),
+    reads=("sysctl", "neighbours"), explains=("NI22",),
     remedy="raise net.ipv4.neigh.default.gc_thresh3 and its two lower limits (ipv6 too) on the node",
     links=(issue("kubernetes/kops#4533"), issue("flannel-io/flannel#928")),
 )  # fmt: skip
@@ -104,6 +104,9 @@ def neighbours(view: View) -> Iterator[Seen]:
     of the machine together, of which only the node's own entries are counted; permanent entries do not count.
     """
     for node, kernel in view.sight.read:
+        if kernel.sysctls is not None and "ipv4/neigh/default/gc_thresh3" not in kernel.sysctls:
+            # Only a machine's first namespace shows it, and a node may be a container itself.
+            yield Unseen("the nodes do not show the limit of the machine below them", "gc_thresh3 there")
         for family, version in ((4, "ipv4"), (6, "ipv6")):
             most = _number(kernel.sysctls, f"{version}/neigh/default/gc_thresh3")
             held = sum((":" in n.dst) == (family == 6) and not _GONE & set(n.state) for n in kernel.neighbours or ())
@@ -129,7 +132,7 @@ def _rules(ruleset: Ruleset) -> int:
 
 @check(
     "NI1305", "rules are kept in one variant of iptables", Category.KERNEL, Severity.WARNING, needs=NEEDS,
-    vantage=Vantage.NODE,
+    vantage=Vantage.NODE, reads=IPTABLES,
     remedy="let kube-proxy and the CNI use one variant (their images choose by what they find), and flush the other: "
     "a restart of the node does",
     links=("https://github.com/kubernetes/node-problem-detector/blob/master/config/plugin/iptables_mode.sh",
@@ -157,7 +160,7 @@ def both_variants(view: View) -> Iterator[Seen]:
 
 @check(
     "NI1306", "KUBE-FIREWALL drops only what is marked", Category.KERNEL, Severity.ERROR, needs=NEEDS,
-    vantage=Vantage.NODE, explains=("NI16", "NI18", "NI22"),
+    vantage=Vantage.NODE, reads=IPTABLES, explains=("NI16", "NI18", "NI22"),
     remedy="run a kube-proxy and kubelet whose iptables is as new as the node's; delete the rule",
     links=(issue("kubernetes/kubernetes#112477"),),
 )  # fmt: skip
@@ -183,7 +186,7 @@ def firewall_drops_all(view: View) -> Iterator[Seen]:
 
 @check(
     "NI1307", "reverse path filters let the CNI's packets in", Category.KERNEL, Severity.ERROR, needs=NEEDS,
-    vantage=Vantage.NODE, explains=("NI22",),
+    vantage=Vantage.NODE, reads=("sysctl", "links"), explains=("NI22",),
     remedy="net.ipv4.conf.DEVICE.rp_filter = 0, by a file in /etc/sysctl.d that comes after systemd's own",
     links=(issue("cilium/cilium#10645"), issue("cilium/cilium#13717"), issue("projectcalico/calico#9138")),
 )  # fmt: skip
@@ -219,7 +222,7 @@ def reverse_path(view: View) -> Iterator[Seen]:
 
 @check(
     "NI1308", "router advertisements still give the default route", Category.KERNEL, Severity.WARNING, needs=NEEDS,
-    vantage=Vantage.NODE,
+    vantage=Vantage.NODE, reads=("sysctl", "links", "routes6"),
     remedy="set net.ipv6.conf.DEVICE.accept_ra = 2 on the uplink, or a static default route",
     links=(issue("cilium/cilium#21819"), issue("k3s-io/k3s#5019")),
 )  # fmt: skip
@@ -248,7 +251,7 @@ def advertised_route(view: View) -> Iterator[Seen]:
 
 @check(
     "NI1309", "each node has one default route of a family", Category.KERNEL, Severity.INFO, needs=NEEDS,
-    vantage=Vantage.NODE,
+    vantage=Vantage.NODE, reads=("routes4", "routes6"),
     remedy="name the interface in the CNI's configuration (Flannel --iface, Calico IP_AUTODETECTION_METHOD)",
     links=(issue("projectcalico/calico#8607"),),
 )  # fmt: skip
@@ -274,7 +277,7 @@ def several_uplinks(view: View) -> Iterator[Seen]:
 
 @check(
     "NI1310", "nothing on the machine removes the CNI's rules", Category.KERNEL, Severity.ERROR, needs=NEEDS,
-    vantage=Vantage.NODE, explains=("NI16", "NI22"),
+    vantage=Vantage.NODE, reads=("rules4", "routes4"), explains=("NI16", "NI22"),
     remedy="disable nm-cloud-setup (service and timer), and restart the node",
     links=("https://github.com/aws/amazon-vpc-cni-k8s/blob/master/docs/troubleshooting.md",),
 )  # fmt: skip

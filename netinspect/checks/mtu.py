@@ -14,7 +14,7 @@ from netinspect.model.finding import Severity
 
 @check(
     "NI1501", "what pods and tunnels send fits into the uplinks", Category.MTU, Severity.WARNING, needs=NEEDS,
-    vantage=Vantage.NODE,
+    vantage=Vantage.NODE, reads=("links",),
     remedy="lower the MTU in the CNI's configuration and make the pods anew, or raise that of the uplinks",
     links=(issue("projectcalico/calico#2072"), issue("antrea-io/antrea#5868"), issue("cilium/cilium#37919")),
 )  # fmt: skip
@@ -29,7 +29,7 @@ def too_large(view: View) -> Iterator[Seen]:
 
 @check(
     "NI1502", "the nodes' uplinks take packets of one size", Category.MTU, Severity.INFO, needs=NEEDS,
-    vantage=Vantage.NODE,
+    vantage=Vantage.NODE, reads=("links",),
     remedy="give all uplinks one MTU, or the CNI the smallest of them",
     links=(issue("hcloud-k8s/terraform-hcloud-kubernetes#450"),),
 )  # fmt: skip

@@ -21,7 +21,7 @@ from netinspect.model import wire
 from netinspect.model.check import Category, Vantage
 from netinspect.model.finding import Severity
 from netinspect.model.kernel import Socket
-from netinspect.model.trace import Arrival, Cause, Trace
+from netinspect.model.trace import Arrival, Cause, Level, Trace
 
 # Whom policies are enforced by, and what meshes make of a flow, is asked too.
 _NEEDS = tuple({r.name: r for r in (*CNI_NEEDS, *MESHED_NEEDS)}.values())
@@ -57,6 +57,7 @@ def _judged(view: View, questions: Iterable[Question]) -> Iterator[Seen]:
     """Walk the flows, and tell what stops those that should arrive by the API's objects, each cause once."""
     groups: dict[tuple[str, str], _Group] = {}
     unknown: list[Trace] = []
+    beyond: list[Trace] = []
     count = 0
     listed = iter(questions)
     for question in islice(listed, _MOST):
@@ -75,13 +76,22 @@ def _judged(view: View, questions: Iterable[Question]) -> Iterator[Seen]:
             group.way = max(group.way, _way(found), key=len)
         elif found.arrival is Arrival.UNKNOWN:
             unknown.append(found)
-    if not count and not view.unread:
+        elif found.level is not Level.SIMULATED:
+            beyond.append(found)
+    if not count and (view.unread or view.unread_pods or view.faceless):
+        yield Unseen("no packet could be followed", "--access exec or pod looks into the nodes and pods")
+    elif not count:
         yield Irrelevant("there is no such flow between what was read")
     for key, group in sorted(groups.items(), key=lambda g: -len(g[1].flows)):
         yield _problem(group, key[1])
     if unknown:
         first = unknown[0]
         yield Unseen(f"{len(unknown)} of {count} flows cannot be told: {first.sentence}", _SETTLES)
+    if beyond:
+        yield Unseen(
+            f"{len(beyond)} of {count} flows go by what was not read, the first {_flow(beyond[0])}",
+            "--access exec or pod looks into the nodes",
+        )
     if next(listed, None) is not None:
         yield Unseen(f"only the first {_MOST} flows were walked", "-n, --node, or `netinspect trace` for the others")
 
@@ -273,14 +283,13 @@ def node_to_pod(view: View) -> Iterator[Seen]:
 def pod_to_service(view: View) -> Iterator[Seen]:
     """Walk packets from a pod of each node, and from those behind it, to every Service, and from every pod to DNS.
 
-    Alk packets from a pod of each node to every port of every Service, and from every pod to the cluster's DNS.
-    So stale or missing rules of kube-proxy are seen, node by node, whatever mode it has.
+    DNS is asked by UDP. So stale or missing rules of kube-proxy are seen, node by node, whatever mode it has.
     """
 
     def questions() -> Iterator[Question]:
         placed = _read(view)
         first = [names[0] for names in placed.values() if names]
-        for service in view.snapshot.services:
+        for service in _services(view):
             meta, spec = service.metadata, service.spec
             name = f"svc/{meta.namespace}/{meta.name}"
             lookup = meta.namespace == "kube-system" and any(p.port == 53 for p in spec.ports)
@@ -291,6 +300,14 @@ def pod_to_service(view: View) -> Iterator[Seen]:
                         yield Question(f"pod/{sender}", f"{name}:{port.port}", protocol=port.protocol)
 
     return _judged(view, questions())
+
+
+def _services(view: View) -> Iterator[wire.Service]:
+    """Give the Services whose endpoints are known."""
+    whole = view.snapshot.whole
+    for service in view.snapshot.services:
+        if all(whole(kind, service.metadata.namespace) for kind in ("endpoint_slices", "pods")):
+            yield service
 
 
 def _behind(view: View, service: str) -> Iterator[str]:
@@ -317,7 +334,7 @@ def to_node_ports(view: View) -> Iterator[Seen]:
         nodes = [n.name for n, _ in view.sight.read]
         ports = [
             (f"svc/{s.metadata.namespace}/{s.metadata.name}:{p.port}", p)
-            for s in view.snapshot.services for p in s.spec.ports if p.node_port and p.protocol in ("TCP", "UDP")
+            for s in _services(view) for p in s.spec.ports if p.node_port and p.protocol in ("TCP", "UDP")
         ]  # fmt: skip
         for place, node in enumerate(nodes if len(nodes) > 1 else ()):
             other = nodes[(place + 1) % len(nodes)]

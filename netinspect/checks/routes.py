@@ -24,7 +24,7 @@ _FOREIGN = ("docker", "br-", "virbr", "podman", "lxcbr", "lxdbr", "tailscale", "
 
 @check(
     "NI1601", "every node has a route to the pods of every other", Category.ROUTES, Severity.ERROR, needs=NEEDS,
-    vantage=Vantage.NODE, explains=("NI22",), remedy=_RESTART,
+    vantage=Vantage.NODE, reads=("routes4", "routes6"), explains=("NI22",), remedy=_RESTART,
     links=(issue("cilium/cilium#26588"), issue("projectcalico/calicoctl#1859")),
 )  # fmt: skip
 def route_missing(view: View) -> Iterator[Seen]:
@@ -37,7 +37,7 @@ def route_missing(view: View) -> Iterator[Seen]:
 
 @check(
     "NI1602", "the CNI's own interfaces are there and up", Category.ROUTES, Severity.ERROR, needs=NEEDS,
-    vantage=Vantage.NODE, explains=("NI1601", "NI1604", "NI22"), remedy=_RESTART,
+    vantage=Vantage.NODE, reads=("links",), explains=("NI1601", "NI1604", "NI22"), remedy=_RESTART,
 )  # fmt: skip
 def interface_missing(view: View) -> Iterator[Seen]:
     """Find nodes without the interface by which the CNI's packets go.
@@ -49,7 +49,7 @@ def interface_missing(view: View) -> Iterator[Seen]:
 
 @check(
     "NI1603", "every node has a route to each of its own pods", Category.ROUTES, Severity.ERROR, needs=NEEDS,
-    vantage=Vantage.NODE, explains=("NI22",), remedy=_RESTART + "; else make the pod anew",
+    vantage=Vantage.NODE, reads=("routes4",), explains=("NI22",), remedy=_RESTART + "; else make the pod anew",
 )  # fmt: skip
 def pod_route(view: View) -> Iterator[Seen]:
     """Find running pods that their node has no route to, where the CNI makes one for each (Calico)."""
@@ -58,7 +58,7 @@ def pod_route(view: View) -> Iterator[Seen]:
 
 @check(
     "NI1604", "the bridge has an address of the node's range", Category.ROUTES, Severity.ERROR, needs=NEEDS,
-    vantage=Vantage.NODE, explains=("NI22",),
+    vantage=Vantage.NODE, reads=("links",), explains=("NI22",),
     remedy="drain the node, delete the bridge (`ip link del cni0`), and let new pods make it anew",
     links=(issue("containernetworking/cni#585"), issue("inclavare-containers/inclavare-containers#1364")),
 )  # fmt: skip
@@ -88,7 +88,7 @@ def bridge_address(view: View) -> Iterator[Seen]:
 
 @check(
     "NI1605", "no other interface has a route into the ranges of pods and Services", Category.ROUTES, Severity.ERROR,
-    needs=NEEDS, vantage=Vantage.NODE, explains=("NI22",),
+    needs=NEEDS, vantage=Vantage.NODE, reads=("links", "routes4", "routes6"), explains=("NI22",),
     remedy="give that interface another range (Docker: default-address-pools; a VPN: its routes)",
     links=(issue("projectcalico/calico#2720"), issue("projectcalico/calico#2252")),
 )  # fmt: skip
@@ -129,7 +129,8 @@ def _meet(one: Network, other: Network) -> bool:
 
 @check(
     "NI1606", "every pod has a default route", Category.ROUTES, Severity.ERROR, needs=NEEDS, vantage=Vantage.POD,
-    explains=("NI22",), remedy="make the pod anew; see what changed routes in it (a VPN client, a secondary network)",
+    reads=("routes4", "routes6"), explains=("NI22",),
+    remedy="make the pod anew; see what changed routes in it (a VPN client, a secondary network)",
     links=("https://github.com/k8snetworkplumbingwg/multus-cni/blob/master/docs/how-to-use.md",),
 )  # fmt: skip
 def pod_without_route(view: View) -> Iterator[Seen]:
@@ -157,7 +158,8 @@ def pod_without_route(view: View) -> Iterator[Seen]:
 
 @check(
     "NI1607", "every pod's interface leads to its node", Category.ROUTES, Severity.ERROR, needs=NEEDS,
-    vantage=Vantage.POD, explains=("NI1606", "NI22"), remedy="make the pod anew; see what took the interface down",
+    vantage=Vantage.POD, reads=("links",), explains=("NI1606", "NI22"),
+    remedy="make the pod anew; see what took the interface down",
     links=("https://github.com/alibaba/kubeskoop",),
 )  # fmt: skip
 def pod_unplugged(view: View) -> Iterator[Seen]:

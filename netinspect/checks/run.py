@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from msgspec import structs
+
 from netinspect.checks.base import Check, Irrelevant, Problem, Unseen
 from netinspect.checks.view import View
 from netinspect.cni.sight import Node
@@ -28,6 +30,7 @@ from netinspect.model.snapshot import Gap, Snapshot
 from netinspect.model.topology import several
 
 _INTO_NODES = "--access exec or pod looks into the nodes"
+_FROM_OUTSIDE = "--access pod sees it from outside, with tools of its own"
 _RANK = {category: place for place, category in enumerate(Category)}
 
 
@@ -60,28 +63,40 @@ class _Found:
 
 
 def run(snapshot: Snapshot, checks: Sequence[Check], policy: Policy) -> CheckReport:
-    """Make the diagnoses; what is shown first explains most."""
+    """Make the diagnoses; what is shown first explains most.
+
+    What is asked for is shown with its causes, wherever they are.
+    """
     view = View(snapshot)
     entries, found = [], []
     for one in checks:
         problems, entry = _make(one, view)
-        mine = [p for p in (_found(one, p, view) for p in problems) if _is_asked(p, policy, view)]
-        worst = min((f.severity for f in mine), key=ORDER.__getitem__, default=None)
-        result = Result.PASSED if entry.result is Result.FOUND and not mine else entry.result
-        result = Result.UNSEEN if result is Result.PASSED and entry.unseen else result
-        entries.append(_entry(one, result, worst, len(mine), entry.unseen))
-        found += mine
+        entries.append(entry)
+        found += [_found(one, p, view) for p in problems]
+    groups = [g for g in _folded(found) if any(_is_asked(f, policy, view) for f in g)]
+    findings = [_diagnosis(cause, symptoms) for cause, *symptoms in groups]
+    shown = [f for f in findings if ORDER[f.severity] <= ORDER[policy.least]]
+    hidden = len(findings) - len(shown)
     return CheckReport(
         taken_at=snapshot.taken_at,
         server_version=snapshot.server_version,
         fail_on=policy.fail_on,
         strict=policy.strict,
-        findings=several(_folded(found)),
-        checks=several(entries),
+        findings=several(shown),
+        checks=several(_counted(e, [f for g in groups for f in g if f.check.code == e.code]) for e in entries),
         cni=view.cni.headline,
         nodes=several(_sketch(n) for n in view.nodes.values()),
+        notes=(f"{hidden} less than {policy.least.value} {'is' if hidden == 1 else 'are'} left out",) if hidden else (),
         gaps=snapshot.gaps,
     )
+
+
+def _counted(entry: CheckEntry, mine: Sequence[_Found]) -> CheckEntry:
+    """Give what came of a diagnosis for what was asked: elsewhere it may have found more."""
+    result = entry.result
+    if not mine and result is Result.FOUND:
+        result = Result.UNSEEN if entry.unseen else Result.PASSED
+    return structs.replace(entry, result=result, worst=_worst(mine) if mine else None, found=len(mine))
 
 
 def needs_of(checks: Iterable[Check]) -> tuple[Resource, ...]:
@@ -101,11 +116,10 @@ def _sketch(node: Node) -> NodeSketch:
     )  # fmt: skip
 
 
-def _entry(one: Check, result: Result, worst: Severity | None, found: int, unseen: tuple[Blind, ...]) -> CheckEntry:
+def _entry(one: Check, result: Result, unseen: tuple[Blind, ...] = ()) -> CheckEntry:
     return CheckEntry(
-        code=one.code, title=one.title, category=one.category, vantage=one.vantage, result=result, worst=worst,
-        found=found, unseen=unseen,
-    )  # fmt: skip
+        code=one.code, title=one.title, category=one.category, vantage=one.vantage, result=result, unseen=unseen
+    )
 
 
 def _make(one: Check, view: View) -> tuple[list[Problem], CheckEntry]:
@@ -113,7 +127,7 @@ def _make(one: Check, view: View) -> tuple[list[Problem], CheckEntry]:
     missing = [g for r in one.needs if (g := view.snapshot.gap(r.name)) is not None]
     unseen = [_blind(g) for g in missing]
     if any(view.snapshot.unseen(g.resource) for g in missing):
-        return [], _entry(one, Result.UNSEEN, None, 0, several(unseen))
+        return [], _entry(one, Result.UNSEEN, several(unseen))
     problems, irrelevant = [], False
     for seen in one.look(view):
         if isinstance(seen, Problem):
@@ -122,12 +136,12 @@ def _make(one: Check, view: View) -> tuple[list[Problem], CheckEntry]:
             unseen.append(Blind(says=seen.says, settles=seen.settles))
         else:
             irrelevant = isinstance(seen, Irrelevant)
-    if irrelevant and not problems:
-        return [], _entry(one, Result.IRRELEVANT, None, 0, ())
-    if one.vantage is not Vantage.API and view.unread:
-        unseen.append(Blind(says=_unread(view), settles=_INTO_NODES))
+    if irrelevant and not problems and not missing:
+        return [], _entry(one, Result.IRRELEVANT)
+    if one.vantage is not Vantage.API:
+        unseen += _unread(one, view)
     result = Result.FOUND if problems else Result.UNSEEN if unseen else Result.PASSED
-    return problems, _entry(one, result, None, len(problems), several(dict.fromkeys(unseen)))
+    return problems, _entry(one, result, several(dict.fromkeys(unseen)))
 
 
 def _blind(gap: Gap) -> Blind:
@@ -135,11 +149,27 @@ def _blind(gap: Gap) -> Blind:
     return Blind(says=says, settles=gap.hint or "grant list on it")
 
 
-def _unread(view: View) -> str:
+def _unread(one: Check, view: View) -> Iterator[Blind]:
+    """Say which nodes and pods, and which parts of them, a diagnosis could not look at."""
     count = len(view.unread)
-    if count == len(view.linux):
-        return "no node was looked into"
-    return f"{count} of {len(view.linux)} nodes {'was' if count == 1 else 'were'} not looked into"
+    if count and count == len(view.linux):
+        yield Blind(says="no node was looked into", settles=_INTO_NODES)
+        return
+    if count:
+        were = "was" if count == 1 else "were"
+        yield Blind(says=f"{count} of {len(view.linux)} nodes {were} not looked into", settles=_INTO_NODES)
+    kind = "pod" if one.vantage is Vantage.POD else "node"
+    if kind == "pod" and view.unread_pods:
+        yield _lacking("the namespace", [f"pod/{name}" for name in view.unread_pods])
+    for section in sorted(one.reads):
+        places = [p for p, gone in view.lacking.items() if section in gone and p.startswith(f"{kind}/")]
+        if places:
+            yield _lacking(section, places)
+
+
+def _lacking(what: str, places: Sequence[str]) -> Blind:
+    told = places[0] if len(places) == 1 else f"{len(places)} {places[0].partition('/')[0]}s ({places[0]} …)"
+    return Blind(says=f"{what} of {told} could not be read", settles=_FROM_OUTSIDE)
 
 
 def _found(one: Check, found: Problem, view: View) -> _Found:
@@ -158,8 +188,6 @@ def _nodes(found: Problem, view: View) -> Iterator[str]:
 
 def _is_asked(found: _Found, policy: Policy, view: View) -> bool:
     """Say whether a finding is about what was asked for."""
-    if ORDER[found.severity] > ORDER[policy.least]:
-        return False
     if policy.namespace:
         kind, _, name = found.problem.place.partition("/")
         return name.partition("/")[0] == policy.namespace and kind not in ("node", "cluster")
@@ -169,8 +197,8 @@ def _is_asked(found: _Found, policy: Policy, view: View) -> bool:
     return bool(view)
 
 
-def _folded(found: Iterable[_Found]) -> Iterator[Diagnosis]:
-    """Put what follows from something else under it; what explains most comes first."""
+def _folded(found: Iterable[_Found]) -> Iterator[tuple[_Found, ...]]:
+    """Give each cause with what follows from it; what explains most comes first."""
     ordered = sorted(found, key=lambda f: (_RANK[f.check.category], *f.order))
     above = _causes(ordered)
     symptoms: dict[int, list[_Found]] = defaultdict(list)
@@ -183,7 +211,7 @@ def _folded(found: Iterable[_Found]) -> Iterator[Diagnosis]:
         for number, one in enumerate(ordered) if number not in above
     ]  # fmt: skip
     for cause, mine in sorted(causes, key=lambda c: (ORDER[c[0].severity], -len(c[1]), c[0].order)):
-        yield _diagnosis(cause, mine)
+        yield cause, *mine
 
 
 def _causes(ordered: Sequence[_Found]) -> dict[int, int]:
@@ -191,18 +219,32 @@ def _causes(ordered: Sequence[_Found]) -> dict[int, int]:
 
     None goes away with itself, however many are between.
     """
-    by_code: dict[str, list[int]] = defaultdict(list)
-    for number, one in enumerate(ordered):
-        by_code[one.check.code].append(number)
     above: dict[int, int] = {}
-    for number, cause in enumerate(ordered):
-        explained = (codes for code, codes in by_code.items() if _may_explain(cause.check, code))
-        for other in (n for codes in explained for n in codes if n != number and n not in above):
-            both = _explains(ordered[other], cause)
-            first = (number < other or not both) and _root(number, above) != other
-            if first and _explains(cause, ordered[other]):
-                above[other] = number
+    for number, other in sorted(_near(ordered)):
+        cause, one = ordered[number], ordered[other]
+        if number == other or other in above or not _explains(cause, one):
+            continue
+        if (number < other or not _explains(one, cause)) and _root(number, above) != other:
+            above[other] = number
     return above
+
+
+def _near(ordered: Sequence[_Found]) -> Iterator[tuple[int, int]]:
+    """Give the numbers of findings, each with those of which it may be a symptom, by where they are."""
+    places: dict[str, list[int]] = defaultdict(list)
+    nodes: dict[str, list[int]] = defaultdict(list)
+    everywhere = []
+    for number, one in enumerate(ordered):
+        places[one.problem.place].append(number)
+        for node in one.nodes:
+            nodes[node].append(number)
+        if one.problem.place == "cluster" and not one.nodes:
+            everywhere.append(number)
+    for other, one in enumerate(ordered):
+        found = {*everywhere, *(n for p in (one.problem.place, *one.problem.about) for n in places.get(p, ()))}
+        # A cause is felt on all nodes on which its symptom is, so on the first of them.
+        found |= set(nodes[min(one.nodes)]) if one.nodes else set()
+        yield from ((number, other) for number in found)
 
 
 def _root(number: int, above: Mapping[int, int]) -> int:
@@ -239,14 +281,17 @@ def _explains(cause: _Found, other: _Found) -> bool:
     return everywhere or (bool(other.nodes) and other.nodes <= cause.nodes)
 
 
-def _diagnosis(found: _Found, symptoms: list[_Found]) -> Diagnosis:
+def _diagnosis(found: _Found, symptoms: Sequence[_Found]) -> Diagnosis:
     one, problem = found.check, found.problem
     return Diagnosis(
         code=one.code, title=one.title, category=one.category, severity=found.severity, place=problem.place,
         says=problem.says, cause=problem.cause, remedy=problem.remedy, fingerprint=_fingerprint(found),
         peers=problem.peers, proof=problem.proof, way=problem.way,
         symptoms=several(
-            Symptom(code=s.check.code, severity=s.severity, place=s.problem.place, says=s.problem.says)
+            Symptom(
+                code=s.check.code, severity=s.severity, place=s.problem.place, says=s.problem.says,
+                fingerprint=_fingerprint(s),
+            )
             for s in symptoms
         ),
     )  # fmt: skip

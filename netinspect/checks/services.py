@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from netinspect.analysis.cni import NEEDS, proxy_modes, proxy_setting
 from netinspect.analysis.ranges import parse_address, parse_network
-from netinspect.checks.base import Irrelevant, Problem, Seen, Unseen, check, issue
+from netinspect.checks.base import IPTABLES, Irrelevant, Problem, Seen, Unseen, check, issue
 from netinspect.checks.view import View
 from netinspect.model import resources, wire
 from netinspect.model.check import Category, Vantage
@@ -15,7 +15,7 @@ from netinspect.model.finding import Severity
 from netinspect.model.image import image_names
 from netinspect.model.topology import ServiceEntry
 
-OF_SERVICES = (*resources.RANGE_EVIDENCE, resources.SERVICES, resources.ENDPOINT_SLICES, resources.PODS)
+OF_SERVICES = (resources.SERVICES, resources.ENDPOINT_SLICES, resources.PODS)
 _SERVICE = "https://kubernetes.io/docs/concepts/services-networking/service/"
 # The Service by which every cluster's pods look names up (kubeadm, k3s, and the clouds name it so).
 DNS = ("kube-system", frozenset({"kube-dns", "coredns", "rke2-coredns-rke2-coredns", "dns-default"}))
@@ -132,19 +132,25 @@ def stale_endpoint(view: View) -> Iterator[Seen]:
         )  # fmt: skip
 
 
-def _proxies(view: View) -> dict[str, wire.Pod]:
-    """Give the pods of kube-proxy by their node; of DaemonSets those alone that run its image."""
-    found: dict[str, wire.Pod] = {}
+def _daemons(view: View) -> Iterator[wire.DaemonSet]:
+    """Give the DaemonSets that run the image of kube-proxy."""
     for daemon in view.snapshot.daemon_sets:
         images = (image_names(c.image) for c in daemon.spec.template.spec.containers)
         if any("kube-proxy" in names for names in images):
-            found |= view.pods_of.get((daemon.metadata.namespace, daemon.metadata.name), {})
+            yield daemon
+
+
+def _proxies(view: View) -> dict[str, wire.Pod]:
+    """Give the pods of kube-proxy by their node."""
+    found: dict[str, wire.Pod] = {}
+    for daemon in _daemons(view):
+        found |= view.pods_of.get((daemon.metadata.namespace, daemon.metadata.name), {})
     return found
 
 
 @check(
     "NI1805", "kube-proxy is ready on every node", Category.SERVICES, Severity.ERROR, needs=NEEDS,
-    explains=("NI1810", "NI22"), remedy="kubectl -n kube-system describe its pod on the node, and see its log",
+    explains=("NI22",), remedy="kubectl -n kube-system describe its pod on the node, and see its log",
     links=("https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/",
            issue("kubernetes/kubernetes#35641")),
 )  # fmt: skip
@@ -153,17 +159,22 @@ def proxy_not_ready(view: View) -> Iterator[Seen]:
 
     Its rules stay in the kernel and go stale: new Services are not reached from that node, and endpoints that are
     gone are still sent to. Distributions that run it within the kubelet or the CNI have no such pod, and nothing is
-    said of them.
+    said of them, nor of a pod that started less than two minutes ago.
     """
     pods = _proxies(view)
-    if not pods:
+    meant = any(d.status.desired_number_scheduled for d in _daemons(view)) and not view.snapshot.gap("pods")
+    if not pods and not meant:
         yield Irrelevant("no DaemonSet runs kube-proxy")
         return
     for node in view.linux:
         pod = pods.get(node.name)
         ready = next((c.status for c in pod.status.conditions if c.type == "Ready"), "") if pod is not None else "False"
         # A node that is not ready has a finding of its own.
-        if ready != "False" or not node.takes_agents or (pod is not None and pod.metadata.deletion_timestamp):
+        if (
+            ready != "False"
+            or not node.takes_agents
+            or (pod is not None and (pod.metadata.deletion_timestamp or view.is_young(pod)))
+        ):
             continue
         says = (
             f"kube-proxy there, pod/{pod.metadata.namespace}/{pod.metadata.name}, is not ready"
@@ -179,7 +190,7 @@ def proxy_not_ready(view: View) -> Iterator[Seen]:
 
 @check(
     "NI1806", "somebody translates Services", Category.SERVICES, Severity.ERROR, needs=NEEDS, vantage=Vantage.NODE,
-    explains=("NI22",),
+    reads=("links", "nftables", *IPTABLES), explains=("NI22",),
     remedy="install kube-proxy, or let the CNI replace it (Cilium kubeProxyReplacement)",
     links=("https://kubernetes.io/docs/reference/networking/virtual-ips/",),
 )  # fmt: skip
@@ -219,16 +230,13 @@ def two_translate(view: View) -> Iterator[Seen]:
 
 @check(
     "NI1808", "kube-proxy has one mode everywhere, and left nothing of another", Category.SERVICES, Severity.WARNING,
-    needs=NEEDS, vantage=Vantage.NODE,
+    needs=NEEDS, vantage=Vantage.NODE, reads=("links", "nftables", *IPTABLES),
     remedy="restart kube-proxy on the nodes that differ; `kube-proxy --cleanup`, or a restart of the node, removes the "
     "rest of the earlier mode",
     links=(issue("kubernetes/kubernetes#102314"),),
 )  # fmt: skip
 def modes_differ(view: View) -> Iterator[Seen]:
-    """Find nodes whose rules are of another mode than most, or of two modes, or of kube-proxy where a CNI replaces it.
-
-    Ind nodes whose rules are of another mode than most, or of two modes, or of kube-proxy where a CNI replaces it.
-    """
+    """Find nodes whose rules are of another mode than most, of two modes, or of a kube-proxy that a CNI replaces."""
     modes = {n.name: found for n, kernel in view.sight.read if (found := proxy_modes(kernel))}
     usual = Counter(m for found in modes.values() for m in found).most_common(1)
     replaced = view.cni.services not in ("", "kube-proxy")
@@ -313,6 +321,7 @@ def kept_local(view: View) -> Iterator[Seen]:
                 "the policy keeps traffic on the node that it comes from",
                 "run an endpoint on every node, or set internalTrafficPolicy: Cluster",
                 severity=Severity.WARNING,
+                nodes=tuple(sorted(bare)),
                 key="internal",
             )
         if service.external_traffic_policy == "Local" and service.type in ("NodePort", "LoadBalancer"):
@@ -328,6 +337,7 @@ def kept_local(view: View) -> Iterator[Seen]:
                 if balanced
                 else "run an endpoint on every node, or set externalTrafficPolicy: Cluster",
                 severity=Severity.INFO if balanced else Severity.WARNING,
+                nodes=tuple(sorted(bare)),
                 key="external",
             )
 

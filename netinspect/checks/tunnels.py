@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from netinspect.analysis.cni import NEEDS
-from netinspect.checks.base import Irrelevant, Problem, Seen, check, issue, problem
+from netinspect.checks.base import IPTABLES, Irrelevant, Problem, Seen, check, issue, problem
 from netinspect.checks.view import View
 from netinspect.model.check import Category, Vantage
 from netinspect.model.finding import Severity
@@ -25,7 +25,7 @@ _FLANNEL = "https://github.com/flannel-io/flannel/blob/master/Documentation/trou
 
 @check(
     "NI1401", "the tunnels are those that the nodes announced", Category.TUNNELS, Severity.ERROR, needs=NEEDS,
-    vantage=Vantage.NODE, explains=_BEHIND, remedy=_RESTART,
+    vantage=Vantage.NODE, reads=("links",), explains=_BEHIND, remedy=_RESTART,
     links=(issue("flannel-io/flannel#1795"), issue("projectcalico/calico#3271")),
 )  # fmt: skip
 def tunnel(view: View) -> Iterator[Seen]:
@@ -39,7 +39,7 @@ def tunnel(view: View) -> Iterator[Seen]:
 
 @check(
     "NI1402", "the tunnels send from the node's announced address", Category.TUNNELS, Severity.WARNING, needs=NEEDS,
-    vantage=Vantage.NODE, remedy=_RESTART, links=(_FLANNEL,),
+    vantage=Vantage.NODE, reads=("links",), remedy=_RESTART, links=(_FLANNEL,),
 )  # fmt: skip
 def tunnel_address(view: View) -> Iterator[Seen]:
     """Find tunnels whose local address is not the one that the node announced: firewalls and peers may refuse it."""
@@ -48,7 +48,7 @@ def tunnel_address(view: View) -> Iterator[Seen]:
 
 @check(
     "NI1403", "every node knows the tunnel of every other", Category.TUNNELS, Severity.ERROR, needs=NEEDS,
-    vantage=Vantage.NODE, explains=("NI22",), remedy=_RESTART,
+    vantage=Vantage.NODE, reads=("neighbours", "fdb"), explains=("NI22",), remedy=_RESTART,
     links=("https://github.com/flannel-io/flannel/blob/master/pkg/backend/vxlan/vxlan_network.go",
            issue("k3s-io/k3s#9957")),
 )  # fmt: skip
@@ -99,7 +99,7 @@ def wrong_endpoint(view: View) -> Iterator[Seen]:
 
 @check(
     "NI1406", "no rule of a node stops the tunnels", Category.TUNNELS, Severity.ERROR, needs=NEEDS,
-    vantage=Vantage.NODE, explains=("NI22",),
+    vantage=Vantage.NODE, reads=("links", "routes4", "nftables", *IPTABLES), explains=("NI22",),
     remedy="let the node's firewall pass the tunnel's port from the other nodes, above the rule that is named",
     links=(issue("k3s-io/k3s#2935"), issue("flannel-io/flannel#2055")),
 )  # fmt: skip

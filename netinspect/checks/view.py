@@ -17,12 +17,16 @@ from netinspect.analysis.selection import Selected, select
 from netinspect.analysis.services import service_network
 from netinspect.analysis.trace import Tracer
 from netinspect.cni.sight import Node, Sight
+from netinspect.kernel.namespace import Trouble
 from netinspect.model import wire
 from netinspect.model.cni import CniReport
 from netinspect.model.finding import Finding
 from netinspect.model.mesh import MeshReport
 from netinspect.model.snapshot import Snapshot
 from netinspect.model.topology import ClusterNetwork, HostNetwork, Overlap, Scope, ServiceEntry, ServiceNetwork
+
+# The seconds in which an agent starts.
+_STARTS = 120.0
 
 
 class View:
@@ -55,6 +59,31 @@ class View:
     def unread(self) -> tuple[str, ...]:
         """Name the Linux nodes that were not looked into."""
         return tuple(n.name for n in self.linux if n.kernel is None)
+
+    @cached_property
+    def unread_pods(self) -> tuple[str, ...]:
+        """Name the running pods on nodes that were looked into whose own namespaces were not."""
+        return tuple(
+            name
+            for name, pod in self.pods.items()
+            if pod.status.phase == "Running" and not pod.spec.host_network
+            and pod.spec.node_name in self.inside.hosts and name not in self.inside.pods
+        )  # fmt: skip
+
+    @cached_property
+    def lacking(self) -> Mapping[str, frozenset[str]]:
+        """Give for each namespace that was read, as ``node/N1`` or ``pod/NS/NAME``, the sections that were not."""
+        hosts = {f"node/{n}": space for n, space in self.inside.hosts.items()}
+        pods = {f"pod/{p}": self.inside.pods[p] for p in self.inside.places}
+        return {
+            place: frozenset(m.section for m in space.missing() if m.trouble is not Trouble.LOSSY)
+            for place, space in {**hosts, **pods}.items()
+        }
+
+    @property
+    def faceless(self) -> bool:
+        """Say whether no interface of a namespace could be read, so that no packet is followed through it."""
+        return any("links" in gone for gone in self.lacking.values())
 
     @cached_property
     def cni(self) -> CniReport:
@@ -129,6 +158,11 @@ class View:
         """Give the seconds from a moment (RFC 3339) to that of the snapshot; None where either is not known."""
         then, now = _moment(moment), _moment(self.snapshot.taken_at)
         return (now - then).total_seconds() if then is not None and now is not None else None
+
+    def is_young(self, pod: wire.Pod) -> bool:
+        """Say whether a pod was made so lately that it may not have come up yet."""
+        age = self.age(pod.metadata.creation_timestamp if isinstance(pod.metadata, wire.NotedMetadata) else None)
+        return age is not None and age < _STARTS
 
 
 def _is_linux(node: wire.Node) -> bool:

@@ -15,7 +15,7 @@ import typer
 from netinspect.cli import complete, console, formats, inside, source
 from netinspect.cli.options import Inspection, Output, Target
 from netinspect.errors import UsageError
-from netinspect.model.check import Category, CheckReport
+from netinspect.model.check import ORDER, Category, CheckReport
 from netinspect.model.finding import Severity
 
 if TYPE_CHECKING:
@@ -113,20 +113,31 @@ def check(
     """  # noqa: D301 - \b is Click's mark for text that is not to be wrapped
     from netinspect.checks.accepted import accept
     from netinspect.checks.run import Policy, needs_of, run
+    from netinspect.model import resources
     from netinspect.model.topology import Scope
 
     inside.check(target, inspection)
     outputs = _outputs(output or ["text"])
+    fail_on = None if gate.fail_on is FailOn.NEVER else Severity(gate.fail_on.value)
+    if fail_on is not None and ORDER[which.min_severity] < ORDER[fail_on]:
+        raise UsageError(
+            f"--min-severity {which.min_severity.value} would hide what --fail-on {fail_on.value} fails on",
+            hint="leave out no more than what does not fail the run",
+        )
     chosen = _chosen(which)
     listed, known = _suppressions(gate.config), _baseline(gate.baseline)
-    snapshot = source.read(target, needs_of(chosen), (namespace,) if namespace else ())
+    needs = needs_of(chosen)
+    if namespace:
+        needs = tuple({r.name: r for r in (*needs, resources.NAMESPACES)}.values())
+    snapshot = source.read(target, needs, (namespace,) if namespace else ())
+    if namespace and not snapshot.gap("namespaces") and namespace not in {n.metadata.name for n in snapshot.namespaces}:
+        raise UsageError(f"there is no namespace {namespace}", hint="`netinspect map` lists them")
     _known_nodes(node or (), {n.metadata.name for n in snapshot.nodes}, unseen=snapshot.gap("nodes") is not None)
     wishes = inside.wishes(snapshot, Scope(nodes=tuple(node or ())))
     if inspection.dry_run:
         inside.print_plan(inspection, [w.node for w in wishes])
         raise typer.Exit
     snapshot, _ = inside.with_kernels(snapshot, target, inspection, wishes)
-    fail_on = None if gate.fail_on is FailOn.NEVER else Severity(gate.fail_on.value)
     policy = Policy(fail_on, gate.strict, which.min_severity, namespace, tuple(node or ()))
     whole = not (which.only or which.skip or which.category or namespace or node)
     today = datetime.now(tz=timezone.utc).date()

@@ -201,7 +201,7 @@ def expect(sight: Sight, _agent: Agent | None) -> Iterator[Expectation]:
 
 def _sysctl(node: Node, key: str, cause: str) -> Expectation:
     wanted = SysctlExpected(key, ("1",))
-    remedy = f"set net.{key.replace('/', '.')} = 1 on the node, in /etc/sysctl.d too"
+    remedy = f"load br_netfilter, and set net.{key.replace('/', '.')} = 1 on the node, in /etc/sysctl.d too"
     return Expectation(node.name, "setting", wanted, cause, remedy)
 
 

@@ -93,7 +93,7 @@ def expect(sight: Sight, _agent: Agent | None) -> Iterator[Expectation]:
     for node, kernel in sight.read:
         for plugin in kernel.conflists[0].plugins if kernel.conflists else ():
             if plugin.get("type") == "bridge" and node.has_pods:
-                yield from _bridged(node, _bridge(plugin), kernel)
+                yield from _bridged(node, _bridge(plugin))
     families = [f for f in sight.families if _routed(sight, f)]
     for family in families:
         members = [n for n in sight.nodes.values() if n.pod_cidr(family) and n.address(family)]
@@ -106,16 +106,15 @@ def expect(sight: Sight, _agent: Agent | None) -> Iterator[Expectation]:
             )  # fmt: skip
 
 
-def _bridged(node: Node, name: str, kernel: Kernel) -> Iterator[Expectation]:
+def _bridged(node: Node, name: str) -> Iterator[Expectation]:
     cause = "the pods of the node hang on it"
     wanted = LinkExpected(name, kind="bridge")
     yield Expectation(node.name, "interface", wanted, cause, "the plug-in makes it anew for the next pod")
-    if kernel.sysctls and "bridge/bridge-nf-call-iptables" in kernel.sysctls:
-        yield Expectation(
-            node.name, "setting", SysctlExpected("bridge/bridge-nf-call-iptables", ("1",)),
-            "answers between pods of one node bypass the rules that translate Services back",
-            "set net.bridge.bridge-nf-call-iptables = 1 on the node, in /etc/sysctl.d too",
-        )  # fmt: skip
+    yield Expectation(
+        node.name, "setting", SysctlExpected("bridge/bridge-nf-call-iptables", ("1",)),
+        "answers between pods of one node bypass the rules that translate Services back",
+        "load br_netfilter, and set net.bridge.bridge-nf-call-iptables = 1 on the node, in /etc/sysctl.d too",
+    )  # fmt: skip
 
 
 def _routed(sight: Sight, family: int) -> bool:

@@ -59,6 +59,7 @@ class Symptom(Document, frozen=True, kw_only=True):
     severity: Severity
     place: str
     says: str
+    fingerprint: str = ""
 
 
 class Diagnosis(Document, frozen=True, kw_only=True):
@@ -82,6 +83,11 @@ class Diagnosis(Document, frozen=True, kw_only=True):
     way: tuple[str, ...] = ()
     symptoms: tuple[Symptom, ...] = ()
     accepted: str = ""
+
+    @property
+    def all(self) -> tuple[Diagnosis | Symptom, ...]:
+        """Give it with what follows from it."""
+        return self, *self.symptoms
 
 
 class NodeSketch(Document, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from html import escape
 from itertools import groupby
@@ -54,8 +55,10 @@ def render(document: Document, _style: Style) -> Iterator[str]:
     for note in document.notes:
         yield f"<p>{_text(note)}</p>\n"
     yield "<h2>Checks</h2>\n"
-    for category, entries in groupby(document.checks, key=lambda c: c.category):
-        yield f"<details><summary>{_text(category.value)}</summary><ul>\n"
+    for category, group in groupby(document.checks, key=lambda c: c.category):
+        entries = list(group)
+        counts = ", ".join(f"{sign} {n}" for sign, n in Counter(map(mark, entries)).items())
+        yield f"<details><summary>{_text(category.value)} ({counts})</summary><ul>\n"
         for entry in entries:
             seen = "; ".join(f"{b.says}: {b.settles}" for b in entry.unseen)
             passed = "does not apply" if entry.result is Result.IRRELEVANT else seen
@@ -98,7 +101,8 @@ def _node(node: NodeSketch, worst: Severity | None) -> str:
         f"{node.pods} pods{'' if node.ready else ', not ready'}{', looked into' if node.read else ''}",
     )  # fmt: skip
     texts = "".join(f"<text x=10 y={20 + 18 * i}>{_text(_short(line))}</text>" for i, line in enumerate(lines))
-    label = _text(f"{node.name}: {worst.value if worst else 'nothing found'}")
+    said = worst.value if worst else "nothing found" if node.read else "not looked into"
+    label = _text(f"{node.name}: {said}")
     return (
         f"<svg class=node viewBox='0 0 240 90' role=img aria-label='{label}'><rect x=2 y=2 width=236 height=86 rx=6 "
         f"class='{worst.value if worst else ''}'/>{texts}</svg>\n"
@@ -137,7 +141,7 @@ def _way(places: tuple[str, ...]) -> str:
     for number, place in enumerate(places):
         top, last = 44 * number, number == len(places) - 1
         boxes.append(f"<rect x=2 y={top + 2} width=296 height=28 rx=4 class='{'end' if last else ''}'/>")
-        boxes.append(f"<text x=10 y={top + 21}>{_text(_short(place, 38))}{' ✗' if last else ''}</text>")
+        boxes.append(f"<text x=10 y={top + 21}>{_text(_short(place, 34))}{' ✗' if last else ''}</text>")
         if not last:
             boxes.append(f"<line x1=150 y1={top + 30} x2=150 y2={top + 46} />")
     label = _text("the way of the packet: " + ", ".join(places))

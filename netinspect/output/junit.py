@@ -41,10 +41,10 @@ def _case(suite: Element, entry: CheckEntry, document: CheckReport) -> None:
     )
     mine = [f for f in document.findings if f.code == entry.code]
     failing = [f for f in document.failing if f.code == entry.code]
-    strict = document.strict and entry.unseen
-    if failing or (strict and not mine):
+    failing += [f for f in document.failing if f not in failing and any(s.code == entry.code for s in f.symptoms)]
+    if failing or (document.strict and entry.unseen):
         worst = min((f.severity for f in failing), key=ORDER.__getitem__, default=None)
-        texts = [_text(f) for f in failing] or [f"{b.says}: {b.settles}" for b in entry.unseen]
+        texts = [*map(_text, failing), *(f"{b.says}: {b.settles}" for b in entry.unseen)]
         says = f"{failing[0].place}: {failing[0].says}" if failing else "could not be looked at"
         more = f" and {len(failing) - 1} more" if len(failing) > 1 else ""
         failure = SubElement(case, "failure", message=safe(says + more), type=worst.value if worst else "unseen")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from msgspec import structs
 
-from netinspect.analysis.flow import Question
+from netinspect.analysis.flow import Question, Via
 from netinspect.analysis.trace import Tracer
 from netinspect.errors import UsageError
+from netinspect.model.evidence import NamespaceEvidence
 from netinspect.model.snapshot import Snapshot
-from netinspect.model.trace import Arrival, Trace
+from netinspect.model.trace import Arrival, Level, Trace
 from tests import recorded
 from tests.kernel.test_calico_lab import NOISE
 
@@ -233,3 +235,43 @@ def test_links_that_cannot_be_read_are_unknown_and_no_error() -> None:
     found = Tracer(structs.replace(whole, kernels=tuple(kernels))).trace(asked)
     assert found.arrival is Arrival.UNKNOWN
     assert "cannot be read: links" in found.sentence
+
+
+def told(whole: Snapshot, keep: Callable[[NamespaceEvidence], NamespaceEvidence | None]) -> Snapshot:
+    """Give the cluster as it is read where some namespaces are left out, or hold less."""
+    kernels = [
+        structs.replace(k, namespaces=tuple(n for one in k.namespaces if (n := keep(one)) is not None))
+        for k in whole.kernels
+    ]
+    return structs.replace(whole, kernels=tuple(kernels))
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [
+        lambda one: None if one.is_host else one,
+        lambda one: structs.replace(one, sections={k: v for k, v in one.sections.items() if k != "links"}),
+    ],
+    ids=["pods are read and their nodes are not", "no interface was read"],
+)
+def test_what_was_not_read_is_no_reason_for_packets_to_be_lost(
+    keep: Callable[[NamespaceEvidence], NamespaceEvidence | None],
+) -> None:
+    tracer = Tracer(told(recorded.calico("policies"), keep))
+    for source, destination, port in (
+        ("kube-system/coredns-749f466c8f-5wt48", "other/quarantined-9f2jp", 8080),
+        ("shop/client-r6pzj", "svc/kube-system/kube-dns", 53),
+        ("node/c1", "kube-system/coredns-749f466c8f-5wt48", 53),
+    ):
+        found = tracer.trace(Question(source, destination, port=port))
+        assert found.level is Level.INFERRED, found.sentence
+        assert found.arrival is found.expected, found.sentence
+
+
+def test_interfaces_in_no_known_form_are_no_error_outside_either() -> None:
+    junk = recorded.section("links", "[{]")
+    broken = told(
+        recorded.calico("policies"), lambda one: structs.replace(one, sections={**one.sections, "links": junk})
+    )
+    found = Tracer(broken).trace(Question("external", "svc/shop/web", port=80, via=Via.NODE_PORT))
+    assert found.arrival is Arrival.UNKNOWN

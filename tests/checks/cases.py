@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from msgspec import structs
@@ -186,7 +187,8 @@ FIRES: dict[str, Edit] = {
         x for x in k if x["dev"] != "flannel.1"]))),
     "NI1404": edit("nodes", "n2", annotate("flannel.alpha.coreos.com/backend-type", "host-gw")),
     "NI1405": edit("nodes", "n", annotate(PUBLIC, "10.0.2.15")),
-    "NI1406": section("n2", "iptables-nft", swap("COMMIT\n# Completed", "COMMIT\n# Completed")),
+    "NI1406": section("n2", "iptables-nft", lambda t: re.sub(
+        r"(\*filter\n(?::.*\n)*)", r"\1-A INPUT -p udp -m udp --dport 8472 -j DROP\n", t)),
     "NI1407": lambda _: edit("nodes", "c1", lambda n: n["spec"].update(providerID="azure:///subscriptions/1"))(
         calico(ipip_mode="Always")(recorded.calico("policies"))),
     "NI1501": section("n1", "links", link("eth0", mtu=1400)),
@@ -247,6 +249,13 @@ FIRES: dict[str, Edit] = {
     "NI2205": both(*(section(n, "links", link("flannel.1", mtu=1000)) for n in ("n1", "n2"))),
 }  # fmt: skip
 
+# Other forms of the same.
+ALSO: dict[str, tuple[str, Edit, set[str]]] = {
+    "no agent at all": ("NI1105", without("pods", "kube-flannel-ds"), {"node/n1", "node/n2"}),
+    "no kube-proxy at all": ("NI1805", without("pods", "kube-proxy"), {"node/n1", "node/n2"}),
+    "br_netfilter that is not loaded": ("NI1301", section("n1", "sysctl", lines_without("/net/bridge/")), {"node/n1"}),
+}
+
 # What looks the same, and is meant so.
 QUIET: dict[str, tuple[str, Edit]] = {
     "a node that has just joined": ("NI1001", edit("nodes", "n2", each(
@@ -284,6 +293,8 @@ QUIET: dict[str, tuple[str, Edit]] = {
         "type": "ExternalName", "externalName": "example.com"}})),
     "kube-proxy of a node that is not ready": ("NI1805", both(
         edit("pods", "kube-proxy-9nzgh", not_ready), edit("nodes", "n2", condition("Ready", "Unknown")))),
+    "a kube-proxy that has just started": ("NI1805", edit("pods", "kube-proxy", each(
+        not_ready, set_at("metadata", "creationTimestamp", value=JUST_NOW)))),
     "a distribution that runs kube-proxy within": ("NI1805", both(
         without("daemon_sets", "kube-proxy"), without("pods", "kube-proxy"))),
     "a webhook outside of the cluster": ("NI1813", add("mutating_webhooks", {"metadata": {"name": "hook"}, "webhooks": [

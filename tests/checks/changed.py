@@ -123,13 +123,13 @@ def items(change: Callable[[list[Json]], object]) -> Callable[[str], str]:
 
 
 def link(name: str, **fields: Any) -> Callable[[str], str]:
-    """Change fields of an interface; ``up`` stands for its flag."""
+    """Change fields of an interface; ``down`` takes its flag away."""
 
     def change(found: list[Json]) -> None:
         mine = next(k for k in found if k["ifname"].startswith(name))
-        if fields.pop("down", False):
+        if fields.get("down"):
             mine["flags"] = [f for f in mine["flags"] if f not in ("UP", "LOWER_UP")]
-        mine.update(fields)
+        mine.update({k: v for k, v in fields.items() if k != "down"})
 
     return items(change)
 

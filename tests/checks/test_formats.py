@@ -15,6 +15,7 @@ from xml.etree.ElementTree import fromstring
 import jsonschema
 import pytest
 import xmlschema
+from msgspec import structs
 
 from netinspect.checks import CHECKS
 from netinspect.checks.run import Policy, run
@@ -115,7 +116,19 @@ def test_junit_fits_its_schema(junit_schema: xmlschema.XMLSchema) -> None:
     root = fromstring(text)  # noqa: S314 - we wrote it
     assert int(root.get("tests", "0")) == len(CHECKS)
     failed = {c.get("name", "")[:6] for c in root.iter("testcase") if c.find("failure") is not None}
-    assert failed == {f.code for f in report().failing}
+    assert failed == {one.code for f in report().failing for one in f.all}
+
+
+def test_junit_passes_no_case_that_is_not_sound() -> None:
+    folded = run(both(FIRES["NI1805"], FIRES["NI2203"])(well()), CHECKS, Policy())
+    assert {s.code for f in folded.findings for s in f.symptoms} == {"NI2203"}
+    some = run(FIRES["NI1809"](well()), CHECKS, Policy(strict=True))
+    blind = structs.replace(next(c for c in some.checks if c.code == "NI1304"), code="NI1809")
+    some = structs.replace(some, checks=tuple(blind if c.code == "NI1809" else c for c in some.checks))
+    for report_, codes in ((folded, {"NI1805", "NI2203"}), (some, {"NI1304", "NI1809"})):
+        root = fromstring("".join(BY_NAME["junit"].render(report_, Style())))  # noqa: S314 - we wrote it
+        failed = {c.get("name", "")[:6] for c in root.iter("testcase") if c.find("failure") is not None}
+        assert failed == codes
 
 
 def test_markdown_keeps_names_in_their_cells() -> None:
@@ -131,7 +144,9 @@ def test_markdown_keeps_names_in_their_cells() -> None:
 def test_github_writes_one_command_a_line() -> None:
     lines = rendered("github").splitlines()
     commands = [line for line in lines if line.startswith("::")]
-    assert len(commands) == len(report().findings)
+    # The last says how much could not be looked at.
+    assert len(commands) == len(report().findings) + 1
+    assert "could not see everything" in commands[-1]
     assert not any("\x1b" in line or "\x07" in line for line in lines)
     hostile = next(line for line in commands if "script" in line)
     assert hostile.startswith("::warning title=NI1802 svc/shop/a")

@@ -10,7 +10,8 @@ from msgspec import structs
 
 from netinspect.checks import BY_CODE, CHECKS
 from netinspect.checks.accepted import accept, baseline, suppressions
-from netinspect.checks.run import Policy, needs_of, run
+from netinspect.checks.base import Problem
+from netinspect.checks.run import Policy, _Found, _near, needs_of, run
 from netinspect.errors import UsageError
 from netinspect.model.check import CheckReport
 from netinspect.model.finding import Severity
@@ -19,7 +20,7 @@ from netinspect.model.snapshot import Snapshot
 from netinspect.output import BY_NAME as FORMATS
 from netinspect.output.base import Style
 from tests.checks.cases import FIRES, not_ready, unready_endpoints
-from tests.checks.changed import Json, both, edit, lines_without, section, well
+from tests.checks.changed import Json, both, edit, lines_without, section, unread, well
 
 TODAY = date(2026, 11, 24)
 
@@ -98,7 +99,31 @@ def test_only_what_was_asked_for() -> None:
     of_node = found(broken, nodes=("n1",))
     assert {f.place for f in of_node.findings} >= {"node/n1"}
     assert not [f for f in found(broken, nodes=("n2",)).findings if f.place == "node/n1" and not f.peers]
-    assert not found(FIRES["NI1802"](well()), least=Severity.ERROR).findings
+    less = found(FIRES["NI1802"](well()), least=Severity.ERROR)
+    assert not less.findings
+    assert less.notes == ("1 less than error is left out",)
+    assert {c.code for c in less.checks if c.found} == {"NI1802"}
+
+
+def test_what_was_asked_for_is_shown_with_its_cause_elsewhere() -> None:
+    # All pods behind the Service are on a node that reports no more.
+    broken = both(
+        FIRES["NI1001"], edit("endpoint_slices", "web-", unready_endpoints),
+        edit("endpoint_slices", "web-", lambda s: [e.update(nodeName="n2") for e in s["endpoints"]]),
+    )  # fmt: skip
+    report = found(broken(well()), namespace="shop")
+    assert [(f.code, f.place) for f in report.findings] == [("NI1001", "node/n2")]
+    assert {s.place for s in report.findings[0].symptoms} >= {"svc/shop/web"}
+    assert {c.code for c in report.checks if c.found} >= {"NI1001", "NI1801"}
+    assert report.outcome.value == 1
+    assert not found(FIRES["NI1001"](well()), namespace="shop").findings
+
+
+def test_nodes_without_an_endpoint_are_those_that_are_asked_for() -> None:
+    report = found(FIRES["NI1810"](well()), nodes=("n1", "n2"))
+    bare = report.findings[0]
+    asked = {n: found(FIRES["NI1810"](well()), nodes=(n,)).findings for n in ("n1", "n2")}
+    assert {n for n, f in asked.items() if f} == {n for n in asked if f"pods of {n} " in bare.says}
 
 
 def test_the_larger_form_of_a_list_is_read_once() -> None:
@@ -143,9 +168,27 @@ def test_suppressions() -> None:
     assert any("expired" in n for n in late.notes)
 
 
+def test_what_could_not_be_looked_at_leaves_no_suppression_unused() -> None:
+    listed = suppressions('[[suppress]]\ncode = "NI2201"\nobject = "*"\nreason = "so"', "file")
+    seen, blind = found(well()), found(unread(well()))
+    assert accept(seen, listed, frozenset(), TODAY, whole=True).notes
+    assert not accept(blind, listed, frozenset(), TODAY, whole=True).notes
+
+
+def test_a_suppression_of_a_symptom_is_used() -> None:
+    broken = both(FIRES["NI1805"], section("n2", "iptables-nft", lines_without("-A KUBE-SERVICES -d")))
+    report = found(broken(well()))
+    assert {s.code for f in report.findings for s in f.symptoms} >= {"NI2203"}
+    listed = suppressions('[[suppress]]\ncode = "NI2203"\nobject = "*"\nreason = "so"', "file")
+    done = accept(report, listed, frozenset(), TODAY, whole=True)
+    assert not done.notes
+    assert done.outcome.value == 1
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("[[supress]]\ncode = 3", "no setting supress"),
         ("[[suppress]", "is not TOML"),
         ("suppress = 3", "no list of tables"),
         ('[[suppress]]\ncode = "NI1801"\nobject = "*"', "has no reason"),
@@ -166,8 +209,27 @@ def test_the_baseline_hides_what_was_there() -> None:
     now = found(both(FIRES["NI1801"], FIRES["NI1805"])(well()))
     left = accept(now, (), known, TODAY, whole=True)
     assert {f.code for f in left.findings if not f.accepted} == {"NI1805"}
+    # What followed from something else is not new when that is mended.
+    assert {s.code for f in now.findings for s in f.symptoms} == set()
+    folded = found(both(FIRES["NI1805"], FIRES["NI2203"])(well()))
+    text = "".join(FORMATS["json"].render(folded, Style())).encode()
+    alone = accept(found(FIRES["NI2203"](well())), (), baseline(text, "file"), TODAY, whole=True)
+    assert [f.accepted for f in alone.findings] == ["in the baseline"]
     with pytest.raises(UsageError, match="no report"):
         baseline(b"{}", "file")
+
+
+def test_causes_are_looked_for_where_they_may_be() -> None:
+    """Everywhere at once something is wrong in a large cluster too, and folding it takes no time that is squared."""
+
+    def pairs(count: int) -> int:
+        made = [
+            _Found(BY_CODE[code], Problem(f"node/n{i}", "so", "why", "what"), Severity.ERROR, frozenset({f"n{i}"}))
+            for i in range(count) for code in ("NI1001", "NI1104", "NI1601")
+        ]  # fmt: skip
+        return len(list(_near(made)))
+
+    assert pairs(400) == 2 * pairs(200)
 
 
 def test_codes_are_well_formed() -> None:

@@ -16,7 +16,7 @@ from tests.conftest import Netinspect
 def test_a_run_feels_like_a_doctor(netinspect: Netinspect) -> None:
     done = netinspect("check", "--from", WELL)
     assert done.code == 0
-    assert done.out.splitlines()[-1] == "√ passed: nothing found"
+    assert done.out.splitlines()[-1] == "√ passed: nothing found; 1 of 83 checks could not see everything"
     done = netinspect("check", "--demo")
     assert done.code == 1
     assert "× NI1801 every Service has an endpoint that is ready (3)" in done.out  # noqa: RUF001 - our mark
@@ -30,6 +30,8 @@ def test_a_run_feels_like_a_doctor(netinspect: Netinspect) -> None:
         (("--only", "NI99"), "no code begins with 'NI99'"),
         (("--only", "NI18", "--skip", "NI18"), "no check is left"),
         (("--node", "nowhere"), "there is no node nowhere"),
+        (("-n", "nowhere"), "there is no namespace nowhere"),
+        (("--fail-on", "warning", "--min-severity", "error"), "would hide what --fail-on warning fails on"),
         (("-o", "tree"), "this has no format tree"),
         (("-o", "json="), "names no file"),
         (("-o", "json", "-o", "yaml"), "two formats would go to stdout"),
