@@ -441,37 +441,37 @@ def _translation(*, source: bool) -> Callable[[Rule, Term], Done]:
         if family in ("ip", "ip6") and (family == "ip") != (at.packet.family == 4):
             return False
         if isinstance(address, Term) and address.kind == "map" and port is None:
-            return _mapped(rule, address, kind, source=source)
+            return _mapped(rule, statement, kind, source=source)
         addresses = rule.number(address, kind)
         if address is not None and addresses is None:
             return False
-        wanted = nat.Range(addresses, rule.number(port, "port"), _is_drawn(statement), _mask(statement, kind))
+        mask = _mask(statement, address, kind)
+        wanted = nat.Range(addresses, rule.number(port, "port"), _is_drawn(statement), mask)
         return targets.translate(at, wanted, rule.pointer, source=source)
 
     return do
 
 
-def _mask(statement: Term, kind: str) -> int | None:
+def _mask(statement: Term, address: Any, kind: str) -> int | None:
     """Give the mask of a translation from one prefix to another (``snat prefix to``)."""
-    flags, address = statement["type_flags"] or (), statement["addr"]
-    if "prefix" not in flags:
+    if "prefix" not in (statement["type_flags"] or ()):
         return None
     if not isinstance(address, Term) or address.kind != "prefix":
-        raise Unmodelled("a translation of prefixes by a map")
+        raise Unmodelled("a translation of prefixes to no prefix")
     bits = BITS[6 if kind == "ipv6_addr" else 4]
     return (1 << bits) - (1 << bits - int(address["len"]))
 
 
-def _mapped(rule: Rule, term: Term, kind: str, *, source: bool) -> Done:
-    """Translate to what a map gives: an address, or an address and a port."""
-    found, data = rule.look_up(term["key"], term["data"])
+def _mapped(rule: Rule, statement: Term, kind: str, *, source: bool) -> Done:
+    """Translate to what a map gives: an address, a prefix, or an address and a port."""
+    found, data = rule.look_up(statement["addr"]["key"], statement["addr"]["data"])
     if not found:
         return False
     if isinstance(data, Term) and data.kind == "concat":
         address, port = data.body
         wanted = nat.Range(rule.number(address, kind), rule.number(port, "port"))
     else:
-        wanted = nat.Range(rule.number(data, kind))
+        wanted = nat.Range(rule.number(data, kind), mask=_mask(statement, data, kind))
     return targets.translate(rule.at, wanted, rule.pointer, source=source)
 
 
