@@ -421,3 +421,23 @@ def test_a_prefix_is_translated_to_the_prefix_of_a_map(case: Case) -> None:
     assert ends(one) == {("b", A, 80)}
     assert ends(other) == {("c", A, 80)}
     assert [a.request.probability for a in one] == [1.0]
+
+
+def test_where_arp_is_off_nobody_is_asked(case: Case) -> None:
+    """The kernel then takes its own hardware address for everybody's, and the other end drops what has it."""
+    case.add("r", "ip link set rb arp off")
+    for found in case.goes(tcp(B), tcp("fd00:2::2")):
+        assert results(found) == {"timeout"}
+        assert found[0].request.end.namespace == "b"
+
+
+def test_a_host_may_answer_no_echo(case: Case) -> None:
+    case.add("b", "sysctl ipv4/icmp_echo_ignore_all=1", "sysctl ipv6/icmp/echo_ignore_all=1")
+    for found in case.goes(*(Probe(ns="a", protocol="icmp", dst=dst) for dst in (B, "fd00:2::2"))):
+        assert results(found) == {"timeout"}
+
+
+def test_nobody_knows_who_answers_for_an_address_that_no_known_route_has(case: Case) -> None:
+    case.add("r", "ip rule add pref 5 lookup main suppress_ifgroup 0")
+    (found,) = case.begins(tcp(B))
+    assert "unknown" in results(found)

@@ -21,6 +21,8 @@ from netinspect.model.walk import End, Pointer, Stage, Verdict
 _BROADCAST4 = 0xFFFFFFFF
 _LOOPBACK_NETWORK = 127
 _POINT_TO_POINT = frozenset({"ipip", "sit", "gre", "ip6tnl", "ip6gre", "wireguard", "tun"})
+# What has a hardware address in front of its packets even where it asks nobody for one (ip link set DEVICE arp off).
+_FRAMED = frozenset({"veth", "bridge", "macvlan", "vlan"})
 
 
 def send(walk: Walk, state: Send) -> State | End:
@@ -253,10 +255,11 @@ def _to_next_hop(walk: Walk, state: Leave, packet: Packet) -> State | End:
     link = stack.links.get(way.dev)
     if link is None:
         return End(Verdict.DROPPED, f"there is no device {way.dev}", stack.name, packet)
-    if way.dev == "lo" or "NOARP" in link.flags or link.kind in _POINT_TO_POINT:
+    bare = "NOARP" in link.flags and link.kind not in _FRAMED
+    if way.dev == "lo" or bare or link.kind in _POINT_TO_POINT:
         return Transmit(stack, structs.replace(packet, dmac="", smac=""), way.dev, way.gateway)
     family, target = (way.family, way.gateway) if way.gateway is not None else (packet.family, packet.dst)
-    if state.found.kind == "broadcast":
+    if state.found.kind == "broadcast" and "NOARP" not in link.flags:
         mac: str | Maybe | neighbour.Nobody = "ff:ff:ff:ff:ff:ff"
     else:
         mac = neighbour.resolve(walk, stack, way.dev, family, target, packet)
