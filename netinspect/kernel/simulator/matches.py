@@ -397,7 +397,7 @@ def _socket(options: tuple[Option, ...], at: Traversal) -> Truth:
     flags = {o.flag for o in options}
     if at.packet.state == "ESTABLISHED":
         return Maybe("connected sockets were not read")
-    found = listening(at.stack, at.packet)
+    found = listening(at.stack, at.packet, at.iif)
     if isinstance(found, Maybe):
         return found
     wildcard = found is not None and found.address in ("*", "0.0.0.0", "[::]", "::")  # noqa: S104
