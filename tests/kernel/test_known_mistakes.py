@@ -441,3 +441,15 @@ def test_nobody_knows_who_answers_for_an_address_that_no_known_route_has(case: C
     case.add("r", "ip rule add pref 5 lookup main suppress_ifgroup 0")
     (found,) = case.begins(tcp(B))
     assert "unknown" in results(found)
+
+
+def test_errors_are_routed_by_the_tos_of_what_they_are_about_and_by_their_type(case: Case) -> None:
+    """Rules of IPv4 see no precedence in a TOS, and a type where ports would be."""
+    case.add("a", "iptables-legacy mangle -A POSTROUTING -d 10.1.0.1 -p udp -j DSCP --set-dscp 0x04")
+    case.add("r", "ip rule add pref 1000 tos 0x10 prohibit")
+    case.add("b", "ip rule add pref 1000 dport 771 prohibit", "ip rule add pref 1001 dport 2048 prohibit")
+    asking, answering = (Probe(ns=ns, protocol="icmp", dst=dst) for ns, dst in (("b", A), ("a", B)))
+    by_tos, by_type, asked, answered = case.goes(udp("10.1.0.1", 9), udp(B, 9), asking, answering)
+    assert results(by_tos) == results(by_type) == {"timeout"}
+    assert results(asked) == {"unreachable"}
+    assert results(answered) == {"ok"}

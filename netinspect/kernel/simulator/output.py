@@ -38,7 +38,7 @@ def send(walk: Walk, state: Send) -> State | End:
     if isinstance(made, End):
         return made
     packet = made
-    found = look_up(walk, stack, flow(stack, packet, oif=state.oif))
+    found = look_up(walk, stack, flow(stack, packet, oif=state.oif, first=True))
     evidence = pointer(stack, found, packet.family)
     if found.kind == "none" and state.oif:
         found = Found("unicast", None, (fib.Way(state.oif, family=packet.family),))
@@ -59,7 +59,7 @@ def send(walk: Walk, state: Send) -> State | End:
             # A socket that connects looks again from the address that it was given (ip_route_connect).
             if stack.fib.address_type(4, own) != "local":
                 return _not_ours(stack, packet)
-            found = look_up(walk, stack, flow(stack, packet, oif=state.oif))
+            found = look_up(walk, stack, flow(stack, packet, oif=state.oif, first=True))
             evidence = pointer(stack, found, packet.family)
             if not found.ways:
                 return _no_way_from_here(stack, packet, found, evidence)
