@@ -20,6 +20,8 @@ from tests.kernel.small_node import node, sections
 _MAC = "02:00:00:00:00:{:02x}"
 _PORT = {"info_slave_kind": "bridge", "info_slave_data": {"state": "forwarding", "flood": True}}
 
+_BLOCKED = {**_PORT, "info_slave_data": {"state": "blocking", "flood": True}}
+
 
 def link(index: int, name: str, *addresses: str, kind: str = "", up: bool = True, **more: Any) -> dict[str, Any]:
     found = [{"family": "inet", "local": a, "prefixlen": 24, "scope": "global"} for a in addresses]
@@ -108,6 +110,7 @@ def test_what_a_bond_reaches_its_members_reach() -> None:
         (host(), pod(up=False), "eth0 of pod/shop/web is down"),
         (host(port={"up": False}), pod(), "veth4, which leads to pod/shop/web, is down"),
         (host(port={"master": ""}), pod(), "veth4, which leads to pod/shop/web, is no port of cni0"),
+        (host(port={"port": _BLOCKED}), pod(), "veth4, which leads to pod/shop/web, is blocking in cni0"),
     ],
 )
 def test_what_cuts_a_pod_off_is_named(first: Stack, second: Stack, said: str) -> None:

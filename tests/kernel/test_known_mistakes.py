@@ -13,7 +13,7 @@ from netinspect.kernel.simulator.states import Receive
 from netinspect.kernel.simulator.world import World
 from netinspect.model.packet import SYN, TCP, Packet, number, text
 from netinspect.model.walk import Verdict
-from tests.kernel.oracle.compare import judge, packet
+from tests.kernel.oracle.compare import Comparison, compare, judge, packet
 from tests.kernel.oracle.generate import Draft
 from tests.kernel.oracle.reality import Session
 from tests.kernel.oracle.scene import Built, Probe, Scene
@@ -43,14 +43,22 @@ class Case:
 
     def goes(self, *probes: Probe) -> list[tuple[Attempt, ...]]:
         """Give what the simulator says of each probe, once the kernel has agreed."""
-        found = judge(self.scene(*probes))
-        assert not found.wrong, [(w.probe, w.real, w.simulated) for w in found.wrong]
-        return list(found.attempts)
+        return _right(judge(self.scene(*probes)))
+
+    def begins(self, *probes: Probe) -> list[tuple[Attempt, ...]]:
+        """Give the same of probes that are the first packets after the state was read."""
+        with Built(self.scene(*probes)) as built, Session(built) as session:
+            return _right(compare(session, built.read()))
+
+
+def _right(found: Comparison) -> list[tuple[Attempt, ...]]:
+    assert not found.wrong, [(w.probe, w.real, w.simulated) for w in found.wrong]
+    return list(found.attempts)
 
 
 @pytest.fixture
 def case() -> Case:
-    needs("ip", "nft", "iptables-nft-restore", "iptables-legacy-restore", "nsenter")
+    needs("ip", "nft", "ipset", "iptables-nft-restore", "iptables-legacy-restore", "nsenter")
     draft = Draft(random.Random(0), "")
     draft.namespace("a", "r", "b", "c")
     for index, ns in enumerate("abc", 1):
@@ -308,3 +316,140 @@ def test_the_mtu_of_a_route_counts_and_not_only_that_of_a_device(case: Case) -> 
     assert results(by_route) == {"unreachable"}
     assert results(small) == {"ok"}
     assert results(locked) == {"unreachable"}
+
+
+def test_a_rule_finds_in_a_set_what_a_rule_before_it_has_written(case: Case) -> None:
+    forward = "iptables-nft filter -A FORWARD"
+    case.add(
+        "r",
+        *(f"ipset create {name} hash:ip" for name in ("seen", "left")),
+        "ipset create near hash:ip netmask 16",
+        "ipset create nets hash:net",
+        f"ipset add left {A}",
+        f"{forward} -d {B} -p tcp -m tcp --dport 80 -j SET --add-set seen src",
+        f"{forward} -d {B} -p tcp -m tcp --dport 8080 -j SET --del-set left src",
+        f"{forward} -s {A} -d {C} -p tcp -m tcp --dport 80 -j SET --add-set near dst",
+        f"{forward} -s {A} -d {C} -p tcp -m tcp --dport 8080 -j SET --add-set nets dst",
+        f"{forward} -d {B} -p tcp -m tcp --dport 80 -m set --match-set seen src -j DROP",
+        f"{forward} -d {B} -p tcp -m tcp --dport 8080 -m set --match-set left src -j DROP",
+        f"{forward} -s {C} -p tcp -m tcp --sport 80 -m set --match-set near src -j DROP",
+        f"{forward} -s {C} -p tcp -m tcp --sport 8080 -m set --match-set nets src -j DROP",
+    )
+    put, taken, answered, net = case.begins(tcp(B), tcp(B, 8080), tcp(C), tcp(C, 8080))
+    assert results(put) == {"timeout"}
+    assert results(taken) == {"ok"}
+    assert results(answered) == {"timeout"}
+    # How long the network is that goes into a set of networks hangs on those in it.
+    assert results(net) == {"ok", "timeout"}
+
+
+def test_a_rule_of_nftables_finds_in_a_set_what_a_rule_before_it_has_written(case: Case) -> None:
+    rules = (
+        f"ip daddr {B} tcp dport 80 add @seen {{ ip saddr }}",
+        f"ip daddr {B} tcp dport 8080 delete @left {{ ip saddr }}",
+        f"ip daddr {C} tcp dport 80 update @pairs {{ ip saddr . tcp dport }}",
+        f"ip daddr {B} tcp dport 80 ip saddr @seen drop",
+        f"ip daddr {B} tcp dport 8080 ip saddr @left drop",
+        f"ip saddr {C} ip daddr . tcp sport @pairs drop",
+        f"ip daddr {B} udp dport 80 add @rates {{ ip saddr limit rate over 1000/second }} drop",
+        f"ip daddr {B} udp dport 8080 add @full {{ ip saddr }} drop",
+        f"ip daddr {C} udp dport 80 ip saddr @limits drop",
+    )
+    case.add(
+        "r",
+        "nft table ip t { set seen { type ipv4_addr; flags dynamic; }; "
+        f"set left {{ type ipv4_addr; flags dynamic; elements = {{ {A} }}; }}; "
+        "set pairs { type ipv4_addr . inet_service; flags dynamic,timeout; timeout 3h; }; "
+        "set rates { type ipv4_addr; flags dynamic; }; "
+        f"set full {{ type ipv4_addr; flags dynamic; size 1; elements = {{ {C} }}; }}; "
+        f"set limits {{ type ipv4_addr; flags dynamic; elements = {{ {A} limit rate over 1000/second }}; }}; "
+        f"chain f {{ type filter hook forward priority 0; {'; '.join(rules)}; }}; }}",
+    )
+    put, taken, answered, rate, full, limit = case.begins(
+        tcp(B), tcp(B, 8080), tcp(C), udp(B), udp(B, 8080), udp(C)
+    )  # fmt: skip
+    assert results(put) == {"timeout"}
+    assert results(taken) == {"ok"}
+    assert results(answered) == {"timeout"}
+    for hanging in (rate, full, limit):
+        assert results(hanging) == {"ok", "timeout"}
+
+
+def test_members_that_exclude_are_found_where_a_rule_asks_for_them(case: Case) -> None:
+    """With --return-nomatch a set matches by its members that exclude, and by no others."""
+    asked = "-m set --match-set nets dst --return-nomatch -j DROP"
+    case.add(
+        "r",
+        "ipset create nets hash:net",
+        "ipset create list list:set",
+        "ipset add nets 10.0.0.0/8",
+        f"ipset add nets {B} nomatch",
+        "ipset add list nets",
+        f"iptables-nft filter -A FORWARD -s {A} -p tcp -m tcp --dport 80 {asked}",
+        f"iptables-nft filter -A FORWARD -s {A} -p udp {asked.replace('-m set', '-m set !')}",
+        f"iptables-nft filter -A FORWARD -s {A} -p tcp -m tcp --dport 8080 {asked.replace('nets', 'list')}",
+    )
+    found = case.goes(tcp(B), tcp(C), udp(B), udp(C), tcp(B, 8080), tcp(C, 8080))
+    assert [results(f) for f in found] == [{"timeout"}, {"ok"}, {"ok"}, {"timeout"}, {"timeout"}, {"ok"}]
+
+
+def test_a_set_may_look_at_some_bits_of_an_address_or_at_no_mac(case: Case) -> None:
+    forward = "iptables-nft filter -A FORWARD -p"
+    case.add(
+        "r",
+        "ipset create bits hash:ip bitmask 255.0.0.255",
+        "ipset create ported hash:ip,port bitmask 255.0.0.255",
+        f"ipset create hosts bitmap:ip,mac range {A}/24",
+        "ipset create others bitmap:ip,mac range 10.1.0.0/24",
+        "ipset add bits 10.9.9.2",
+        "ipset add ported 10.9.9.2,udp:80",
+        f"ipset add hosts {A}",
+        f"ipset add others {A},02:00:00:00:99:99",
+        f"{forward} tcp -m tcp --dport 80 -m set --match-set bits dst -j DROP",
+        f"{forward} udp -m set --match-set ported dst,dst -j DROP",
+        f"{forward} tcp -m tcp --dport 8080 -d {B} -m set --match-set hosts src,src -j DROP",
+        f"{forward} tcp -m tcp --dport 8080 -d {C} -m set --match-set others src,src -j DROP",
+    )
+    found = case.begins(tcp(B), udp(B), udp(B, 8080), tcp(B, 8080), tcp(C, 8080))
+    assert [results(f) for f in found] == [{"timeout"}, {"timeout"}, {"ok"}, {"timeout"}, {"ok"}]
+
+
+def test_a_prefix_is_translated_to_the_prefix_of_a_map(case: Case) -> None:
+    to = "dnat ip prefix to ip daddr map { 10.96.0.0/24 : 10.2.0.0/24, 10.97.0.0/24 : 10.3.0.0/24 }"
+    case.add("r", f"nft table ip t {{ chain p {{ type nat hook prerouting priority -100; {to}; }}; }}")
+    one, other = case.goes(tcp("10.96.0.2"), udp("10.97.0.2"))
+    assert ends(one) == {("b", A, 80)}
+    assert ends(other) == {("c", A, 80)}
+    assert [a.request.probability for a in one] == [1.0]
+
+
+def test_where_arp_is_off_nobody_is_asked(case: Case) -> None:
+    """The kernel then takes its own hardware address for everybody's, and the other end drops what has it."""
+    case.add("r", "ip link set rb arp off")
+    for found in case.goes(tcp(B), tcp("fd00:2::2")):
+        assert results(found) == {"timeout"}
+        assert found[0].request.end.namespace == "b"
+
+
+def test_a_host_may_answer_no_echo(case: Case) -> None:
+    case.add("b", "sysctl ipv4/icmp_echo_ignore_all=1", "sysctl ipv6/icmp/echo_ignore_all=1")
+    for found in case.goes(*(Probe(ns="a", protocol="icmp", dst=dst) for dst in (B, "fd00:2::2"))):
+        assert results(found) == {"timeout"}
+
+
+def test_nobody_knows_who_answers_for_an_address_that_no_known_route_has(case: Case) -> None:
+    case.add("r", "ip rule add pref 5 lookup main suppress_ifgroup 0")
+    (found,) = case.begins(tcp(B))
+    assert "unknown" in results(found)
+
+
+def test_errors_are_routed_by_the_tos_of_what_they_are_about_and_by_their_type(case: Case) -> None:
+    """Rules of IPv4 see no precedence in a TOS, and a type where ports would be."""
+    case.add("a", "iptables-legacy mangle -A POSTROUTING -d 10.1.0.1 -p udp -j DSCP --set-dscp 0x04")
+    case.add("r", "ip rule add pref 1000 tos 0x10 prohibit")
+    case.add("b", "ip rule add pref 1000 dport 771 prohibit", "ip rule add pref 1001 dport 2048 prohibit")
+    asking, answering = (Probe(ns=ns, protocol="icmp", dst=dst) for ns, dst in (("b", A), ("a", B)))
+    by_tos, by_type, asked, answered = case.goes(udp("10.1.0.1", 9), udp(B, 9), asking, answering)
+    assert results(by_tos) == results(by_type) == {"timeout"}
+    assert results(asked) == {"unreachable"}
+    assert results(answered) == {"ok"}

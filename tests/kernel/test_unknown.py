@@ -103,6 +103,14 @@ def test_multicast_and_sctp_sockets_are_not_guessed() -> None:
     assert ends(through(node(sections({})), for_this_host)) == [Verdict.UNKNOWN]
 
 
+@pytest.mark.parametrize(("dev", "verdict"), [("cni0", Verdict.DROPPED), ("eth0", Verdict.REFUSED)])
+def test_a_rule_finds_the_socket_of_the_device_by_which_a_packet_came(dev: str, verdict: Verdict) -> None:
+    rule_ = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m socket --nowildcard -j DROP\nCOMMIT\n"
+    sockets = f"tcp LISTEN 0 128 0.0.0.0%{dev}:80 0.0.0.0:*\n"
+    found = node(sections({"iptables-nft": rule_, "sockets": sockets}))
+    assert ends(through(found, structs.replace(PACKET, dst=OWN))) == [verdict]
+
+
 def test_a_loop_of_chains_ends() -> None:
     """No kernel would have loaded it; a recording may hold it."""
     text = "*filter\n:FORWARD ACCEPT [0:0]\n:A - [0:0]\n:B - [0:0]\n-A FORWARD -j A\n-A A -j B\n-A B -j A\nCOMMIT\n"

@@ -31,7 +31,6 @@ from netinspect.model.walk import End, Stage, Verdict
 
 # What a device takes beyond its MTU (is_skb_forwardable in include/linux/netdevice.h).
 VLAN_HEADER: Final = 4
-_FORWARDING: Final = ("forwarding", "")
 
 
 def switch(walk: Walk, state: Switch) -> State | End:
@@ -44,8 +43,11 @@ def switch(walk: Walk, state: Switch) -> State | End:
     if port is None:
         return _from_host(walk, state, bridge)
     settings = port.port or BridgePortData()
-    if settings.state not in _FORWARDING:
+    if not neighbour.forwards(port):
         return End(Verdict.DROPPED, f"the bridge port {port.ifname} is {settings.state}", stack.name, packet)
+    if settings.locked:
+        said = f"the bridge port {port.ifname} is locked: it takes only what comes from whom the bridge was told of"
+        return End(Verdict.UNKNOWN, said, stack.name, packet, stack.pointer("fdb"), settles="a probe")
     ended = _vlans(walk, stack, bridge, packet) or bridge_chains(walk, stack, PREROUTING, packet, state.port, "")
     if ended is not None:
         return ended
@@ -177,6 +179,8 @@ def _port_for(walk: Walk, stack: Stack, bridge: Link, packet: Packet, came: str)
     for link in stack.namespace.links:
         settings = link.port or BridgePortData()
         if link.master != bridge.ifname or not link.up or link.ifname == came or not settings.flood:
+            continue
+        if not neighbour.forwards(link):
             continue
         for heard in neighbour.hears(walk.world, stack, link, {(stack.name, bridge.ifname)}):
             if isinstance(heard, neighbour.Beyond):

@@ -254,7 +254,7 @@ def _fib(term: Term, at: Traversal) -> Read:
 def _socket(term: Term, at: Traversal) -> Read:
     if at.packet.state == "ESTABLISHED":
         return Maybe("connected sockets were not read")
-    found = listening(at.stack, at.packet)
+    found = listening(at.stack, at.packet, at.iif)
     if isinstance(found, Socket):
         if term["key"] == "wildcard":
             return int(found.address in ("*", "0.0.0.0", "[::]", "::"))  # noqa: S104 - a value that is read

@@ -15,7 +15,8 @@ from netinspect.model.packet import BITS, PROTOCOLS, number
 # What a look-up says of a destination that it has no way for (errno of fib_props in net/ipv4/fib_semantics.c).
 _REFUSALS: Final = frozenset({"unreachable", "prohibit", "blackhole"})
 _SCOPES: Final = {"": 0, "global": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
-_DSCP: Final = 0xFC
+# The bits of a TOS that rules and routes look at: INET_DSCP_LEGACY_TOS_MASK of IPv4, INET_DSCP_MASK of IPv6.
+_TOS_BITS: Final = {4: 0x1C, 6: 0xFC}
 _ROUTER_PREFERENCE: Final = {"low": 3, "": 0, "medium": 0, "high": 1}
 _LOCAL_RULES: Final = 3
 _LOCAL: Final = PolicyRule(family="inet", priority=0, table="local")
@@ -265,7 +266,7 @@ def _without_object(entry: Entry) -> bool:
 def _first4(entries: Sequence[Entry], flow: Flow) -> tuple[Entry, tuple[Way, ...]] | None:
     """Give the first route that serves (fib_table_lookup)."""
     for entry in entries:
-        if entry.tos and entry.tos != flow.tos & _DSCP:
+        if entry.tos and entry.tos != flow.tos & _TOS_BITS[4]:
             continue
         if _SCOPES.get(entry.route.scope, 0) < flow.scope:
             continue
@@ -305,7 +306,7 @@ def _selects(rule: PolicyRule, flow: Flow) -> bool:
         and (rule.uidrange is None or rule.uidrange[0] <= flow.uid <= rule.uidrange[1])
         and (not rule.src or _within(flow.src, prefix(rule.src, flow.family), flow.family))
         and (not rule.dst or _within(flow.dst, prefix(rule.dst, flow.family), flow.family))
-        and (not rule.tos or _tos(rule.tos) == flow.tos & _DSCP)
+        and (not rule.tos or _tos(rule.tos) == flow.tos & _TOS_BITS[flow.family])
         and (not rule.ipproto or _protocol(rule.ipproto) == flow.protocol)
         and (rule.sport is None or rule.sport[0] <= flow.sport <= rule.sport[1])
         and (rule.dport is None or rule.dport[0] <= flow.dport <= rule.dport[1])

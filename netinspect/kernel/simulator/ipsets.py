@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
 from msgspec import Struct
 
 from netinspect.kernel.simulator.forks import Maybe, Truth
+from netinspect.kernel.simulator.written import Key, Written, since
 from netinspect.model.kernel import IpSet, IpSetEntry
 from netinspect.model.packet import BITS, ICMP, ICMPV6, PORTED, PROTOCOLS, Packet, number
 
@@ -18,6 +19,9 @@ _TYPES: Final = frozenset({
     "hash:ip,port,net", "hash:mac", "hash:ip,mac", "hash:net", "hash:net,net", "hash:net,iface", "hash:net,port",
     "hash:net,port,net", "list:set",
 })  # fmt: skip
+
+# How many members a set takes of which nobody has said it (IPSET_DEFAULT_MAXELEM).
+_MOST_MEMBERS: Final = 65536
 
 
 class Around(Struct, frozen=True, gc=False):
@@ -36,23 +40,63 @@ class Sets:
         self._sets = {s.name: s for s in sets}
         self._indexes: dict[str, Index] = {}
 
-    def holds(self, name: str, packet: Packet, directions: Sequence[str], around: Around) -> Truth:
-        """Say whether a set holds a packet, each dimension looked up by ``src`` or ``dst`` of it."""
+    def holds(
+        self, name: str, packet: Packet, directions: Sequence[str], around: Around,
+        written: Callable[[str], Sequence[Written]], *, inverted: bool = False,
+    ) -> Truth:  # fmt: skip
+        """Say whether a set holds a packet, each dimension looked up by ``src`` or ``dst`` of it.
+
+        ``written`` gives what rules have written into a set meanwhile. ``inverted`` asks for members that exclude, and
+        for no others (--return-nomatch).
+        """
         found = self._sets.get(name)
         if found is None:
             return Maybe(f"the set {name} was not read")
         if found.type not in _TYPES:
             return Maybe(f"sets of type {found.type} are not modelled")
         if found.type == "list:set":
-            answers = [self.holds(e.value, packet, directions, around) for e in found.entries]
+            lists = (self.holds(e.value, packet, directions, around, written, inverted=inverted) for e in found.entries)
+            answers = list(lists)
             if True in answers:
                 return True
             return next((a for a in answers if isinstance(a, Maybe)), False)
-        if found.family and found.family != ("inet" if packet.family == 4 else "inet6"):
+        if not _takes(found, packet):
             return False
-        if name not in self._indexes:
-            self._indexes[name] = Index(found)
-        return self._indexes[name].holds(packet, directions, around)
+        index = self._index(found)
+        key = index.key(packet, directions, around)
+        if key is None or isinstance(key, Maybe):
+            return key or False
+        member = index.member(key)
+        # Only sets of networks have members that exclude (IPSET_TYPE_NOMATCH).
+        wanted = not (inverted and index.wide)
+        return since(member is wanted, key, written(name))
+
+    def write(
+        self, name: str, packet: Packet, directions: Sequence[str], around: Around, *, held: bool
+    ) -> Iterator[tuple[str, Written]]:
+        """Give what the target SET does to which sets with a packet: puts it in, or takes it out."""
+        found = self._sets.get(name)
+        if found is None:
+            return
+        if found.type == "list:set":
+            # It goes into the first that takes it, which hangs on how full each is (list_set_kadd).
+            yield from ((e.value, Written(None, held)) for e in found.entries)
+        elif found.type in _TYPES and _takes(found, packet):
+            index = self._index(found)
+            key = index.key(packet, directions, around)
+            if isinstance(key, Maybe):
+                yield name, Written(None, held)
+            elif key is not None:
+                yield name, Written(key if index.plain else None, held)
+
+    def _index(self, one: IpSet) -> Index:
+        if one.name not in self._indexes:
+            self._indexes[one.name] = Index(one)
+        return self._indexes[one.name]
+
+
+def _takes(one: IpSet, packet: Packet) -> bool:
+    return not one.family or one.family == ("inet" if packet.family == 4 else "inet6")
 
 
 class Index:
@@ -63,6 +107,12 @@ class Index:
         self.options = dict(one.options)
         self.family = 6 if one.family == "inet6" else 4
         self._entries = one.entries
+        mask = self.options.get("bitmask")
+        self._mask = number(mask)[1] if mask else self._ones(int(self.options.get("netmask", BITS[self.family])))
+        self.wide = "net" in self.kinds
+        # Of other sets it hangs on more than the packet what is written into them, and a full one takes nothing.
+        room = len(one.entries) < int(self.options.get("maxelem", _MOST_MEMBERS))
+        self.plain = one.type.startswith("hash:") and not self.wide and room
         if one.type in ("hash:ip,port,net", "hash:net,port,net", "hash:net,port", "hash:ip,port", "hash:ip,port,ip"):
             self.kinds = [k if k != "port" else "protoport" for k in self.kinds]
 
@@ -97,25 +147,30 @@ class Index:
             return int(word, 0)
         return word.lower() if kind == "mac" else word  # of interfaces: "physdev:eth0" is a bridge's port
 
-    def holds(self, packet: Packet, directions: Sequence[str], around: Around) -> Truth:
-        """Look a packet up; unknown where the part that is asked for is not known of it."""
+    def _ones(self, length: int) -> int:
+        return (1 << BITS[self.family]) - (1 << BITS[self.family] - length)
+
+    def key(self, packet: Packet, directions: Sequence[str], around: Around) -> Key | Maybe | None:
+        """Give what is looked up of a packet; None where it has no such part, unknown where that is not known of it."""
         asked: list[object] = []
-        nets = 0
         for position, kind in enumerate(self.kinds):
             source = (directions[position] if position < len(directions) else "src") == "src"
             if kind in ("port", "protoport") and ("sport" if source else "dport") in packet.loose:
                 return Maybe("the port is not known")
             part = _of_packet(kind, packet, around, source=source)
             if part is None:
-                return False
-            nets += kind in ("ip", "net")
-            asked.append(part)
+                return None
+            asked.append(part & self._mask if kind in ("ip", "net") and isinstance(part, int) else part)
+        return tuple(asked)
+
+    def member(self, asked: Key) -> bool | None:
+        """Say whether the member that is meant includes or excludes; None where none is meant."""
         for lengths in self.lengths:
             key = self._masked(asked, lengths)
             for one in _spellings(key):
                 if one in self.members:
                     return self.members[one]
-        return False
+        return None
 
     def _masked(self, asked: Sequence[object], lengths: Sequence[int]) -> tuple[object, ...]:
         left = iter(lengths)
@@ -132,13 +187,18 @@ class Index:
 
 
 def _spellings(key: tuple[object, ...]) -> Iterator[tuple[object, ...]]:
-    """Give the ways in which a member may name what was asked: a device as such, or as a bridge's port."""
+    """Give the ways in which a member may name what was asked.
+
+    A device is named as such, or as a bridge's port; with an address may stand no MAC (bitmap:ip,mac), which then is
+    whatever comes first (bitmap_ipmac_do_test).
+    """
     if key and isinstance(key[-1], tuple) and isinstance(key[-1][0], str) and key[-1][0] != "port":
         dev, phys = key[-1]
         yield (*key[:-1], dev)
         yield (*key[:-1], f"physdev:{phys}")
     else:
         yield key
+        yield key[:-1]
 
 
 def _split(value: str, parts: int) -> list[str]:

@@ -107,8 +107,9 @@ def _echo(at: Traversal) -> End:
     asks = packet.type in (ECHO_REQUEST, ECHO_REQUEST6)
     if not asks:
         return at.end(Verdict.DROPPED, "nobody waits for it")
-    if packet.family == 4 and at.stack.sysctl("ipv4/icmp_echo_ignore_all") != "0":
-        return at.end(Verdict.DROPPED, "icmp_echo_ignore_all is on", at.stack.pointer("sysctl"))
+    name = "ipv4/icmp_echo_ignore_all" if packet.family == 4 else "ipv6/icmp/echo_ignore_all"
+    if at.stack.sysctl(name) != "0":
+        return at.end(Verdict.DROPPED, f"{name.rpartition('/')[2]} is on", at.stack.pointer("sysctl"))
     at.step(Stage.DELIVER, "the kernel answers", None)
     return at.end(Verdict.DELIVERED, "the kernel answers the echo", answer=traversal.turned(packet, tos=packet.tos))
 

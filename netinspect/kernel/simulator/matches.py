@@ -316,11 +316,12 @@ def _reverse_path(at: Traversal, *, loose: bool, mark: bool, local: bool) -> Tru
 
 def _set(options: tuple[Option, ...], at: Traversal) -> Truth:
     answers: list[Truth] = []
+    inverted = any(o.flag == "--return-nomatch" for o in options)
     for option in options:
         value = option.value
         if isinstance(value, SetReference):
             at.walk.needs(at.stack, "ipset")
-            held = at.stack.sets.holds(value.name, at.packet, value.directions, at.around)
+            held = at.in_set(value, inverted=inverted)
             answers.append(_negated(held, negated=option.negated))
         elif option.flag not in ("--update-counters", "--update-subcounters", "--return-nomatch"):
             answers.append(Maybe(f"{option.flag} hangs on counters"))
@@ -396,7 +397,7 @@ def _socket(options: tuple[Option, ...], at: Traversal) -> Truth:
     flags = {o.flag for o in options}
     if at.packet.state == "ESTABLISHED":
         return Maybe("connected sockets were not read")
-    found = listening(at.stack, at.packet)
+    found = listening(at.stack, at.packet, at.iif)
     if isinstance(found, Maybe):
         return found
     wildcard = found is not None and found.address in ("*", "0.0.0.0", "[::]", "::")  # noqa: S104

@@ -30,7 +30,7 @@ from netinspect.model.kernel import (
     VxlanData,
 )
 from netinspect.model.packet import ARP, BROADCAST_MAC, ICMPV6, Packet, number, text
-from netinspect.model.walk import Pointer, Stage
+from netinspect.model.walk import End, Pointer, Stage, Verdict
 
 # Hardware, a pair, and what swallows all.
 _PLAIN = frozenset({"", "veth", "dummy"})
@@ -41,6 +41,7 @@ _SOLICITATION, _ADVERTISEMENT = 135, 136
 # The hop limit by which neighbours know that nobody has forwarded a message.
 _NEAR = 255
 _LINK_SCOPE = 253
+_FORWARDING = ("forwarding", "")
 # Values of arp_ignore and arp_announce (Documentation/networking/ip-sysctl.rst).
 _SAME_SUBNET, _NEVER, _BEST_ADDRESS = 2, 8, 2
 
@@ -85,12 +86,20 @@ def cut_off(world: World, stack: Stack, dev: str, holder: Port) -> Nobody | None
         return Nobody(f"{end.ifname}, which leads to {other.name}, is down", evidence)
     if end.master != dev:
         return Nobody(f"{end.ifname}, which leads to {other.name}, is no port of {dev}", evidence)
-    if (end.port or BridgePortData()).isolated:
-        return Nobody(f"{end.ifname}, which leads to {other.name}, is isolated", evidence)
+    settings = end.port or BridgePortData()
+    if settings.isolated or not forwards(end):
+        why = "isolated" if settings.isolated else f"{settings.state} in {dev}"
+        return Nobody(f"{end.ifname}, which leads to {other.name}, is {why}", evidence)
     return None
 
 
 def _resolve(walk: Walk, stack: Stack, dev: str, family: int, address: int, packet: Packet) -> str | Maybe | None:
+    link = stack.links[dev]
+    if "NOARP" in link.flags:
+        # Where nobody is asked, all have the device's own address (arp_constructor, ndisc_constructor).
+        evidence = stack.pointer("links", text=dev)
+        walk.step(stack, Stage.NEIGHBOUR, f"{dev} asks nobody: ARP is off there", packet, evidence)
+        return link.address.lower()
     walk.needs(stack, "neighbours")
     known = stack.neighbours.get((dev, family, address))
     if known is not None and known.lladdr and not _UNKNOWN & set(known.state):
@@ -287,6 +296,11 @@ def _passes(walk: Walk, packet: Packet, hooks: Iterable[Hook]) -> bool:
     return True
 
 
+def forwards(port: Link) -> bool:
+    """Say whether a bridge takes frames from a port, and sends them there (br_handle_frame, should_deliver)."""
+    return (port.port or BridgePortData()).state in _FORWARDING
+
+
 def calls_ip(stack: Stack, bridge: Link, family: int) -> bool:
     """Say whether bridged packets see IP's hooks (br_nf_pre_routing)."""
     six = "6" if family == 6 else ""
@@ -371,7 +385,7 @@ def _behind_bridge(
 ) -> Iterator[Heard | Beyond]:
     isolated = came and (stack.links[came].port or BridgePortData()).isolated
     for port in stack.namespace.links:
-        if port.master == bridge.ifname and port.up and port.ifname != came:
+        if port.master == bridge.ifname and port.up and port.ifname != came and forwards(port):
             if isolated and (port.port or BridgePortData()).isolated:
                 continue
             yield from hears(world, stack, port, seen, 0, (*crossed, (stack, bridge, came, port.ifname)))
@@ -424,7 +438,7 @@ def heard_by(
         return
     master = stack.links.get(link.master) if link.master else None
     if master is not None and master.kind == "bridge":
-        if master.up:
+        if master.up and forwards(link):
             seen.add((stack.name, master.ifname))
             yield Heard(stack, master, crossed, link.ifname)
             yield from _behind_bridge(world, stack, master, seen, link.ifname, crossed)
@@ -448,6 +462,8 @@ def _holds(link: Link, family: int, address: int) -> bool:
 def _answers(walk: Walk, stack: Stack, link: Link, asked: Question) -> bool:
     """Say whether a link answers for an address: its own, or one that it proxies for (arp_process, ndisc_recv_ns)."""
     address, dev = asked.address, link.ifname
+    if "NOARP" in link.flags:
+        return False
     proxied = (dev, asked.family, address) in stack.proxied
     if asked.family == 6:
         if _holds(link, 6, address):
@@ -468,6 +484,12 @@ def _answers(walk: Walk, stack: Stack, link: Link, asked: Question) -> bool:
     del walk.steps[steps:]
     if isinstance(routed, Deliver):
         return not _ignores(stack, link, asked)
+    if isinstance(routed, End) and routed.verdict is Verdict.UNKNOWN:
+        said = f"does {stack.name} answer for {text(address, 4)} on {dev} ({routed.reason})"
+        return (
+            walk.forks.take(said, (Way("it answers"), Way("it does not")), once=("answers", stack.name, dev, address))
+            == 0
+        )
     return isinstance(routed, Forward) and routed.way.dev != dev and proxied
 
 

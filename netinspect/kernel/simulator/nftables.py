@@ -16,6 +16,7 @@ from netinspect.kernel.simulator.expressions import DRAWN, Read, draw, fields, i
 from netinspect.kernel.simulator.forks import Maybe, Truth, Way
 from netinspect.kernel.simulator.targets import Next
 from netinspect.kernel.simulator.traversal import Traversal
+from netinspect.kernel.simulator.written import Written, since
 from netinspect.model.nft import NftChain, NftRule, NftRuleset, NftSet, Term
 from netinspect.model.packet import BITS, number
 from netinspect.model.walk import End, Pointer, Stage, Verdict
@@ -23,6 +24,8 @@ from netinspect.model.walk import End, Pointer, Stage, Verdict
 _DEEPEST: Final = 16
 # More than any ruleset has; a ruleset in which chains lead to each other does not load.
 _MOST_JUMPS: Final = 10_000
+# What nft gives a set that rules write into, where nobody has said how many elements it takes.
+_MOST_ELEMENTS: Final = 65535
 _SECTION: Final = "nftables"
 
 
@@ -41,6 +44,10 @@ class Return(Struct, frozen=True, gc=False):
 Done = Jump | Return | End | Next | bool | None
 
 
+# Statements of an element by which it may not be there for a packet: they hang on what came before (nft_lookup_eval).
+_CONDITIONS: Final = ("limit", "quota", "ct count")
+
+
 class Elements:
     """The elements of a set or map, exact ones by their values, the others in order."""
 
@@ -48,6 +55,7 @@ class Elements:
         self._raw = elements
         self._kinds = kind
         self._mapped = mapped
+        self._conditional: dict[tuple[Part, ...], Maybe] = {}
 
     @cached_property
     def parts(self) -> tuple[tuple[tuple[Part, ...], Any], ...]:
@@ -56,7 +64,10 @@ class Elements:
         for one in self._raw:
             key, data = (one[0], one[1]) if self._mapped else (one, None)
             if isinstance(key, Term) and key.kind == "elem":
+                conditions = [c for c in _CONDITIONS if key[c] is not None]
                 key = key["val"]
+                if conditions:
+                    self._conditional[self._key(key)] = Maybe(f"the element has a {conditions[0]} of its own")
             found.append((self._key(key), data))
         return tuple(found)
 
@@ -87,17 +98,20 @@ class Elements:
         for unsure in value:
             if isinstance(unsure, Maybe):
                 return (unsure if any(True for _ in self.candidates(value)) else False), None
-        known = cast("tuple[Value, ...]", value)
+        found = self._element(cast("tuple[Value, ...]", value))
+        return (False, None) if found is None else (self._conditional.get(found[0], True), found[1])
+
+    def _element(self, known: tuple[Value, ...]) -> tuple[tuple[Part, ...], Any] | None:
         if known in self._exact:
-            return True, self._exact[known]
+            return known, self._exact[known]
         if self._ranges is not None and len(known) == 1 and isinstance(known[0], int):
             place = bisect_right(self._ranges[0], known[0]) - 1
             part, data = self._ranges[1][place] if place >= 0 else (None, None)
-            return (True, data) if part is not None and known[0] <= part.last else (False, None)
+            return ((part,), data) if part is not None and known[0] <= part.last else None
         for key, data in self._wide:
-            if len(key) == len(value) and all(holds(k, v) for k, v in zip(key, known, strict=True)):
-                return True, data
-        return False, None
+            if len(key) == len(known) and all(holds(k, v) for k, v in zip(key, known, strict=True)):
+                return key, data
+        return None
 
     def candidates(self, value: tuple[Value | Maybe, ...]) -> Iterator[tuple[tuple[Part, ...], Any]]:
         """Give the elements that a value may be, as far as it is known."""
@@ -253,8 +267,16 @@ class Rule:
         if value is None:
             return False, None
         whole = value if isinstance(value, tuple) else (value,)
-        found, data = elements.find(whole)
-        return self._any(found, elements, whole) if isinstance(found, Maybe) else (found, data)
+        if any(w.key in (None, whole) for w in self.written(data)):
+            raise Unmodelled(f"the map {data}, into which a rule before has written")
+        found, result = elements.find(whole)
+        return self._any(found, elements, whole) if isinstance(found, Maybe) else (found, result)
+
+    def written(self, name: Any) -> list[Written]:
+        """Give what rules have written into a set or map meanwhile: nothing into one without a name."""
+        if not isinstance(name, str):
+            return []
+        return self.at.walk.written[self.at.stack.name, self.chain.family, self.chain.table, name]
 
     def _draw(self, key: Term, elements: Elements) -> tuple[bool, Any]:
         """Fork into the elements of a map that is looked up by chance, each as likely as it is wide."""
@@ -298,7 +320,10 @@ class Rule:
                 raise Unmodelled(f"the set {right}, which was not read")
             if is_bitmask(kind) and op in ("==", "in") and not isinstance(right, str):
                 return any(_flagged(k, value) for (k, *_), _ in elements.parts)
-            found = elements.find(value if isinstance(value, tuple) else (value,))[0]
+            whole = value if isinstance(value, tuple) else (value,)
+            found = elements.find(whole)[0]
+            if isinstance(found, bool):
+                found = since(found, whole, self.written(right))
             return found if isinstance(found, Maybe) else found != (op == "!=")
         return self._compare(op, value, right, kind)
 
@@ -441,37 +466,37 @@ def _translation(*, source: bool) -> Callable[[Rule, Term], Done]:
         if family in ("ip", "ip6") and (family == "ip") != (at.packet.family == 4):
             return False
         if isinstance(address, Term) and address.kind == "map" and port is None:
-            return _mapped(rule, address, kind, source=source)
+            return _mapped(rule, statement, kind, source=source)
         addresses = rule.number(address, kind)
         if address is not None and addresses is None:
             return False
-        wanted = nat.Range(addresses, rule.number(port, "port"), _is_drawn(statement), _mask(statement, kind))
+        mask = _mask(statement, address, kind)
+        wanted = nat.Range(addresses, rule.number(port, "port"), _is_drawn(statement), mask)
         return targets.translate(at, wanted, rule.pointer, source=source)
 
     return do
 
 
-def _mask(statement: Term, kind: str) -> int | None:
+def _mask(statement: Term, address: Any, kind: str) -> int | None:
     """Give the mask of a translation from one prefix to another (``snat prefix to``)."""
-    flags, address = statement["type_flags"] or (), statement["addr"]
-    if "prefix" not in flags:
+    if "prefix" not in (statement["type_flags"] or ()):
         return None
     if not isinstance(address, Term) or address.kind != "prefix":
-        raise Unmodelled("a translation of prefixes by a map")
+        raise Unmodelled("a translation of prefixes to no prefix")
     bits = BITS[6 if kind == "ipv6_addr" else 4]
     return (1 << bits) - (1 << bits - int(address["len"]))
 
 
-def _mapped(rule: Rule, term: Term, kind: str, *, source: bool) -> Done:
-    """Translate to what a map gives: an address, or an address and a port."""
-    found, data = rule.look_up(term["key"], term["data"])
+def _mapped(rule: Rule, statement: Term, kind: str, *, source: bool) -> Done:
+    """Translate to what a map gives: an address, a prefix, or an address and a port."""
+    found, data = rule.look_up(statement["addr"]["key"], statement["addr"]["data"])
     if not found:
         return False
     if isinstance(data, Term) and data.kind == "concat":
         address, port = data.body
         wanted = nat.Range(rule.number(address, kind), rule.number(port, "port"))
     else:
-        wanted = nat.Range(rule.number(data, kind))
+        wanted = nat.Range(rule.number(data, kind), mask=_mask(statement, data, kind))
     return targets.translate(rule.at, wanted, rule.pointer, source=source)
 
 
@@ -548,6 +573,32 @@ def _hangs(reason: str) -> Callable[[Rule, Term], Done]:
     return do
 
 
+def _write(rule: Rule, statement: Term) -> Done:
+    """Put into a set or map what is read of the packet, or take it out (nft_dynset_eval)."""
+    name = statement["set"] or statement["map"]
+    member = statement["elem"]
+    value = rule.value(member["val"] if isinstance(member, Term) and member.kind == "elem" else member)
+    if value is None:
+        return False
+    whole = value if isinstance(value, tuple) else (value,)
+    key = None if any(isinstance(v, Maybe) for v in whole) else whole
+    written = rule.written(name)
+    named = rule.tables.ruleset.sets.get((rule.chain.family, rule.chain.table, str(name).removeprefix("@")))
+    if named is None:
+        raise Unmodelled(f"writing into the set {name}, which was not read")
+    if statement["op"] == "delete":
+        written.append(Written(key, held=False))
+        return None
+    conditions = [s for s in (statement["stmt"] or ()) if isinstance(s, Term) and s.kind in _CONDITIONS]
+    conditions += [s for s in named.fields.get("stmt") or () if any(c in s for c in _CONDITIONS)]
+    full = len(named.elements) + len(written) >= int(named.fields.get("size") or _MOST_ELEMENTS)
+    if not full and not conditions:
+        written.append(Written(key, held=True))
+        return None
+    written.append(Written(None, held=True))
+    return _hangs("the set may be full" if full else "its element has a limit of its own")(rule, statement)
+
+
 def _nothing(_rule: Rule, _statement: Term) -> Done:
     return None
 
@@ -582,9 +633,10 @@ _STATEMENTS: Final[dict[str, Callable[[Rule, Term], Done]]] = {
     "meter": _hangs("it hangs on which packets came before"),
     "queue": _queue,
     "fwd": _forward,
+    "set": _write,
+    "map": _write,
     **dict.fromkeys(
-        ("counter", "log", "flow", "dup", "ct helper", "ct timeout", "ct expectation", "last", "set", "secmark",
-         "reset", "map"),
+        ("counter", "log", "flow", "dup", "ct helper", "ct timeout", "ct expectation", "last", "secmark", "reset"),
         _nothing,
     ),
     "accept": lambda _r, _s: Next.ACCEPT,

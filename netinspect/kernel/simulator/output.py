@@ -21,6 +21,8 @@ from netinspect.model.walk import End, Pointer, Stage, Verdict
 _BROADCAST4 = 0xFFFFFFFF
 _LOOPBACK_NETWORK = 127
 _POINT_TO_POINT = frozenset({"ipip", "sit", "gre", "ip6tnl", "ip6gre", "wireguard", "tun"})
+# What has a hardware address in front of its packets even where it asks nobody for one (ip link set DEVICE arp off).
+_FRAMED = frozenset({"veth", "bridge", "macvlan", "vlan"})
 
 
 def send(walk: Walk, state: Send) -> State | End:
@@ -36,7 +38,7 @@ def send(walk: Walk, state: Send) -> State | End:
     if isinstance(made, End):
         return made
     packet = made
-    found = look_up(walk, stack, flow(stack, packet, oif=state.oif))
+    found = look_up(walk, stack, flow(stack, packet, oif=state.oif, first=True))
     evidence = pointer(stack, found, packet.family)
     if found.kind == "none" and state.oif:
         found = Found("unicast", None, (fib.Way(state.oif, family=packet.family),))
@@ -57,7 +59,7 @@ def send(walk: Walk, state: Send) -> State | End:
             # A socket that connects looks again from the address that it was given (ip_route_connect).
             if stack.fib.address_type(4, own) != "local":
                 return _not_ours(stack, packet)
-            found = look_up(walk, stack, flow(stack, packet, oif=state.oif))
+            found = look_up(walk, stack, flow(stack, packet, oif=state.oif, first=True))
             evidence = pointer(stack, found, packet.family)
             if not found.ways:
                 return _no_way_from_here(stack, packet, found, evidence)
@@ -253,10 +255,11 @@ def _to_next_hop(walk: Walk, state: Leave, packet: Packet) -> State | End:
     link = stack.links.get(way.dev)
     if link is None:
         return End(Verdict.DROPPED, f"there is no device {way.dev}", stack.name, packet)
-    if way.dev == "lo" or "NOARP" in link.flags or link.kind in _POINT_TO_POINT:
+    bare = "NOARP" in link.flags and link.kind not in _FRAMED
+    if way.dev == "lo" or bare or link.kind in _POINT_TO_POINT:
         return Transmit(stack, structs.replace(packet, dmac="", smac=""), way.dev, way.gateway)
     family, target = (way.family, way.gateway) if way.gateway is not None else (packet.family, packet.dst)
-    if state.found.kind == "broadcast":
+    if state.found.kind == "broadcast" and "NOARP" not in link.flags:
         mac: str | Maybe | neighbour.Nobody = "ff:ff:ff:ff:ff:ff"
     else:
         mac = neighbour.resolve(walk, stack, way.dev, family, target, packet)

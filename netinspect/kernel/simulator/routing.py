@@ -19,6 +19,7 @@ from netinspect.kernel.simulator.traversal import FORWARD, Traversal, unreachabl
 from netinspect.kernel.simulator.walk import Walk
 from netinspect.model.packet import (
     FRAGMENTATION_NEEDED,
+    ICMP,
     PORTED,
     TIME_EXCEEDED,
     TIME_EXCEEDED6,
@@ -32,18 +33,22 @@ from netinspect.model.walk import End, Pointer, Stage, Verdict
 # What goes back where there is no way: the code of the ICMP error by what the look-up says (ip_error, ip6_pkt_drop).
 _CODES4: Final = {"none": 0, "unreachable": 1, "prohibit": 13}
 _CODES6: Final = {"none": 0, "unreachable": 0, "prohibit": 1}
+_ECHO_REPLY: Final = 0
 _LOOPBACK_NETWORK: Final = 127
 _MULTICAST4: Final = 0xE
 _MULTICAST6: Final = 0xFF
 
 
-def flow(stack: Stack, packet: Packet, *, iif: str = "lo", oif: str = "") -> Flow:
-    """Give what the look-up for a packet is made for."""
-    ported = packet.protocol in PORTED
+def flow(stack: Stack, packet: Packet, *, iif: str = "lo", oif: str = "", first: bool = False) -> Flow:
+    """Give what the look-up for a packet is made for; ``first`` says that it is the one with which it is made."""
+    sport, dport = (packet.sport, packet.dport) if packet.protocol in PORTED else (0, 0)
+    if first and packet.protocol == ICMP and packet.type != _ECHO_REPLY:
+        # Its type and code stand where others have their ports (union flowi_uli; icmp_reply leaves them out).
+        dport = packet.type << 8 | packet.code
     return Flow(
         family=packet.family, dst=packet.dst, src=packet.src, iif=_master(stack, iif), oif=oif, mark=packet.mark,
-        tos=packet.tos, uid=packet.uid or 0, protocol=packet.protocol, sport=packet.sport if ported else 0,
-        dport=packet.dport if ported else 0, vrf=vrf_table(stack, oif or iif),
+        tos=packet.tos, uid=packet.uid or 0, protocol=packet.protocol, sport=sport, dport=dport,
+        vrf=vrf_table(stack, oif or iif),
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from netinspect.kernel.simulator.listeners import listening
 from netinspect.kernel.simulator.source import of_device4, of_masquerade
 from netinspect.kernel.simulator.tracking import ends
 from netinspect.kernel.simulator.traversal import Traversal
-from netinspect.model.iptables import AddressRange, Masked, Prefix, Target
+from netinspect.model.iptables import AddressRange, Masked, Prefix, SetReference, Target
 from netinspect.model.kernel import Socket
 from netinspect.model.packet import TCP, UDP, number
 from netinspect.model.walk import End, Pointer, Stage, Verdict
@@ -33,11 +33,11 @@ _LOOPBACK6: Final = 1
 # Only these change nothing that a walk depends on.
 HARMLESS: Final = frozenset({
     "AUDIT", "CHECKSUM", "CLASSIFY", "CONNSECMARK", "IDLETIMER", "LED", "LOG", "NFLOG", "RATEEST", "SECMARK", "TCPMSS",
-    "TCPOPTSTRIP", "TEE", "TRACE", "ULOG", "ECN", "SET",
+    "TCPOPTSTRIP", "TEE", "TRACE", "ULOG", "ECN",
 })  # fmt: skip
 # A program behind a queue may change what it is given.
 CHANGING: Final = frozenset({
-    "MARK", "CONNMARK", "CT", "NOTRACK", "TOS", "DSCP", "TTL", "HL", "TPROXY", "HMARK", "NFQUEUE", "QUEUE",
+    "MARK", "CONNMARK", "CT", "NOTRACK", "TOS", "DSCP", "TTL", "HL", "TPROXY", "HMARK", "NFQUEUE", "QUEUE", "SET",
 })  # fmt: skip
 ANSWERING: Final = frozenset({"REJECT", "SYNPROXY"})
 DROPPING: Final = frozenset({"DROP"})
@@ -119,6 +119,19 @@ def _connmark(at: Traversal, options: dict[str, Any], _e: Pointer) -> Outcome:
         at.change(mark=at.packet.mark & ~nfmask & _WORD ^ (value << left >> right & _WORD))
     else:
         entry.mark = _set_mark(entry.mark, {k: v for k, v in options.items() if isinstance(v, Masked)})
+    return Next.CONTINUE
+
+
+def _write(at: Traversal, options: dict[str, Any], evidence: Pointer) -> Outcome:
+    """Put the packet into a set, take it out of one, or give it the mark of a member (set_target_v3)."""
+    at.walk.needs(at.stack, "ipset")
+    for flag, held in (("--add-set", True), ("--del-set", False)):
+        wanted: SetReference | None = options.get(flag)
+        if wanted is not None:
+            for name, one in at.stack.sets.write(wanted.name, at.packet, wanted.directions, at.around, held=held):
+                at.walk.written[at.stack.name, name].append(one)
+    if "--map-set" in options and "--map-mark" in options and at.in_set(options["--map-set"]) is not False:
+        return at.unknown("a mark that a set gives is not modelled", "a probe", evidence)
     return Next.CONTINUE
 
 
@@ -281,6 +294,7 @@ _TARGETS: Final[dict[str, Callable[[Traversal, dict[str, Any], Pointer], Outcome
     "DROP": _drop,
     "REJECT": _reject,
     "MARK": _mark,
+    "SET": _write,
     "CONNMARK": _connmark,
     "NOTRACK": _untracked,
     "CT": _ct,

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from netinspect.kernel.simulator.fib import Flow, Found
-from netinspect.kernel.simulator.forks import Maybe
+from netinspect.kernel.simulator.forks import Maybe, Truth
 from netinspect.kernel.simulator.ipsets import Around
 from netinspect.kernel.simulator.tracking import Entry
+from netinspect.model.iptables import SetReference
 from netinspect.model.packet import (
     ACK,
     ICMP,
@@ -65,6 +66,13 @@ class Traversal:
     def around(self) -> Around:
         """Give the devices, for sets that look up by them."""
         return Around(self.iif, self.oif, self.physin, self.physout)
+
+    def in_set(self, wanted: SetReference, *, inverted: bool = False) -> Truth:
+        """Say whether an ipset holds the packet now."""
+        return self.stack.sets.holds(
+            wanted.name, self.packet, wanted.directions, self.around,
+            lambda name: self.walk.written[self.stack.name, name], inverted=inverted,
+        )  # fmt: skip
 
     @property
     def bridged(self) -> bool:

@@ -9,6 +9,7 @@ from netinspect.kernel.simulator.forks import Forks, Way
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.tracking import Ends, Tracking
 from netinspect.kernel.simulator.world import World
+from netinspect.kernel.simulator.written import Written
 from netinspect.model.kernel import RealServer
 from netinspect.model.packet import Packet
 from netinspect.model.walk import Pointer, Stage, Step
@@ -30,7 +31,7 @@ class Walk:
     them that a server has accepted; ``learned`` are the neighbours that have made themselves known meanwhile, and
     ``rumoured`` those that may have; ``mistaken`` are hardware addresses that entries wrongly name, with why and the
     evidence; ``balanced`` is what IPVS has given to whom; ``remembered`` is what programs of eBPF have put into
-    their maps, by node.
+    their maps, by node; ``written`` is what rules have written into sets, by namespace and the set's name.
     """
 
     def __init__(self, world: World, forks: Forks) -> None:
@@ -39,6 +40,7 @@ class Walk:
         self.tracking = Tracking()
         self.balanced: dict[tuple[str, Ends], RealServer] = {}
         self.remembered: dict[str, dict[Hashable, Hashable]] = defaultdict(dict)
+        self.written: dict[tuple[str, ...], list[Written]] = defaultdict(list)
         self.waiting: set[tuple[str, Ends]] = set()
         self.accepted: set[tuple[str, Ends]] = set()
         self.learned: dict[tuple[str, str, int, int], str] = {}
