@@ -145,6 +145,9 @@ class Dark:
         """Say that it cannot be told."""
         return (_At(packet, known).unknown(f"Cilium's programs at {dev} decide, and {self._why}"),)
 
+    def neighbour(self, _dev: str, _hook: str, _asked: Packet) -> None:
+        """Say nothing: it is no switch."""
+
     def connect(self, packet: Packet, known: Known, *, host: bool) -> tuple[Outcome, ...]:  # noqa: ARG002 - protocol
         """Ask whether a program sends the socket elsewhere."""
         return _perhaps(_At(packet, known), f"Cilium's program at connect() decides, and {self._why}")
@@ -180,6 +183,9 @@ class Cilium:
         if odd:
             return (at.unknown(f"Cilium's programs at {dev} decide, and {odd[0]} is not modelled"),)
         return tuple(self._program(dev, hook)(at))
+
+    def neighbour(self, _dev: str, _hook: str, _asked: Packet) -> None:
+        """Say nothing: it is no switch."""
 
     def _program(self, dev: str, hook: str) -> Callable[[_At], Iterable[Outcome]]:
         if hook == "ingress" and _POD_DEVICE.fullmatch(dev) is not None:

@@ -1,4 +1,4 @@
-"""Programs of eBPF on a packet's way, where what has loaded them tells what they do (model/programs.py).
+"""Programs of eBPF and switches on a packet's way, where who knows them tells what they do (model/programs.py).
 
 Sources: net/sched/cls_bpf.c and kernel/bpf/tcx.c for where they are called, net/core/filter.c for what they may do.
 """
@@ -30,6 +30,8 @@ def at_connect(walk: Walk, stack: Stack, packet: Packet) -> Packet | End | None:
     if host is None or programs is None:
         return None
     outcomes = programs.connect(packet, walk.remembered[stack.node], host=stack.host)
+    if not outcomes:
+        return None
     action = _taken(walk, host, programs.question, outcomes, seen_by=stack)
     return action if isinstance(action, End) else action.packet
 

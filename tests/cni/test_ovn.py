@@ -1,0 +1,158 @@
+"""Real packets through a real OVN, and what `trace` says of each by the flows that OVN wrote."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+from msgspec import structs
+
+from netinspect.analysis.flow import Question
+from netinspect.analysis.trace import Tracer
+from netinspect.model.evidence import Section
+from netinspect.model.snapshot import Snapshot
+from netinspect.model.trace import Arrival, Trace
+from tests.cni import ovn
+from tests.conftest import unavailable
+
+RESULTS = {Arrival.REFUSED: "refused", Arrival.UNREACHABLE: "unreachable", Arrival.LOST: "timeout"}
+# Nobody has this address of a node's range, so that nobody answers for it.
+NOBODY = "10.244.1.77"
+ASKED = [
+    *((s, p.address, port) for s in ("client", "web", "other", "n1", "n2") for p in ovn.PODS
+      for port in (ovn.PORT, ovn.CLOSED_PORT) if p.name != s),
+    *((s, "10.244.1.5", ovn.OTHER_PORT) for s in ("client", "web", "other")),
+    *((s, address, 80) for s in ("client", "other") for address in (ovn.SERVICE, ovn.EMPTY_SERVICE)),
+    *((s, address, ovn.PORT) for s in ("client", "db") for address in (*ovn.NODES.values(), NOBODY)),
+    ("n1", "172.31.0.2", ovn.PORT),
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The nodes as they were before any packet, and after all of them, and what came of each."""
+
+    cold: Snapshot
+    warm: Snapshot
+    results: dict[tuple[str, str, int], set[str]]
+
+
+@pytest.fixture(scope="module")
+def seen() -> Iterator[Seen]:
+    if os.geteuid() != 0:
+        unavailable("network namespaces need root")
+    for tool in (*ovn.TOOLS, "ethtool"):
+        if shutil.which(tool) is None:
+            unavailable(f"{tool} is not installed")
+    with ovn.running() as nodes:
+        cold = nodes.read()
+        with ThreadPoolExecutor(12) as pool:
+            results = dict(zip(ASKED, pool.map(partial(asked, nodes), ASKED), strict=True))
+        yield Seen(cold, nodes.read(), results)
+
+
+def asked(nodes: ovn.Ovn, one: tuple[str, str, int]) -> set[str]:
+    """Connect, several times where there are several backends."""
+    return {nodes.ask(*one) for _ in range(10 if one[1] == ovn.SERVICE else 1)}
+
+
+def place(name: str) -> str:
+    return f"node/{name}" if name in ovn.NODES else f"shop/{name}"
+
+
+def traced(tracer: Tracer, one: tuple[str, str, int]) -> Trace:
+    source, address, port = one
+    return tracer.trace(Question(place(source), address, port=port))
+
+
+def told(found: Trace) -> set[str]:
+    """Give what a trace says that a connection meets: who answers, or how it fails."""
+    said = set()
+    for way in found.ways:
+        taker = way.backend.partition(" ")[0].rpartition("/")[2]
+        said.add(taker if way.arrival is Arrival.ARRIVES else RESULTS.get(way.arrival, way.arrival.value))
+    return said
+
+
+@pytest.mark.parametrize("when", ["cold", "warm"])
+def test_every_connection_goes_as_trace_says(seen: Seen, when: str) -> None:
+    tracer = Tracer(getattr(seen, when))
+    wrong, unknown = [], []
+    for one, results in seen.results.items():
+        found = traced(tracer, one)
+        said = told(found)
+        if "unknown" in said:
+            unknown.append(one)
+        elif said != results:
+            ends = [(leg.name, leg.place, leg.reason) for way in found.ways for leg in way.legs]
+            wrong.append((one, results, said, ends))
+    print(len(seen.results), "asked", unknown)
+    assert not wrong, wrong
+    assert set(unknown) <= {(s, NOBODY, ovn.PORT) for s in ("client", "db")}
+
+
+def test_every_step_shows_the_flow_that_it_rests_on(seen: Seen) -> None:
+    found = traced(Tracer(seen.warm), ("client", "10.244.1.5", ovn.PORT))
+    flows = {k.node: k.host.sections["ovs:flows:br-int"].text.split("\n") for k in seen.warm.kernels if k.host}
+    shown = 0
+    for hop in (h for way in found.ways for leg in way.legs for h in leg.hops if h.stage == "program"):
+        assert hop.proof is not None
+        if hop.proof.section == "ovs:flows:br-int":
+            assert flows[hop.place.removeprefix("node/")][hop.proof.line - 1].strip() == hop.proof.text
+            shown += 1
+    assert shown > 10
+
+
+def test_a_policy_that_drops_is_named_by_its_flow(seen: Seen) -> None:
+    found = traced(Tracer(seen.warm), ("web", "10.244.1.5", ovn.PORT))
+    (way,) = found.ways
+    proof = way.legs[-1].proof
+    assert found.arrival is Arrival.LOST
+    assert proof is not None
+    assert "actions=drop" in proof.text
+
+
+def without(snapshot: Snapshot, name: str) -> Snapshot:
+    """Leave out a section of all nodes."""
+    return changed(snapshot, lambda sections: {k: s for k, s in sections.items() if k != name})
+
+
+def changed(snapshot: Snapshot, change: Callable[[dict[str, Section]], dict[str, Section]]) -> Snapshot:
+    kernels = []
+    for kernel in snapshot.kernels:
+        host, *pods = kernel.namespaces
+        kernels.append(
+            structs.replace(kernel, namespaces=(structs.replace(host, sections=change(dict(host.sections))), *pods))
+        )
+    return structs.replace(snapshot, kernels=tuple(kernels))
+
+
+@pytest.mark.parametrize("when", ["cold", "warm"])
+@pytest.mark.parametrize("section", ["ovs:flows:br-int", "ovs:groups:br-int", "ovs:interfaces", "ovs:bridges"])
+def test_what_was_not_read_is_unknown(seen: Seen, section: str, when: str) -> None:
+    """Also that no neighbour is known before any packet is for the switch to answer, and no failure."""
+    dark = Tracer(without(getattr(seen, when), section))
+    for source in ("client", "n1"):
+        found = traced(dark, (source, "10.244.0.5", ovn.PORT))
+        assert found.arrival is Arrival.UNKNOWN
+        assert "ofproto/trace" in str(found)
+
+
+def test_an_action_that_is_not_modelled_is_unknown_and_names_the_flow(seen: Seen) -> None:
+    def meter(sections: dict[str, Section]) -> dict[str, Section]:
+        one = sections["ovs:flows:br-int"]
+        text = one.text.replace("actions=output:", "actions=meter:7,output:")
+        return {**sections, one.name: structs.replace(one, text=text)}
+
+    found = traced(Tracer(changed(seen.warm, meter)), ("client", "10.244.0.5", ovn.PORT))
+    (way,) = found.ways
+    end = way.legs[-1]
+    assert found.arrival is Arrival.UNKNOWN
+    assert end.proof is not None
+    assert "meter:7" in end.proof.text
+    assert "ofproto/trace br-int 'in_port=" in str(found)
