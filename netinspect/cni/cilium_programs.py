@@ -34,7 +34,7 @@ from netinspect.model.evidence import Section
 from netinspect.model.packet import ICMP, ICMPV6, PORTED, Packet, text
 from netinspect.model.packet import end as written
 from netinspect.model.programs import Action, Emit, HandOver, Inject, Known, Note, Outcome, Pass, Programs, Stop, Wrap
-from netinspect.model.walk import Verdict
+from netinspect.model.walk import Stage, Verdict
 
 # Reserved identities (pkg/identity/numericidentity.go).
 _HOST, _WORLD, _REMOTE_NODE, _API_SERVER = 1, 2, 6, 7
@@ -132,6 +132,7 @@ def _aim(packet: Packet) -> str:
 class Dark:
     """The programs of a node whose maps were not read, or cannot be: nobody can tell what they do."""
 
+    stage = Stage.PROGRAM
     question = "what does Cilium's program at connect() do"
 
     def __init__(self, why: str) -> None:
@@ -165,6 +166,7 @@ def _perhaps(at: _At, reason: str) -> tuple[Outcome, ...]:
 class Cilium:
     """The programs of a node whose maps were read."""
 
+    stage = Stage.PROGRAM
     question = "which of the Service's backends does Cilium choose"
 
     def __init__(self, maps: Maps) -> None:

@@ -33,7 +33,7 @@ from netinspect.model.programs import (
     Stop,
     Wrap,
 )
-from netinspect.model.walk import Verdict
+from netinspect.model.walk import Stage, Verdict
 
 BRIDGES, PORTS, INTERFACES = "ovs:bridges", "ovs:ports", "ovs:interfaces"
 FLOWS, GROUPS, OPTIONS, LEARNED = "ovs:flows:", "ovs:groups:", "ovs:options:", "ovs:learned:"
@@ -62,6 +62,7 @@ class _Door:
 class OpenVSwitch:
     """The bridges of a node; ``options`` are Geneve's by bridge, ``dark`` says of one why it was not read."""
 
+    stage = Stage.OPENFLOW
     question = "which bucket of a group does Open vSwitch choose"
 
     def __init__(

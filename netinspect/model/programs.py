@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from netinspect.model.packet import Option, Packet
-from netinspect.model.walk import Verdict
+from netinspect.model.walk import Stage, Verdict
 
 # Where a switch takes a frame: one that a port has received, or one that the host sends by a port of the switch's own.
 RECEIVE: Final = "receive"
@@ -115,6 +115,10 @@ class Answer(Struct, frozen=True):
 
 class Programs(Protocol):
     """The programs of one node."""
+
+    @property
+    def stage(self) -> Stage:
+        """Say what stage of a packet's way they are."""
 
     @property
     def question(self) -> str:

@@ -100,7 +100,7 @@ def test_every_step_shows_the_flow_that_it_rests_on(seen: Seen) -> None:
     found = traced(Tracer(seen.warm), ("client", "10.244.1.5", ovn.PORT))
     flows = {k.node: k.host.sections["ovs:flows:br-int"].text.split("\n") for k in seen.warm.kernels if k.host}
     shown = 0
-    for hop in (h for way in found.ways for leg in way.legs for h in leg.hops if h.stage == "program"):
+    for hop in (h for way in found.ways for leg in way.legs for h in leg.hops if h.stage == "openflow"):
         assert hop.proof is not None
         if hop.proof.section == "ovs:flows:br-int":
             assert flows[hop.place.removeprefix("node/")][hop.proof.line - 1].strip() == hop.proof.text
