@@ -34,6 +34,8 @@ from tests.kernel.oracle.scene import entered
 
 TOOLS: Final = ("ovs-vswitchd", "ovsdb-server", "ovs-vsctl", "ovs-ofctl", "ovn-northd", "ovn-controller", "ovn-nbctl")
 NODES: Final = {"n1": "172.31.0.1", "n2": "172.31.0.2"}
+# Somebody outside, who is read too, so that a trace can say how it ends there.
+OUTSIDE: Final = ("ext", "172.31.0.254")
 PORT, OTHER_PORT, CLOSED_PORT = 8080, 9090, 7070
 SERVICE, EMPTY_SERVICE = "10.96.0.10", "10.96.0.11"
 _SHARE: Final = Path("/usr/share")
@@ -86,6 +88,31 @@ ls-lb-add n2 dead
 """  # noqa: E501 - a line of ovn-nbctl
 
 
+# What OVN-Kubernetes puts into br-ex, where host and OVN share the node's address: each gets its own answers.
+OUTER: Final = """
+priority=100,ip,in_port=LOCAL actions=ct(commit,zone=64000,exec(set_field:0x2->ct_mark)),output:1
+priority=100,ip,in_port=PATCH actions=ct(commit,zone=64000,exec(set_field:0x1->ct_mark)),output:1
+priority=50,ip,in_port=1 actions=ct(table=1,zone=64000)
+priority=20,arp,in_port=1 actions=output:PATCH,LOCAL
+priority=10,arp actions=output:1
+table=1,priority=100,ct_state=+est+trk,ct_mark=0x1,ip actions=output:PATCH
+table=1,priority=100,ct_state=+est+trk,ct_mark=0x2,ip actions=LOCAL
+table=1,priority=0 actions=LOCAL
+"""
+
+
+def _outer_mac(node: str) -> str:
+    return f"02:00:00:00:01:0{node[1:]}"
+
+
+def _router_port(switch: str, port: str) -> tuple[str, ...]:
+    name = f"to-{port}"
+    return (
+        f"lsp-add {switch} {name}", f"lsp-set-type {name} router", f"lsp-set-addresses {name} router",
+        f"lsp-set-options {name} router-port={port}",
+    )  # fmt: skip
+
+
 class Failed(Exception):
     """A tool said no."""
 
@@ -122,11 +149,16 @@ class Ovn:
         """Build everything, and wait until the flows are there."""
         central = self.folder / "central"
         central.mkdir()
-        for name in (*NODES, *(p.name for p in PODS)):
+        for name in ("wire", OUTSIDE[0], *NODES, *(p.name for p in PODS)):
             self.run("ip", "netns", "add", self.real(name))
             self.run("ip", "link", "set", "lo", "up", ns=name)
-        self.run("ip", "link", "add", "eth0", "netns", self.real("n1"), "type", "veth", "peer", "name", "eth0",
-                 "netns", self.real("n2"))  # fmt: skip
+        self.run("ip", "link", "add", "br0", "up", "type", "bridge", ns="wire")
+        for name in (*NODES, OUTSIDE[0]):
+            self.run("ip", "link", "add", f"to-{name}", "up", "master", "br0", "type", "veth", "peer", "name", "eth0",
+                     "netns", self.real(name), ns="wire")  # fmt: skip
+            self.run("ethtool", "-K", "eth0", "tx", "off", ns=name)
+        self.run("ip", "addr", "add", f"{OUTSIDE[1]}/24", "dev", "eth0", ns=OUTSIDE[0])
+        self.run("ip", "link", "set", "eth0", "up", ns=OUTSIDE[0])
         for base in ("nb", "sb"):
             self._serve(central, base, _SHARE / "ovn" / f"ovn-{base}.ovsschema")
         self._daemon("ovn-northd", f"--ovnnb-db=unix:{central}/nb.sock", f"--ovnsb-db=unix:{central}/sb.sock")
@@ -159,18 +191,19 @@ class Ovn:
         external = {
             "system-id": node, "hostname": node, "ovn-remote": f"unix:{self.folder}/central/sb.sock",
             "ovn-encap-type": "geneve", "ovn-encap-ip": NODES[node], "ovn-bridge-datapath-type": "netdev",
+            "ovn-bridge-mappings": "outside:br-ex",
         }  # fmt: skip
         self.vsctl(node, "--no-wait", "init", "--", "set", "Open_vSwitch", ".",
                    *(f"external-ids:{name}={value}" for name, value in external.items()))  # fmt: skip
         self._daemon("ovs-vswitchd", "--disable-system", f"unix:{own}/db.sock", ns=node, at=node)
-        self.run("ethtool", "-K", "eth0", "tx", "off", ns=node)
         subnet = list(NODES).index(node)
         mac = f"0a:58:0a:f4:{subnet:02x}:02"
         self.vsctl(
-            node, "add-br", "br-ex", "--", "set", "Bridge", "br-ex", "datapath_type=netdev", "--", "add-port", "br-ex",
-            "eth0", "--", "add-br", "br-int", "--", "set", "Bridge", "br-int", "fail-mode=secure",
-            "datapath_type=netdev", "--", "add-port", "br-int", "ovn-k8s-mp0", "--", "set", "Interface", "ovn-k8s-mp0",
-            "type=internal", f"external-ids:iface-id=k8s-{node}", f'mac="{mac}"',
+            node, "add-br", "br-ex", "--", "set", "Bridge", "br-ex", "datapath_type=netdev",
+            f"other-config:hwaddr={_outer_mac(node)}", "--", "add-port", "br-ex", "eth0",
+            "--", "add-br", "br-int", "--", "set", "Bridge", "br-int", "fail-mode=secure", "datapath_type=netdev",
+            "--", "add-port", "br-int", "ovn-k8s-mp0", "--", "set", "Interface", "ovn-k8s-mp0", "type=internal",
+            f"external-ids:iface-id=k8s-{node}", f'mac="{mac}"',
         )  # fmt: skip
         script_ = f"""
             ip link add ovs-system type bridge
@@ -178,7 +211,9 @@ class Ovn:
             ip addr add {NODES[node]}/24 dev br-ex
             ip addr add 10.244.{subnet}.2/24 dev ovn-k8s-mp0
             ip route add 10.244.0.0/16 via 10.244.{subnet}.1; ip route add 10.96.0.0/16 via 10.244.{subnet}.1
+            ip route add default via {OUTSIDE[1]}
             echo 1 >/proc/sys/net/ipv4/ip_forward
+            iptables-nft -t nat -A POSTROUTING -s 10.244.0.0/16 ! -d 10.244.0.0/16 -o br-ex -j MASQUERADE
         """
         self.run("sh", "-e", ns=node, stdin=script_.encode())
         self._daemon("ovn-controller", f"unix:{own}/db.sock", ns=node, at=node)
@@ -209,8 +244,19 @@ class Ovn:
                 f"lsp-add {node} stor-{node} -- lsp-set-type stor-{node} router "
                 f"-- lsp-set-addresses stor-{node} router -- lsp-set-options stor-{node} router-port=rtos-{node}",
                 f'lsp-add {node} k8s-{node} -- lsp-set-addresses k8s-{node} "{mac}:02 {net}.2"',
-                f"--policy=src-ip lr-route-add ovn_cluster_router {net}.0/24 {net}.2",
             ]  # fmt: skip
+        lines += [
+            # The gateway of n2 is its kernel, by the management port (local gateway); that of n1 a router of its own.
+            "--policy=src-ip lr-route-add ovn_cluster_router 10.244.1.0/24 10.244.1.2",
+            "--policy=src-ip lr-route-add ovn_cluster_router 10.244.0.0/24 100.64.0.2",
+            "ls-add join", "lrp-add ovn_cluster_router rtoj-cluster 0a:58:64:40:00:01 100.64.0.1/16",
+            *_router_port("join", "rtoj-cluster"), "lr-add GR_n1", "set Logical_Router GR_n1 options:chassis=n1",
+            "lrp-add GR_n1 rtoj-n1 0a:58:64:40:00:02 100.64.0.2/16", *_router_port("join", "rtoj-n1"), "ls-add ext_n1",
+            f"lrp-add GR_n1 rtoe-n1 {_outer_mac('n1')} {NODES['n1']}/24", *_router_port("ext_n1", "rtoe-n1"),
+            "lsp-add ext_n1 ln-n1", "lsp-set-type ln-n1 localnet", "lsp-set-addresses ln-n1 unknown",
+            "lsp-set-options ln-n1 network_name=outside", "lr-route-add GR_n1 10.244.0.0/16 100.64.0.1",
+            f"lr-route-add GR_n1 0.0.0.0/0 {OUTSIDE[1]}", f"lr-nat-add GR_n1 snat {NODES['n1']} 10.244.0.0/16",
+        ]  # fmt: skip
         for pod in PODS:
             ends = f'{pod.name} "{pod.mac} {pod.address}"'
             lines.append(f"lsp-add {pod.node} {pod.name} -- lsp-set-addresses {ends} -- lsp-set-port-security {ends}")
@@ -219,6 +265,10 @@ class Ovn:
         text = " \\\n-- ".join([f"{command} --no-wait {lines[0]}", *lines[1:]])
         self.run("sh", "-e", stdin=text.encode())
         self.run(*command.split(), "--wait=hv", f"--timeout={int(_READY_S)}", "sync")
+        port = self.vsctl("n1", f"--timeout={int(_READY_S)}", "wait-until", "Interface", "patch-ln-n1-to-br-int",
+                          "ofport>0", "--", "get", "Interface", "patch-ln-n1-to-br-int", "ofport").strip()  # fmt: skip
+        flows = OUTER.replace("PATCH", port)
+        self.run("ovs-ofctl", "add-flows", "br-ex", "-", ns="n1", at="n1", stdin=flows.encode())
 
     def vsctl(self, node: str, *arguments: str) -> str:
         """Change a node's Open vSwitch."""
@@ -230,14 +280,14 @@ class Ovn:
         for file in self.folder.glob("*/*.pid"):
             with contextlib.suppress(ProcessLookupError, ValueError):
                 os.kill(int(file.read_text()), signal.SIGKILL)
-        for name in (*NODES, *(p.name for p in PODS)):
+        for name in ("wire", OUTSIDE[0], *NODES, *(p.name for p in PODS)):
             subprocess.run(["ip", "netns", "del", self.real(name)], check=False, capture_output=True)
 
     # Packets
 
     def serve(self) -> None:
         """Let every pod and node answer connections by its name."""
-        for name in (*NODES, *(p.name for p in PODS)):
+        for name in (OUTSIDE[0], *NODES, *(p.name for p in PODS)):
             for port in (PORT, OTHER_PORT):
                 with entered(self.real(name)):
                     listener = socket.create_server(("0.0.0.0", port))
@@ -272,7 +322,7 @@ class Ovn:
 
     def read(self) -> Snapshot:
         """Read the nodes and pods with the collector that users have."""
-        jobs: list[tuple[str, str, PodReference | None]] = [(node, node, None) for node in NODES]
+        jobs: list[tuple[str, str, PodReference | None]] = [(node, node, None) for node in (*NODES, OUTSIDE[0])]
         jobs += [(pod.node, pod.name, PodReference(f"uid-{pod.name}", "shop", pod.name)) for pod in PODS]
         with ThreadPoolExecutor(2) as pool:
             kernels = assemble(pool.map(lambda job: self._reading(*job), jobs))
@@ -282,7 +332,10 @@ class Ovn:
         ready = [build.endpoint(p.address, p.name) for p in PODS if p.name in ("web", "db")]
         web = build.service("svc", SERVICE, ports=[{"port": 80, "targetPort": PORT, "protocol": "TCP"}])
         snapshot = build.snapshot(
-            nodes=[build.node(n, a, cidrs=(f"10.244.{i}.0/24",)) for i, (n, a) in enumerate(NODES.items())],
+            nodes=[
+                *(build.node(n, a, cidrs=(f"10.244.{i}.0/24",)) for i, (n, a) in enumerate(NODES.items())),
+                build.node(*OUTSIDE),
+            ],
             pods=[build.pod(p.name, p.address, on=p.node) for p in PODS],
             services=[web], endpoint_slices=[build.endpoint_slice("svc", *ready)],
         )  # fmt: skip
@@ -296,7 +349,7 @@ class Ovn:
 
 def as_in_the_kernel(found: NamespaceEvidence) -> NamespaceEvidence:
     """Put a node's links as `ip -d -j addr` shows them where the kernel's own datapath is at work."""
-    if not found.is_host:
+    if "ovs:bridges" not in found.sections:
         return found
     links = [link for link in json.loads(found.sections["links"].text) if link["ifname"] != "ovs-netdev"]
     made = [_link(link) for link in links]

@@ -247,6 +247,11 @@ def _wire(walk: Walk, state: Transmit, link: Link) -> State | End:
         there = [door for door in doors if door is not None][:1]
     if len(there) > 1:
         there = [p for p in there if p[0].node != stack.node] or there
+    master = stack.links.get(link.master) if link.master else None
+    if not packet.dmac and master is not None and master.kind == OPENVSWITCH:
+        # Whom a switch's flows would let answer was not found out: it may be for a node that was read.
+        said = f"it leaves by {link.ifname} for a hardware address that is not known"
+        return End(Verdict.UNKNOWN, said, stack.name, packet, settles="the neighbours of its sender, or a probe")
     if not there:
         said = f"it leaves by {link.ifname} for what was not read"
         return End(Verdict.LEFT, said, stack.name, packet, settles="a probe")
