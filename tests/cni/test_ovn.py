@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,25 +15,24 @@ from netinspect.analysis.trace import Tracer
 from netinspect.model.evidence import Section
 from netinspect.model.snapshot import Snapshot
 from netinspect.model.trace import Arrival, Trace
-from tests.cni import ovn
-from tests.conftest import unavailable
+from tests.cni import ovn, switches
 
 RESULTS = {Arrival.REFUSED: "refused", Arrival.UNREACHABLE: "unreachable", Arrival.LOST: "timeout"}
 # Nobody has this address of a node's range, so that nobody answers for it.
 NOBODY = "10.244.1.77"
 ASKED = [
     *((s, p.address, port) for s in ("client", "web", "other", "n1", "n2") for p in ovn.PODS
-      for port in (ovn.PORT, ovn.CLOSED_PORT) if p.name != s),
-    *((s, "10.244.1.5", ovn.OTHER_PORT) for s in ("client", "web", "other")),
+      for port in (switches.PORT, switches.CLOSED_PORT) if p.name != s),
+    *((s, "10.244.1.5", switches.OTHER_PORT) for s in ("client", "web", "other")),
     *((s, address, 80) for s in ("client", "other") for address in (ovn.SERVICE, ovn.EMPTY_SERVICE)),
-    *((s, address, ovn.PORT) for s in ("client", "db") for address in (*ovn.NODES.values(), NOBODY)),
-    ("n1", "172.31.0.2", ovn.PORT), *((s, ovn.OUTSIDE[1], ovn.PORT) for s in ("client", "db", "n1", "n2")),
-    *(("ext", address, port) for address in ovn.NODES.values() for port in (ovn.PORT, ovn.CLOSED_PORT)),
+    *((s, address, switches.PORT) for s in ("client", "db") for address in (*ovn.NODES.values(), NOBODY)),
+    ("n1", "172.31.0.2", switches.PORT), *((s, ovn.OUTSIDE[1], switches.PORT) for s in ("client", "db", "n1", "n2")),
+    *(("ext", address, port) for address in ovn.NODES.values() for port in (switches.PORT, switches.CLOSED_PORT)),
 ]  # fmt: skip
 # What nobody can know: who has an address beyond what was read, and before any packet, whom OVN's controller will find
 # for the next hop of a gateway.
-UNKNOWN = {"warm": {(s, NOBODY, ovn.PORT) for s in ("client", "db")}}
-UNKNOWN["cold"] = UNKNOWN["warm"] | {("client", a, ovn.PORT) for a in (ovn.NODES["n2"], ovn.OUTSIDE[1])}
+UNKNOWN = {"warm": {(s, NOBODY, switches.PORT) for s in ("client", "db")}}
+UNKNOWN["cold"] = UNKNOWN["warm"] | {("client", a, switches.PORT) for a in (ovn.NODES["n2"], ovn.OUTSIDE[1])}
 
 
 @dataclass(frozen=True)
@@ -49,16 +46,12 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def seen() -> Iterator[Seen]:
-    if os.geteuid() != 0:
-        unavailable("network namespaces need root")
-    for tool in (*ovn.TOOLS, "ethtool"):
-        if shutil.which(tool) is None:
-            unavailable(f"{tool} is not installed")
-    with ovn.running() as nodes:
-        cold = nodes.read()
+    switches.needs(*ovn.TOOLS)
+    with switches.running(ovn.Ovn) as nodes:
+        cold = nodes.snapshot()
         with ThreadPoolExecutor(12) as pool:
             results = dict(zip(ASKED, pool.map(partial(asked, nodes), ASKED), strict=True))
-        yield Seen(cold, nodes.read(), results)
+        yield Seen(cold, nodes.snapshot(), results)
 
 
 def asked(nodes: ovn.Ovn, one: tuple[str, str, int]) -> set[str]:
@@ -102,7 +95,7 @@ def test_every_connection_goes_as_trace_says(seen: Seen, when: str) -> None:
 
 
 def test_every_step_shows_the_flow_that_it_rests_on(seen: Seen) -> None:
-    found = traced(Tracer(seen.warm), ("client", "10.244.1.5", ovn.PORT))
+    found = traced(Tracer(seen.warm), ("client", "10.244.1.5", switches.PORT))
     flows = {k.node: k.host.sections["ovs:flows:br-int"].text.split("\n") for k in seen.warm.kernels[:2] if k.host}
     shown = 0
     for hop in (h for way in found.ways for leg in way.legs for h in leg.hops if h.stage == "openflow"):
@@ -114,7 +107,7 @@ def test_every_step_shows_the_flow_that_it_rests_on(seen: Seen) -> None:
 
 
 def test_a_policy_that_drops_is_named_by_its_flow(seen: Seen) -> None:
-    found = traced(Tracer(seen.warm), ("web", "10.244.1.5", ovn.PORT))
+    found = traced(Tracer(seen.warm), ("web", "10.244.1.5", switches.PORT))
     (way,) = found.ways
     proof = way.legs[-1].proof
     assert found.arrival is Arrival.LOST
@@ -143,7 +136,7 @@ def test_what_was_not_read_is_unknown(seen: Seen, section: str, when: str) -> No
     """Also that no neighbour is known before any packet is for the switch to answer, and no failure."""
     dark = Tracer(without(getattr(seen, when), section))
     for source in ("client", "n1"):
-        found = traced(dark, (source, "10.244.0.5", ovn.PORT))
+        found = traced(dark, (source, "10.244.0.5", switches.PORT))
         assert found.arrival is Arrival.UNKNOWN
         assert "ofproto/trace" in str(found)
 
@@ -154,7 +147,7 @@ def test_an_action_that_is_not_modelled_is_unknown_and_names_the_flow(seen: Seen
         text = one.text.replace("actions=output:", "actions=meter:7,output:")
         return {**sections, one.name: structs.replace(one, text=text)}
 
-    found = traced(Tracer(changed(seen.warm, meter)), ("client", "10.244.0.5", ovn.PORT))
+    found = traced(Tracer(changed(seen.warm, meter)), ("client", "10.244.0.5", switches.PORT))
     (way,) = found.ways
     end = way.legs[-1]
     assert found.arrival is Arrival.UNKNOWN
