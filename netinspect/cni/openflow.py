@@ -7,6 +7,7 @@ Sources: openvswitch/ovs lib/meta-flow.xml (ovs-fields(7)), lib/ofp-flow.c, lib/
 
 from __future__ import annotations
 
+import heapq
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
@@ -299,10 +300,30 @@ def slice_of(text: str) -> Place:
 
 _TABLE: Final = re.compile(r"(?:^|[,\s])table=(\d+)")
 _PRIORITY: Final = re.compile(r"(?:^|[,\s])priority=(\d+)")
+# Of OVN's flows nearly all ask for one logical datapath, which is what splits large tables.
+_METADATA: Final = re.compile(r"(?:^|[,\s])metadata=(0x[0-9a-f]+|\d+)(?=[,\s])")
 
 
-def tables(text: str) -> dict[int, tuple[Flow, ...]]:
-    """Read what ``ovs-ofctl dump-flows`` prints: the flows of each table, those of the highest priority first."""
+class Table:
+    """A table's flows, those of the highest priority first, and apart by the one metadata that they ask for."""
+
+    def __init__(self, flows: list[Flow]) -> None:
+        self._by_metadata: dict[int | None, list[Flow]] = {}
+        for flow in sorted(flows, key=_rank):
+            asked = _METADATA.search(flow.text.partition("actions=")[0])
+            self._by_metadata.setdefault(int(asked[1], 0) if asked is not None else None, []).append(flow)
+
+    def flows(self, metadata: int) -> Iterator[Flow]:
+        """Give those that may match."""
+        return heapq.merge(*(self._by_metadata.get(key, ()) for key in (metadata, None)), key=_rank)
+
+
+def _rank(flow: Flow) -> tuple[int, int]:
+    return -flow.priority, flow.line
+
+
+def tables(text: str) -> dict[int, Table]:
+    """Read what ``ovs-ofctl dump-flows`` prints."""
     found: dict[int, list[Flow]] = {}
     for line, said in enumerate(text.split("\n"), 1):
         head, actions_, _ = said.partition("actions=")
@@ -312,7 +333,7 @@ def tables(text: str) -> dict[int, tuple[Flow, ...]]:
         number = int(table[1]) if table is not None else 0
         flow = Flow(number, int(priority[1]) if priority is not None else _DEFAULT_PRIORITY, line, said.strip())
         found.setdefault(number, []).append(flow)
-    return {number: tuple(sorted(flows, key=lambda f: -f.priority)) for number, flows in found.items()}
+    return {number: Table(flows) for number, flows in found.items()}
 
 
 def groups(text: str) -> dict[int, Group]:

@@ -112,6 +112,8 @@ class Frame:
         )  # fmt: skip
         if "tp_src" in told:
             made = structs.replace(made, sport=told["tp_src"], dport=told["tp_dst"])
+        if "icmp_type" in told:
+            made = structs.replace(made, type=told["icmp_type"], code=told["icmp_code"])
         return made
 
     def _mac(self, base: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from netinspect.cni import openflow
-from netinspect.cni.openflow import PLACES, Action, Bucket, Flow, Group
+from netinspect.cni.openflow import PLACES, Action, Bucket, Flow, Group, Table
 from netinspect.cni.openflow_frame import Frame
 from netinspect.cni.openflow_tracking import Tracking, Unsettled, Wanted, ends
 from netinspect.model.packet import PORTED, Packet, end, number
@@ -46,7 +46,7 @@ class Bridge:
     """A bridge with what was read of it; ``flows`` and ``groups`` are the sections in which they stand."""
 
     name: str
-    tables: Mapping[int, tuple[Flow, ...]]
+    tables: Mapping[int, Table]
     groups: Mapping[int, Group]
     ports: Mapping[int, Port]
     learned: Mapping[tuple[int, int], int]
@@ -183,7 +183,7 @@ class _Run:
         """Find the flow that matches, of the highest priority; conjunctions are clauses of one (classifier.c)."""
         clauses: dict[int, list[Flow]] = {}
         hard: Flow | None = None
-        for flow in at.bridge.tables.get(at.table, ()):
+        for flow in self._flows(at):
             if hard is not None and flow.priority < hard.priority:
                 break
             fits = self._frame.fits(flow.match)
@@ -206,11 +206,17 @@ class _Run:
                     return found
         return hard
 
+    def _flows(self, at: _Place) -> Iterator[Flow]:
+        if self._frame.dark(PLACES["metadata"]):
+            raise _Unknown(f"the metadata by which {at.bridge.name} table {at.table} is asked is not known")
+        table = at.bridge.tables.get(at.table)
+        return table.flows(self._frame.get(PLACES["metadata"])) if table is not None else iter(())
+
     def _conjunct(self, at: _Place, name: int) -> Flow | None:
         """Find the flow for a conjunction all of whose clauses match."""
         self._frame.put(PLACES["conj_id"], name)
         try:
-            for flow in at.bridge.tables.get(at.table, ()):
+            for flow in self._flows(at):
                 fits = self._frame.fits(flow.match)
                 if fits is None:
                     raise _Unknown(self._undecided(at, flow))

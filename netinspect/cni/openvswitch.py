@@ -49,6 +49,7 @@ _BY_FLOW: Final = "flow"
 _KNOWN_OPTIONS: Final = frozenset({
     "remote_ip", "local_ip", "key", "in_key", "out_key", "dst_port", "csum", "df_default", "ttl", "tos",
 })  # fmt: skip
+_PLAIN_OPTIONS: Final = {"ttl": "64", "tos": "0"}
 
 
 @dataclass(frozen=True)
@@ -160,32 +161,36 @@ class OpenVSwitch:
     def _leaves(self, out: Out) -> Action | str:
         """Say how it leaves by a port, or why that cannot be told."""
         port, packet = out.port, out.frame.as_packet()
+        if (packet.type, packet.code) != (out.frame.packet.type, out.frame.packet.code):
+            return "its flows answer the echo themselves, and the way of that is not modelled"
         if port.kind in _SYSTEM or port.kind == _INTERNAL:
             return Output(packet, port.name)
         dev = _device(port)
         if dev is None:
             return f"ports of type {port.kind} are not modelled"
-        odd = sorted(set(port.options) - _KNOWN_OPTIONS)
-        if odd or port.options.get("ttl", "64") != "64" or port.options.get("tos"):
-            return f"{(odd or ['ttl or tos'])[0]} of the tunnel {port.name} is not modelled"
-        fields = out.frame.fields
-        remote = port.options.get("remote_ip", "")
+        odd = set(port.options) - _KNOWN_OPTIONS
+        odd |= {name for name, plain in _PLAIN_OPTIONS.items() if port.options.get(name, plain) != plain}
+        if odd:
+            return f"{min(odd)} of the tunnel {port.name} is not modelled"
+        return self._wrapped(out, packet, dev)
+
+    def _wrapped(self, out: Out, packet: Packet, dev: str) -> Action | str:
+        """Say where a tunnel takes it: its port says so, or the flows do."""
+        told, fields = out.port.options, out.frame.fields
+        remote, local = told.get("remote_ip", ""), told.get("local_ip", "")
         if remote == _BY_FLOW:
-            remote = text(fields["tun_dst"], 4) if fields.get("tun_dst") else ""
-        key = port.options.get("out_key", port.options.get("key", "0"))
-        if not remote or any(out.frame.unknown.get(f) for f in ("tun_id", "tun_dst")):
-            return f"where the tunnel {port.name} leads to is not known"
-        number_ = fields["tun_id"] if key == _BY_FLOW else int(key, 0)
+            remote = text(fields["tun_dst"], 4) if fields["tun_dst"] else ""
+        if not remote or local == _BY_FLOW or any(out.frame.unknown.get(f) for f in ("tun_id", "tun_dst")):
+            return f"where the tunnel {out.port.name} leads to is not known"
+        key = told.get("out_key", told.get("key", "0"))
+        numbered = fields["tun_id"] if key == _BY_FLOW else int(key, 0)
         options = tuple(
             (klass, kind, length, fields[name])
             for name, (klass, kind, length, _) in self._options.get(out.bridge.name, {}).items()
             if fields.get(name)
         )
-        df = port.options.get("df_default", "true") != "false"
-        local = port.options.get("local_ip", "")
-        if local == _BY_FLOW:
-            return f"where the tunnel {port.name} leads from is not known"
-        return Wrap(packet, dev, remote, number_ & (1 << _KEY_BITS) - 1, local, df, options)
+        df = told.get("df_default", "true") != "false"
+        return Wrap(packet, dev, remote, numbered & (1 << _KEY_BITS) - 1, local, df, options)
 
     @staticmethod
     def _unknown(door: _Door, frame: Frame, packet: Packet, notes: tuple[Note, ...], reason: str) -> Outcome:

@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import threading
@@ -210,6 +211,24 @@ class Switches:
                 return "timeout"
             except OSError:
                 return "unreachable"
+
+    def ping(self, source: str, address: str) -> bool:
+        """Send an echo request, and say whether its answer came."""
+        with entered(self.real(source)):
+            asking = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        with asking:
+            ident = next(_COUNT) + 7000
+            head = struct.pack("!BBHHH", 8, 0, 0, ident, 1)
+            total = sum(struct.unpack("!4H", head))
+            asking.sendto(head[:2] + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + head[4:], (address, 0))
+            until = time.monotonic() + _ANSWER_S
+            while (left := until - time.monotonic()) > 0:
+                asking.settimeout(left)
+                with contextlib.suppress(TimeoutError):
+                    came = asking.recv(200)[20:]
+                    if came[0] == 0 and came[4:6] == struct.pack("!H", ident):
+                        return True
+        return False
 
     # Reading
 

@@ -26,7 +26,7 @@ from tests.conftest import unavailable
 # As many as an output by six bits of a field can name.
 PORTS = 63
 TABLES = 6
-FIXED, FRESH, PACKETS = 18, 4, 8
+FIXED, FRESH, PACKETS = 14, 3, 8
 ADDRESSES = ("10.0.0.1", "10.0.0.2", "10.0.1.1", "192.168.7.9")
 MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02", "0a:58:00:00:01:07")
 PORT_NUMBERS = (53, 80, 443, 8080, 40000)

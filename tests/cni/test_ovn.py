@@ -29,6 +29,11 @@ ASKED = [
     ("n1", "172.31.0.2", switches.PORT), *((s, ovn.OUTSIDE[1], switches.PORT) for s in ("client", "db", "n1", "n2")),
     *(("ext", address, port) for address in ovn.NODES.values() for port in (switches.PORT, switches.CLOSED_PORT)),
 ]  # fmt: skip
+PINGED = [
+    *((s, a) for s in ("client", "other", "n1")
+      for a in (*(p.address for p in ovn.PODS), "10.244.0.1", *ovn.NODES.values(), ovn.OUTSIDE[1])),
+    *(("ext", a) for a in ovn.NODES.values()),
+]  # fmt: skip
 # What nobody can know: who has an address beyond what was read, and before any packet, whom OVN's controller will find
 # for the next hop of a gateway.
 UNKNOWN = {"warm": {(s, NOBODY, switches.PORT) for s in ("client", "db")}}
@@ -42,6 +47,7 @@ class Seen:
     cold: Snapshot
     warm: Snapshot
     results: dict[tuple[str, str, int], set[str]]
+    pings: dict[tuple[str, str], bool]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +57,8 @@ def seen() -> Iterator[Seen]:
         cold = nodes.snapshot()
         with ThreadPoolExecutor(12) as pool:
             results = dict(zip(ASKED, pool.map(partial(asked, nodes), ASKED), strict=True))
-        yield Seen(cold, nodes.snapshot(), results)
+            pings = dict(zip(PINGED, pool.map(lambda one: nodes.ping(*one), PINGED), strict=True))
+        yield Seen(cold, nodes.snapshot(), results, pings)
 
 
 def asked(nodes: ovn.Ovn, one: tuple[str, str, int]) -> set[str]:
@@ -92,6 +99,22 @@ def test_every_connection_goes_as_trace_says(seen: Seen, when: str) -> None:
     print(len(seen.results), "asked", unknown)
     assert not wrong, wrong
     assert set(unknown) <= UNKNOWN[when]
+
+
+def test_every_echo_goes_as_trace_says(seen: Seen) -> None:
+    tracer = Tracer(seen.warm)
+    wrong, unknown = [], []
+    for (source, address), answered in seen.pings.items():
+        found = tracer.trace(Question(place(source), address, protocol="ICMP"))
+        if found.arrival is Arrival.UNKNOWN:
+            unknown.append((source, address))
+        elif (found.arrival is Arrival.ARRIVES) != answered:
+            ends = [(leg.name, leg.place, leg.reason) for way in found.ways for leg in way.legs]
+            wrong.append((source, address, answered, found.arrival, ends))
+    print(len(seen.pings), "echoes", sum(seen.pings.values()), "answered", unknown)
+    assert not wrong, wrong
+    # OVN's routers answer for themselves.
+    assert set(unknown) <= {*((s, "10.244.0.1") for s in ("client", "other", "n1")), ("client", ovn.NODES["n1"])}
 
 
 def test_every_step_shows_the_flow_that_it_rests_on(seen: Seen) -> None:
