@@ -28,7 +28,7 @@ IPV4, ARP, RARP, IPV6 = 0x0800, 0x0806, 0x8035, 0x86DD
 TAGGED: Final = 0x1000
 # Bits of ct_state (ovs-fields(7)).
 NEW, EST, REL, RPL, INV, TRK, SNAT, DNAT = (1 << n for n in range(8))
-_STATES: Final = {n: 1 << i for i, n in enumerate(("new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat"))}
+STATES: Final = {n: 1 << i for i, n in enumerate(("new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat"))}
 _TCP_FLAGS: Final = {n: 1 << i for i, n in enumerate(("fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr", "ns"))}
 _FRAGMENTS: Final = {"no": (0, 3), "yes": (1, 1), "first": (1, 3), "later": (3, 3), "not_later": (0, 2)}
 _DEFAULT_PRIORITY: Final = 32768
@@ -242,7 +242,7 @@ def match(text: str) -> Match:
 def _term(name: str, said: str) -> tuple[str, int, int]:
     """Read one ``NAME=VALUE``: the base, the value and the mask in it; raises ``ValueError``, ``KeyError``."""
     if name == "ct_state":
-        return (name, *_flags(said, _STATES))
+        return (name, *_flags(said, STATES))
     if name == "tcp_flags":
         return (name, *_flags(said, _TCP_FLAGS))
     if name in ("nw_frag", "ip_frag"):

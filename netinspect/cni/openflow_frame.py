@@ -120,10 +120,12 @@ class Frame:
         return "" if self.unknown.get(base) else mac(self.fields[base])
 
     def as_flow(self) -> str:
-        """Write it as ``ofproto/trace`` takes it."""
+        """Write it as ``ofproto/trace`` takes it, without hardware addresses that nobody knows."""
         told = self.fields
         port = "LOCAL" if told["in_port"] == LOCAL else str(told["in_port"])
-        words = [f"in_port={port},dl_src={mac(told['eth_src'])},dl_dst={mac(told['eth_dst'])}"]
+        words = [f"in_port={port}"]
+        known = (base for base in ("eth_src", "eth_dst") if not self.unknown.get(base))
+        words += [f"dl_{base.removeprefix('eth_')}={mac(told[base])}" for base in known]
         if told["tun_id"] or told["tun_src"] or told["tun_dst"]:
             near, far = text(told["tun_dst"], 4), text(told["tun_src"], 4)
             words.append(f"tun_id={told['tun_id']:#x},tun_src={far},tun_dst={near}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from netinspect.cni import openflow
-from netinspect.cni.openflow import PLACES, Action, Bucket, Flow, Group, Table
+from netinspect.cni.openflow import PLACES, STATES, Action, Bucket, Flow, Group, Table
 from netinspect.cni.openflow_frame import Frame
 from netinspect.cni.openflow_tracking import Tracking, Unsettled, Wanted, ends
 from netinspect.model.packet import PORTED, Packet, end, number
@@ -65,7 +65,8 @@ class Out(NamedTuple):
 class Way(NamedTuple):
     """One way through the pipeline: where it leaves, what was found, what tracking holds from then on.
 
-    ``unknown`` says why it cannot be told further, where it cannot.
+    ``states`` are what tracking said where it went on, as ``ofproto/trace`` takes them. ``unknown`` says why it cannot
+    be told further, where it cannot.
     """
 
     outs: tuple[Out, ...]
@@ -73,6 +74,7 @@ class Way(NamedTuple):
     keep: tuple[tuple[Hashable, Hashable], ...]
     name: str
     probability: float
+    states: tuple[str, ...] = ()
     unknown: str = ""
 
 
@@ -93,7 +95,7 @@ def ways(bridges: Mapping[str, Bridge], bridge: Bridge, frame: Frame, known: Map
             before = tuple(t.chosen for t in taken[:place])
             waiting += [(*before, other) for other in range(taken[place].ways - 1, 0, -1)]
     if waiting:
-        found.append(Way((), (), (), "", 0.0, "there are more ways than were looked at"))
+        found.append(Way((), (), (), "", 0.0, unknown="there are more ways than were looked at"))
     return found
 
 
@@ -122,6 +124,7 @@ class _Run:
         self._outs: list[Out] = []
         self._chosen: dict[Hashable, Hashable] = {}
         self._looked = 0
+        self._states: list[str] = []
         self._told = ""
         self._dropped: Note | None = None
         self.taken: list[_Taken] = []
@@ -144,17 +147,20 @@ class _Run:
             probability *= one.probability
         name = ", ".join(t.name for t in self.taken)
         keep = (*self._tracking.made.items(), *self._chosen.items())
-        return Way(tuple(self._outs), tuple(self._notes), keep, name, probability, unknown)
+        return Way(tuple(self._outs), tuple(self._notes), keep, name, probability, tuple(self._states), unknown)
 
     # Tables
 
-    def _table(self, at: _Place, in_port: int) -> None:
-        """Look up a table, do what the flow says, and go on where it ends with another table."""
-        following: tuple[_Place, int] | None = at, in_port
+    def _table(self, at: _Place, in_port: int, *, aside: bool = False) -> None:
+        """Look up a table, do what the flow says, and go on where it ends with another table.
+
+        ``aside`` says that the packet goes on whatever the table holds.
+        """
+        following = self._once(at, in_port, aside=aside)
         while following is not None:
             following = self._once(*following)
 
-    def _once(self, at: _Place, in_port: int) -> tuple[_Place, int] | None:
+    def _once(self, at: _Place, in_port: int, *, aside: bool = False) -> tuple[_Place, int] | None:
         """Look up one table, for which alone ``in_port`` counts; give the table with which the flow ends."""
         self._looked += 1
         if at.depth > _DEEPEST or self._looked > _MOST:
@@ -164,8 +170,9 @@ class _Run:
         flow = self._find(at)
         self._frame.put(PLACES["in_port"], own)
         if flow is None:
-            said = f"{at.bridge.name} table {at.table}: no flow matches, and it is dropped"
-            self._dropped = Note(said, self._frame.as_packet(), at.bridge.flows_section)
+            if not aside:
+                said = f"{at.bridge.name} table {at.table}: no flow matches, and it is dropped"
+                self._dropped = Note(said, self._frame.as_packet(), at.bridge.flows_section)
             return None
         if all(a.name == "drop" for a in flow.actions):
             said = f"{at.bridge.name} table {at.table}: a flow of priority {flow.priority} drops it"
@@ -242,7 +249,7 @@ class _Run:
                 continue
             does = _ACTIONS.get(action.name)
             if action.name in _LEADING:
-                self._table(*self._leads(action, at))
+                self._table(*self._leads(action, at), aside=action is not actions[-1])
             elif does is not None:
                 does(self, action.said, at)
             elif not action.said and _port_number(action.name) is not None:
@@ -357,6 +364,7 @@ class _Run:
                 raise _Unknown("a translation whose packet goes on as if it were none is not modelled")
             self._frame.tracked = tracked
             return
+        self._states.append(",".join(name for name, bit in STATES.items() if tracked.state & bit))
         _move_ends(seen, moved)
         seen.track(tracked)
         frame, stack = self._frame, list(self._stack)
@@ -422,7 +430,10 @@ class _Run:
             self._leave(own, at)
         elif numbered == openflow.TABLE:
             raise _Unknown("output to TABLE is not modelled")
-        elif numbered not in (own, openflow.NO_PORT, 0):
+        elif numbered == own:
+            said = f"{at.bridge.name} table {at.table}: it would leave by the port that it came in by, and is dropped"
+            self._dropped = self._noted(at, at.flow, said)
+        elif numbered not in (openflow.NO_PORT, 0):
             self._leave(numbered, at)
 
     def _leave(self, numbered: int, at: _Place) -> None:

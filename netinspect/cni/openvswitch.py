@@ -52,6 +52,9 @@ _KNOWN_OPTIONS: Final = frozenset({
 _PLAIN_OPTIONS: Final = {"ttl": "64", "tos": "0"}
 
 
+_NOWHERE: Final = Way((), (), (), "", 1.0)
+
+
 @dataclass(frozen=True)
 class _Door:
     """Where a packet gets into a bridge: by which port, of which one the frame is to be made."""
@@ -105,9 +108,9 @@ class OpenVSwitch:
             fields = {name: told.get((klass, kind), 0) for name, (klass, kind, _, _) in named.items()}
             frame = out_of_tunnel(frame, packet.key, tunnel.family, (tunnel.src, tunnel.dst), fields)
         if door.bridge.name in self._dark:
-            return (self._unknown(door, frame, packet, (), self._dark[door.bridge.name]),)
+            return (self._unknown(door, frame, _NOWHERE, self._dark[door.bridge.name]),)
         found = openflow_pipeline.ways(self._bridges, door.bridge, frame, known)
-        return tuple(self._outcome(way, door, frame, packet, alone=len(found) == 1) for way in found)
+        return tuple(self._outcome(way, door, frame, alone=len(found) == 1) for way in found)
 
     def neighbour(self, dev: str, hook: str, asked: Packet) -> Answer | None:
         """Say what the flows make of a request of ARP, or of an answer: an answer to it, or ports to pass it on to."""
@@ -140,20 +143,20 @@ class OpenVSwitch:
         found = [d for d in self._tunnels.get(dev, ()) if _takes(d.port.options, tunnel, packet.key or 0)]
         return min(found, key=lambda d: d.port.options["remote_ip"] == _BY_FLOW, default=None)
 
-    def _outcome(self, way: Way, door: _Door, frame: Frame, packet: Packet, *, alone: bool) -> Outcome:
+    def _outcome(self, way: Way, door: _Door, frame: Frame, *, alone: bool) -> Outcome:
         told = "" if alone else way.name
         if way.unknown:
-            made = self._unknown(door, frame, packet, way.notes, way.unknown)
+            made = self._unknown(door, frame, way, way.unknown)
         elif not way.outs:
             said = way.notes[-1].said if way.notes else f"{door.bridge.name} drops it"
-            made = Outcome(Stop(packet, Verdict.DROPPED, f"Open vSwitch drops it: {said}"), way.notes, way.keep)
+            made = Outcome(Stop(frame.packet, Verdict.DROPPED, f"Open vSwitch drops it: {said}"), way.notes, way.keep)
         elif len(way.outs) > 1:
             names = ", ".join(out.port.name for out in way.outs)
-            made = self._unknown(door, frame, packet, way.notes, f"it leaves by several ports ({names})")
+            made = self._unknown(door, frame, way, f"it leaves by several ports ({names})")
         else:
             action = self._leaves(way.outs[0])
             if isinstance(action, str):
-                made = self._unknown(door, frame, packet, way.notes, action)
+                made = self._unknown(door, frame, way, action)
             else:
                 made = Outcome(action, way.notes, way.keep)
         return structs.replace(made, name=told, probability=None if alone else way.probability)
@@ -193,9 +196,14 @@ class OpenVSwitch:
         return Wrap(packet, dev, remote, numbered & (1 << _KEY_BITS) - 1, local, df, options)
 
     @staticmethod
-    def _unknown(door: _Door, frame: Frame, packet: Packet, notes: tuple[Note, ...], reason: str) -> Outcome:
-        settles = f"`ovs-appctl ofproto/trace {door.bridge.name} '{frame.as_flow()}'` on the node, or a probe"
-        return Outcome(Stop(packet, Verdict.UNKNOWN, f"Open vSwitch decides: {reason}", settles), notes)
+    def _unknown(door: _Door, frame: Frame, way: Way, reason: str) -> Outcome:
+        """End where nobody can tell; what settles it is what Open vSwitch itself says of the same packet."""
+        states = "".join(f" --ct-next {state}" for state in way.states)
+        asked = f"ovs-appctl ofproto/trace {door.bridge.name} '{frame.as_flow()}'{states}"
+        missing = ", with its next hop's hardware address as dl_dst," if frame.unknown.get("eth_dst") else ""
+        settles = f"`{asked}`{missing} on the node, or a probe"
+        reason = f"Open vSwitch decides: {reason}"
+        return Outcome(Stop(frame.packet, Verdict.UNKNOWN, reason, settles), way.notes)
 
 
 def _takes(options: Mapping[str, str], tunnel: Tunnel, key: int) -> bool:

@@ -6,7 +6,7 @@
 #   PLACE     host: we are on the node itself; container: in a container, which may or may not see the host's processes
 #   WANTED    pod UIDs (both spellings of cgroup names) whose namespaces are read; empty for all, - for none
 #   DEADLINE  seconds after which everything stops
-#   BOUND     bytes of the connection table that are read
+#   BOUND     bytes of the connection table that are read, and 16 times as many of a bridge's flows
 #   LIBRARY   what is run in each namespace: namespace.sh
 #
 # POSIX sh (dash, busybox, bash). Writes nothing, changes nothing; needs no file of its own. Never prints a secret: of

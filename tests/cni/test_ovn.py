@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ UNKNOWN["cold"] = UNKNOWN["warm"] | {("client", a, switches.PORT) for a in (ovn.
 class Seen:
     """The nodes as they were before any packet, and after all of them, and what came of each."""
 
+    nodes: ovn.Ovn
     cold: Snapshot
     warm: Snapshot
     results: dict[tuple[str, str, int], set[str]]
@@ -58,7 +60,7 @@ def seen() -> Iterator[Seen]:
         with ThreadPoolExecutor(12) as pool:
             results = dict(zip(ASKED, pool.map(partial(asked, nodes), ASKED), strict=True))
             pings = dict(zip(PINGED, pool.map(lambda one: nodes.ping(*one), PINGED), strict=True))
-        yield Seen(cold, nodes.snapshot(), results, pings)
+        yield Seen(nodes, cold, nodes.snapshot(), results, pings)
 
 
 def asked(nodes: ovn.Ovn, one: tuple[str, str, int]) -> set[str]:
@@ -164,16 +166,28 @@ def test_what_was_not_read_is_unknown(seen: Seen, section: str, when: str) -> No
         assert "ofproto/trace" in str(found)
 
 
-def test_an_action_that_is_not_modelled_is_unknown_and_names_the_flow(seen: Seen) -> None:
+@pytest.mark.parametrize(("address", "node"), [("10.244.0.5", "n1"), ("10.244.1.5", "n2")])
+def test_an_action_that_is_not_modelled_is_unknown_and_what_settles_it_can_be_run(
+    seen: Seen, address: str, node: str
+) -> None:
+    """Before the packet has been through a tunnel, and behind it."""
+    port = f"out of {'web' if node == 'n1' else 'db'}-h"
+    plain = traced(Tracer(seen.warm), ("client", address, switches.PORT))
+    hop = next(h for h in plain.ways[0].legs[0].hops if port in h.text)
+    assert hop.proof is not None
+    flow = hop.proof.text
+
     def meter(sections: dict[str, Section]) -> dict[str, Section]:
         one = sections.get("ovs:flows:br-int", Section("none"))
-        text = one.text.replace("actions=output:", "actions=meter:7,output:")
+        text = one.text.replace(flow, flow.replace("actions=output:", "actions=meter:7,output:"))
         return {**sections, one.name: structs.replace(one, text=text)}
 
-    found = traced(Tracer(changed(seen.warm, meter)), ("client", "10.244.0.5", switches.PORT))
+    found = traced(Tracer(changed(seen.warm, meter)), ("client", address, switches.PORT))
     (way,) = found.ways
     end = way.legs[-1]
     assert found.arrival is Arrival.UNKNOWN
     assert end.proof is not None
     assert "meter:7" in end.proof.text
-    assert "ofproto/trace br-int 'in_port=" in str(found)
+    said = seen.nodes.run(*shlex.split(end.settles.split("`")[1]), at=node)
+    assert "Datapath actions: ct(" in said
+    assert flow.partition("actions=")[2] in said.replace(" ", "")
