@@ -298,7 +298,7 @@ def slice_of(text: str) -> Place:
     return Place(place.base, place.low + low, high - low + 1)
 
 
-_TABLE: Final = re.compile(r"(?:^|[,\s])table=(\d+)")
+_TABLE: Final = re.compile(r"(?:^|[,\s])table=([^,\s]+)")
 _PRIORITY: Final = re.compile(r"(?:^|[,\s])priority=(\d+)")
 # Of OVN's flows nearly all ask for one logical datapath, which is what splits large tables.
 _METADATA: Final = re.compile(r"(?:^|[,\s])metadata=(0x[0-9a-f]+|\d+)(?=[,\s])")
@@ -323,7 +323,7 @@ def _rank(flow: Flow) -> tuple[int, int]:
 
 
 def tables(text: str) -> dict[int, Table]:
-    """Read what ``ovs-ofctl dump-flows`` prints."""
+    """Read what ``ovs-ofctl dump-flows`` prints; raises ``ValueError`` where tables have names."""
     found: dict[int, list[Flow]] = {}
     for line, said in enumerate(text.split("\n"), 1):
         head, actions_, _ = said.partition("actions=")
@@ -337,14 +337,18 @@ def tables(text: str) -> dict[int, Table]:
 
 
 def groups(text: str) -> dict[int, Group]:
-    """Read what ``ovs-ofctl dump-groups`` prints; raises ``ValueError`` where a group cannot be read."""
+    """Read what ``ovs-ofctl dump-groups`` prints; a group that cannot be read has a type of its own."""
     found: dict[int, Group] = {}
     for line, said in enumerate(text.split("\n"), 1):
         read = re.search(r"group_id=(\d+),type=([a-z_]+)", said)
         if read is None:
             continue
         _, *told = re.split(r",bucket=", said)
-        found[int(read[1])] = Group(read[2], tuple(_bucket(n, one) for n, one in enumerate(told)), line, said.strip())
+        try:
+            kind, buckets = read[2], tuple(_bucket(n, one) for n, one in enumerate(told))
+        except ValueError as error:
+            kind, buckets = f"{read[2]} with {error}", ()
+        found[int(read[1])] = Group(kind, buckets, line, said.strip())
     return found
 
 
@@ -352,7 +356,7 @@ def _bucket(number: int, text: str) -> Bucket:
     head, _, does = text.partition("actions=")
     told = dict(re.findall(r"([a-z_]+):(\w+)", head))
     if set(told) - {"bucket_id", "weight"}:
-        raise ValueError(f"a bucket with {head}")
+        raise ValueError(", ".join(sorted(set(told) - {"bucket_id", "weight"})))
     return Bucket(told.get("bucket_id", str(number)), int(told.get("weight", "1")), actions(does))
 
 

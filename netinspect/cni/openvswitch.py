@@ -252,7 +252,7 @@ def _load(sections: Mapping[str, Section]) -> Programs:
     for row in _rows(sections[BRIDGES].text):
         name = str(row["name"])
         own = tuple(p for key in _set(row["ports"]) for p in _ports(ports[key], interfaces))
-        missing = [kind for kind in (FLOWS, GROUPS) if not _whole(sections, kind + name)]
+        missing = [kind for kind in (FLOWS, GROUPS, OPTIONS) if not _whole(sections, kind + name)]
         numbered = {port.number: port for port in own}
         bridge = Bridge(name, {}, {}, numbered, {}, FLOWS + name, GROUPS + name)
         bridges[name] = bridge
@@ -261,7 +261,7 @@ def _load(sections: Mapping[str, Section]) -> Programs:
         elif row["stp_enable"] or row["rstp_enable"]:
             dark[name] = f"the spanning tree of {name} is not modelled"
         elif missing:
-            dark[name] = f"the flows of {name} were not read"
+            dark[name] = f"the {missing[0].split(':')[1]} of {name} were not read"
         else:
             bridges[name], options[name] = _read(bridge, sections)
         if any(len(_set(ports[key]["interfaces"])) > 1 for key in _set(row["ports"])):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from netinspect.cni import openflow
 from netinspect.cni.openflow_frame import of_packet
@@ -289,3 +290,64 @@ def test_random_flows_lead_where_ofproto_trace_says(switch: Switch) -> None:
     assert not wrong, wrong[:3]
     assert len(unknown) < asked / 4, unknown
     assert left > asked
+
+
+GROUPS = """OFPST_GROUP_DESC reply (OF1.5) (xid=0x2):
+ group_id=4,type=ff,bucket=bucket_id:0,watch_port:3,actions=output:3
+ group_id=5,type=select,bucket=bucket_id:0,weight:100,actions=output:1,bucket=bucket_id:1,weight:300,actions=output:2
+"""
+PACKET = Packet(family=4, src=1, dst=2, protocol=TCP, sport=40000, dport=80, flags=0x02, smac=MACS[0], dmac=MACS[1])
+
+
+def through(flows: str, packet: Packet = PACKET, groups: str = GROUPS) -> list[Way]:
+    """Take a packet that comes in by port 9 through flows."""
+    ports = {n: Port(f"p{n}", n) for n in (1, 2, 3, 9)}
+    bridge = Bridge("br0", openflow.tables(flows), openflow.groups(groups), ports, {}, "flows", "groups")
+    return ways({"br0": bridge}, bridge, of_packet(9, packet), {})
+
+
+@pytest.mark.parametrize(
+    ("flows", "because"),
+    [
+        ("priority=5,tcp,tp_src=7 actions=output:1\n priority=1 actions=output:2", "tp_src is not known"),
+        ("priority=5,dl_dst=02:00:00:00:00:02 actions=output:1\n priority=1 actions=drop", "eth_dst is not known"),
+        ("priority=5,tcp,nsh_c1=1 actions=output:1\n priority=1 actions=drop", "nsh_c1=1 is not modelled"),
+        ("priority=5 actions=meter:3,output:1", "meter"),
+        ("priority=5 actions=learn(table=1),output:1", "learn"),
+        ("priority=5 actions=exit", "exit"),
+        ("priority=5 actions=controller(reason=no_match)", "its controller gets it"),
+        ("priority=5 actions=controller(userdata=00.0b,pause),output:1", "decides"),
+        ("priority=5 actions=group:4", "ff with watch_port"),
+        ("priority=5 actions=group:6", "cannot be read"),
+        ("priority=5 actions=ct(commit,table=1,nat(src=10.0.0.1-10.0.0.9))", "nat(src=10.0.0.1-10.0.0.9)"),
+        ("priority=5 actions=ct(table=1,force)", "force"),
+        ("priority=5 actions=output:77", "no port 77"),
+        ("priority=5,tcp actions=output:1\n priority=5,ip actions=output:2", "two flows"),
+        ("priority=5 actions=resubmit(,0)", "too often"),
+        ("priority=5 actions=NORMAL", "hardware address"),
+        ("priority=5 actions=set_field:9->no_such_field,output:1", "cannot be read"),
+    ],
+)  # fmt: skip
+def test_what_is_not_modelled_is_unknown_and_says_why(flows: str, because: str) -> None:
+    unsure = structs.replace(PACKET, loose=frozenset({"sport"}), dmac="")
+    (way,) = through(flows, unsure)
+    assert because in way.unknown
+
+
+def test_what_is_not_modelled_decides_nothing_where_it_cannot_match() -> None:
+    flows = (
+        "priority=9,udp,nsh_c1=1 actions=meter:3\n priority=5,tcp actions=output:1\n priority=1 actions=learn(table=1)"
+    )
+    (way,) = through(flows)
+    assert [out.port.number for out in way.outs] == [1]
+    assert not way.unknown
+
+
+def test_a_group_that_selects_forks_by_its_weights() -> None:
+    found = through("priority=5 actions=group:5")
+    assert [(way.outs[0].port.number, way.probability) for way in found] == [(1, 0.25), (2, 0.75)]
+
+
+def test_tables_that_have_names_are_refused() -> None:
+    with pytest.raises(ValueError, match="Classifier"):
+        openflow.tables("table=Classifier, priority=5 actions=drop")

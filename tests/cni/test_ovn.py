@@ -156,7 +156,9 @@ def changed(snapshot: Snapshot, change: Callable[[dict[str, Section]], dict[str,
 
 
 @pytest.mark.parametrize("when", ["cold", "warm"])
-@pytest.mark.parametrize("section", ["ovs:flows:br-int", "ovs:groups:br-int", "ovs:interfaces", "ovs:bridges"])
+@pytest.mark.parametrize(
+    "section", ["ovs:flows:br-int", "ovs:groups:br-int", "ovs:options:br-int", "ovs:interfaces", "ovs:bridges"]
+)
 def test_what_was_not_read_is_unknown(seen: Seen, section: str, when: str) -> None:
     """Also that no neighbour is known before any packet is for the switch to answer, and no failure."""
     dark = Tracer(without(getattr(seen, when), section))
