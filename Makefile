@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 
 # What the tests and the lab need, by Debian's names.
 TEST_PACKAGES := bash busybox chromium-headless-shell conntrack containernetworking-plugins curl ethtool fish gcc graphviz ipset iproute2 iptables \
-	ipvsadm kmod libc6-dev nftables openssl procps runc socat tcpdump user-mode-linux zsh
+	ipvsadm kmod libc6-dev nftables openssl openvswitch-switch ovn-central ovn-host procps runc socat tcpdump user-mode-linux zsh
 
 .PHONY: demo docs test faults lint lab lab-down test-packages lab-packages completions demo-recording bench fuzz clean
 
@@ -36,6 +36,8 @@ lab-down: $(STAMP) ## remove it
 test-packages lab-packages: ## install what the tests and the lab need, on Debian (root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TEST_PACKAGES)
+	@# The tests start daemons of their own, in folders and namespaces of their own.
+	@for daemon in ovn-host ovn-central openvswitch-switch; do service $$daemon stop >/dev/null 2>&1 || :; done
 
 completions: $(STAMP) ## write completions/ anew
 	$(BIN)/python -m completions.generate

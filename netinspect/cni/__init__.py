@@ -21,6 +21,7 @@ from netinspect.cni import (
     kube_router,
     multus,
     network_policies,
+    openvswitch,
     ovn_kubernetes,
     reference,
     weave,
@@ -32,5 +33,5 @@ DRIVERS: Final[tuple[Driver, ...]] = (
     network_policies, ovn_kubernetes, reference, weave,
 )  # fmt: skip
 # Drivers whose CNI forwards in programs that the kernel's tables do not show, and that can say what these do.
-LOADERS: Final[tuple[Loader, ...]] = (cilium.programs,)
+LOADERS: Final[tuple[Loader, ...]] = (cilium.programs, openvswitch.load)
 BY_NAME: Final = {driver.NAME: driver for driver in DRIVERS}

@@ -1,7 +1,8 @@
 """Antrea: Open vSwitch on every node, programmed by the agent with flows.
 
 Between nodes it wraps packets (Geneve unless told otherwise), or leaves them to routes (noEncap), or does either by
-subnet (hybrid); as policy engine on top of a cloud's CNI it does neither (networkPolicyOnly).
+subnet (hybrid); as policy engine on top of a cloud's CNI it does neither (networkPolicyOnly). The trace walks its
+flows.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ from netinspect.model.evidence import Section
 from netinspect.model.packet import ICMP, ICMPV6, PORTED, Packet, text
 from netinspect.model.packet import end as written
 from netinspect.model.programs import Action, Emit, HandOver, Inject, Known, Note, Outcome, Pass, Programs, Stop, Wrap
-from netinspect.model.walk import Verdict
+from netinspect.model.walk import Stage, Verdict
 
 # Reserved identities (pkg/identity/numericidentity.go).
 _HOST, _WORLD, _REMOTE_NODE, _API_SERVER = 1, 2, 6, 7
@@ -132,6 +132,7 @@ def _aim(packet: Packet) -> str:
 class Dark:
     """The programs of a node whose maps were not read, or cannot be: nobody can tell what they do."""
 
+    stage = Stage.PROGRAM
     question = "what does Cilium's program at connect() do"
 
     def __init__(self, why: str) -> None:
@@ -144,6 +145,9 @@ class Dark:
     def at(self, dev: str, _hook: str, packet: Packet, known: Known) -> tuple[Outcome, ...]:
         """Say that it cannot be told."""
         return (_At(packet, known).unknown(f"Cilium's programs at {dev} decide, and {self._why}"),)
+
+    def neighbour(self, _dev: str, _hook: str, _asked: Packet) -> None:
+        """Say nothing: it is no switch."""
 
     def connect(self, packet: Packet, known: Known, *, host: bool) -> tuple[Outcome, ...]:  # noqa: ARG002 - protocol
         """Ask whether a program sends the socket elsewhere."""
@@ -162,6 +166,7 @@ def _perhaps(at: _At, reason: str) -> tuple[Outcome, ...]:
 class Cilium:
     """The programs of a node whose maps were read."""
 
+    stage = Stage.PROGRAM
     question = "which of the Service's backends does Cilium choose"
 
     def __init__(self, maps: Maps) -> None:
@@ -180,6 +185,9 @@ class Cilium:
         if odd:
             return (at.unknown(f"Cilium's programs at {dev} decide, and {odd[0]} is not modelled"),)
         return tuple(self._program(dev, hook)(at))
+
+    def neighbour(self, _dev: str, _hook: str, _asked: Packet) -> None:
+        """Say nothing: it is no switch."""
 
     def _program(self, dev: str, hook: str) -> Callable[[_At], Iterable[Outcome]]:
         if hook == "ingress" and _POD_DEVICE.fullmatch(dev) is not None:

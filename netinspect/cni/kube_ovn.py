@@ -1,6 +1,7 @@
 """Kube-OVN: subnets that span nodes as logical switches of OVN, carried by Open vSwitch.
 
-A subnet belongs to namespaces, not to nodes; the join network (ovn0) connects nodes and pods.
+A subnet belongs to namespaces, not to nodes; the join network (ovn0) connects nodes and pods. The trace walks the flows
+that OVN wrote into Open vSwitch.
 """
 
 from __future__ import annotations

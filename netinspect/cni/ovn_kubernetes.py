@@ -2,7 +2,7 @@
 
 The default network of OpenShift. A switch for each node, one cluster router, and a gateway router per node through
 which packets leave, either by themselves (shared gateway) or by the node's kernel (local gateway). Services are OVN's
-load balancers: there is no kube-proxy.
+load balancers: there is no kube-proxy. The trace walks the flows that OVN wrote into Open vSwitch.
 """
 
 from __future__ import annotations

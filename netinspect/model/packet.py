@@ -55,18 +55,31 @@ NOBODY_KNOWS: Final = -1
 BROADCAST_MAC: Final = "ff:ff:ff:ff:ff:ff"
 
 
+# An option of Geneve: its class, its type, its length in bytes, and what is in it (RFC 8926).
+Option = tuple[int, int, int, int]
+
+
+class Tunnel(Struct, frozen=True, gc=False):
+    """What is known of the tunnel that a packet came out of, beside its key: its ends, and Geneve's options."""
+
+    family: int
+    src: int
+    dst: int
+    options: tuple[Option, ...] = ()
+
+
 class Packet(Struct, frozen=True, kw_only=True):
     """An IP packet of a family (4 or 6); addresses are numbers, ``size`` is its length with the IP header, in bytes.
 
     ``fragment`` is the length of its largest fragment, 0 where it is whole. ``type``, ``code`` and ``ident`` belong to
     ICMP. ``inner`` is what a tunnel carries, or what an ICMP error is about; ``key`` is the tunnel's (a VNI, a GRE
-    key). ``loose`` names the fields that stand for any of several values, such as a source port that is drawn: no
-    rule may be decided by them.
+    key), ``options`` are Geneve's. ``loose`` names the fields that stand for any of several values, such as a source
+    port that is drawn: no rule may be decided by them.
 
     Beside the headers (struct sk_buff): ``mark``; ``uid`` and ``gid`` of the sender's socket where it is local, -1 if
     they were not read; ``connection`` is the number of its entry in this walk's connection tracking, ``state`` what
     that makes of it; ``steered`` is the port of the local socket that TPROXY gave it to; ``balanced`` says that IPVS
-    has had it.
+    has had it; ``tunnel`` is the one that it came out of, where its device tells programs.
     """
 
     family: int
@@ -85,6 +98,8 @@ class Packet(Struct, frozen=True, kw_only=True):
     df: bool = False
     fragment: int = 0
     key: int | None = None
+    options: tuple[Option, ...] = ()
+    tunnel: Tunnel | None = None
     inner: Packet | None = None
     mtu: int = 0
     loose: frozenset[str] = frozenset()

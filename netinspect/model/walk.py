@@ -20,7 +20,10 @@ class Pointer(Struct, frozen=True, gc=False):
 
 
 class Stage(str, Enum):
-    """What the kernel does with a packet, in its own words (netfilter's hooks, the names of its functions)."""
+    """What the kernel does with a packet, in its own words (netfilter's hooks, the names of its functions).
+
+    Programs of eBPF, and Open vSwitch's flows (OpenFlow), do it in the kernel's place.
+    """
 
     SOCKET = "socket"
     RECEIVE = "receive"
@@ -41,6 +44,7 @@ class Stage(str, Enum):
     DECAPSULATE = "decapsulate"
     IPVS = "ipvs"
     PROGRAM = "program"
+    OPENFLOW = "openflow"
     TRANSMIT = "transmit"
     WIRE = "wire"
     DELIVER = "deliver"

@@ -6,7 +6,7 @@
 #   PLACE     host: we are on the node itself; container: in a container, which may or may not see the host's processes
 #   WANTED    pod UIDs (both spellings of cgroup names) whose namespaces are read; empty for all, - for none
 #   DEADLINE  seconds after which everything stops
-#   BOUND     bytes of the connection table that are read
+#   BOUND     bytes of the connection table that are read, and 16 times as many of a bridge's flows
 #   LIBRARY   what is run in each namespace: namespace.sh
 #
 # POSIX sh (dash, busybox, bash). Writes nothing, changes nothing; needs no file of its own. Never prints a secret: of
@@ -55,6 +55,7 @@ machine() {
   section bpf-net bpftool -j net
   section bpf-cgroup bpftool -j cgroup tree
   cilium
+  openvswitch
   for dev in $(ip -o link show 2>/dev/null </dev/null | sed -n '/link\/ether/s/^[0-9]*: \([^:@]*\):.*/\1/p'); do
     section "offloads:$dev" ethtool -k "$dev"
   done
@@ -79,6 +80,29 @@ cilium() {
   section cilium:bpf-lb $enter $tool bpf lb list -o json
   section cilium:bpf-endpoint $enter $tool bpf endpoint list -o json
   section cilium:bpf-policy $enter $tool bpf policy get --all -o json
+}
+
+# What Open vSwitch's bridges are and do, by its own tools: here, or where its daemon runs.
+openvswitch() {
+  ip link show ovs-system >/dev/null 2>&1 </dev/null || return 0
+  enter=
+  if ! $patience ovs-vsctl list-br >/dev/null 2>&1 </dev/null; then
+    daemon=$(grep -l -x ovs-vswitchd /proc/[0-9]*/comm 2>/dev/null </dev/null | head -n 1 | tr -dc 0-9)
+    [ -n "$daemon" ] || return 0
+    enter="nsenter --target=$daemon --mount --"
+  fi
+  section ovs:bridges $enter ovs-vsctl --format=json --columns=name,ports,datapath_type,stp_enable,rstp_enable list Bridge
+  section ovs:ports $enter ovs-vsctl --format=json --columns=_uuid,name,interfaces,tag,trunks list Port
+  # The options of tunnels may hold the secrets of IPsec.
+  section ovs:interfaces $enter sh -c 'ovs-vsctl --format=json --columns=_uuid,name,ofport,type,options list Interface | sed -E "$0"' \
+    's/\["(psk|private_key|certificate|remote_cert)","([^"\\]|\\.)*"\]/["\1","(left out)"]/g'
+  versions=OpenFlow10,OpenFlow13,OpenFlow14,OpenFlow15
+  for bridge in $($patience $enter ovs-vsctl list-br 2>/dev/null </dev/null); do
+    bounded "ovs:flows:$bridge" "$((BOUND * 16))" $enter ovs-ofctl --no-stats --no-names -O "$versions" dump-flows "$bridge"
+    section "ovs:groups:$bridge" $enter ovs-ofctl --no-names -O OpenFlow15 dump-groups "$bridge"
+    section "ovs:options:$bridge" $enter ovs-ofctl dump-tlv-map "$bridge"
+    section "ovs:learned:$bridge" $enter ovs-appctl fdb/show "$bridge"
+  done
 }
 
 # The namespaces of pods: by the processes in them, and by the names that runtimes give them.

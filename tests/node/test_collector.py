@@ -152,6 +152,32 @@ def test_the_agent_of_cilium_is_asked_in_its_own_container(tool: str) -> None:
     assert all(text.endswith(" -o json") for text in asked.values())
 
 
+def test_open_vswitch_is_asked_where_its_daemon_runs_and_the_secrets_of_its_tunnels_are_left_out() -> None:
+    rows = r"""[["uuid","1"],"t",1,"geneve",["map",[["csum","true"],["psk","s3\"cret"],["remote_ip","1.2.3.4"]]]]"""
+    setup = NODE + (
+        "ip link add ovs-system type bridge\n"
+        "mkdir /run/bin; cp $(command -v sleep) /run/bin/ovs-vswitchd\n"
+        "unshare --mount sh -c 'mount -t tmpfs none /usr/local/bin; cd /usr/local/bin; "
+        'printf "#!/bin/sh\\necho \\"\\$*\\"\\n" >ovs-ofctl; cp ovs-ofctl ovs-appctl; cat >ovs-vsctl; chmod +x ovs-*; '
+        "touch /run/ready; exec /run/bin/ovs-vswitchd 300' <<'END' &\n"
+        "#!/bin/sh\n"
+        "case $* in list-br) echo br-int; echo br-ex ;; *Interface) cat <<'ROWS'\n"
+        f'{rows}\nROWS\n;; *) echo "$*" ;; esac\nEND\n'
+        "while ! [ -e /run/ready ] || ! grep -q -l -x ovs-vswitchd /proc/[0-9]*/comm; do sleep 0.05; done\n"
+        # Where the tools are, and speak to no daemon, they are of no use.
+        "mkdir /run/here; ln -s $(command -v false) /run/here/ovs-vsctl; PATH=/run/here:$PATH\n"
+    )
+    sections = host(evidence(run(Request(on_host=True, pods=()), setup=setup))).sections
+    asked = {n: s.text.strip() for n, s in sections.items() if n.startswith("ovs:")}
+    kinds = ("flows", "groups", "options", "learned")
+    several = {f"ovs:{kind}:{bridge}" for kind in kinds for bridge in ("br-int", "br-ex")}
+    assert set(asked) == {"ovs:bridges", "ovs:ports", "ovs:interfaces", *several}
+    assert asked["ovs:flows:br-ex"].endswith("dump-flows br-ex")
+    assert asked["ovs:learned:br-int"] == "fdb/show br-int"
+    assert '["psk","(left out)"],["remote_ip","1.2.3.4"]' in asked["ovs:interfaces"]
+    assert "cret" not in str(asked)
+
+
 def test_only_the_wanted_pods_are_entered() -> None:
     nowhere = "00000000-0000-0000-0000-000000000000"
     assert [n.id for n in evidence(run(Request(on_host=True, pods=(nowhere,)))).namespaces] == ["host"]

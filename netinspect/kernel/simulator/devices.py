@@ -23,10 +23,12 @@ from netinspect.kernel.simulator.walk import Walk
 from netinspect.kernel.simulator.world import Port
 from netinspect.model.kernel import BondData, Link, MacvlanData, VlanData
 from netinspect.model.packet import BROADCAST_MAC, Packet, number
-from netinspect.model.programs import Action, Emit, HandOver, Inject, Pass, Wrap
+from netinspect.model.programs import RECEIVE, SEND, Action, Emit, HandOver, Inject, Output, Pass, Wrap
 from netinspect.model.walk import End, Stage, Verdict
 
 _VETH: Final = "veth"
+OPENVSWITCH: Final = "openvswitch"
+_OFPROTO_TRACE: Final = "the flows of its bridges (`ovs-appctl ofproto/trace` on the node), or a probe"
 _TUNNELS: Final = frozenset({"vxlan", "geneve", "ipip", "sit", "gre", "gretap", "ip6tnl", "ip6gre", "wireguard"})
 
 
@@ -47,6 +49,8 @@ def transmit(walk: Walk, state: Transmit) -> State | End:
     if link.ifname == "lo":
         kept = structs.replace(state.packet, uid=None, gid=None, smac="", dmac="")
         return Arrive(stack, kept, "lo")
+    if link.kind == OPENVSWITCH:
+        return _switched(walk, stack, link, state.packet, SEND)
     if sender is not None:
         return sender(walk, state, link)
     if walk.world.wired(stack, link):
@@ -100,7 +104,7 @@ def _moved(walk: Walk, stack: Stack, action: Action) -> State | End:
     """Take a packet where a program sends it, past what the kernel would have done."""
     if isinstance(action, Emit):
         return output.emit(walk, stack, action.packet)
-    if not isinstance(action, (HandOver, Inject, Wrap)):
+    if not isinstance(action, (HandOver, Inject, Output, Wrap)):
         raise AssertionError("only what moves a packet is moved")
     link = stack.links.get(action.dev)
     if link is None:
@@ -109,7 +113,22 @@ def _moved(walk: Walk, stack: Stack, action: Action) -> State | End:
         return Arrive(stack, structs.replace(action.packet, dmac="", smac=""), action.dev)
     if isinstance(action, HandOver):
         return _veth(walk, Transmit(stack, structs.replace(action.packet, dmac="", smac=""), action.dev), link)
-    return by_metadata(walk, Transmit(stack, action.packet, action.dev), link, action.remote, action.key)
+    if isinstance(action, Output):
+        return _out_of_switch(stack, action.packet, link)
+    return by_metadata(walk, Transmit(stack, action.packet, action.dev), link, action)
+
+
+def _out_of_switch(stack: Stack, packet: Packet, link: Link) -> State | End:
+    """Send by a port of Open vSwitch; a port of its own is the host's device (ovs_vport_send, internal_dev_recv)."""
+    size = packet.fragment or packet.size
+    if size > link.mtu:
+        said = f"it is {size} bytes long, and the port {link.ifname} takes {link.mtu}"
+        return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("links", text=link.ifname))
+    if link.kind != OPENVSWITCH:
+        return Transmit(stack, packet, link.ifname)
+    if not link.up:
+        return End(Verdict.DROPPED, f"{link.ifname} is down", stack.name, packet, stack.pointer("links"))
+    return Arrive(stack, scrubbed(packet, same=True), link.ifname)
 
 
 def _is_there(walk: Walk, stack: Stack, link: Link, registered: Registered) -> bool:
@@ -228,6 +247,11 @@ def _wire(walk: Walk, state: Transmit, link: Link) -> State | End:
         there = [door for door in doors if door is not None][:1]
     if len(there) > 1:
         there = [p for p in there if p[0].node != stack.node] or there
+    master = stack.links.get(link.master) if link.master else None
+    if not packet.dmac and master is not None and master.kind == OPENVSWITCH:
+        # Whom a switch's flows would let answer was not found out: it may be for a node that was read.
+        said = f"it leaves by {link.ifname} for a hardware address that is not known"
+        return End(Verdict.UNKNOWN, said, stack.name, packet, settles="the neighbours of its sender, or a probe")
     if not there:
         said = f"it leaves by {link.ifname} for what was not read"
         return End(Verdict.LEFT, said, stack.name, packet, settles="a probe")
@@ -240,7 +264,9 @@ def _wire(walk: Walk, state: Transmit, link: Link) -> State | End:
         return End(Verdict.DROPPED, said, stack.name, packet, other.pointer("links"))
     walk.step(stack, Stage.WIRE, f"{link.ifname} → {port.ifname} of {other.name}", packet)
     made = scrubbed(packet, same=False)
-    return Arrive(other, structs.replace(made, dmac=port.address.lower()), port.ifname)
+    # What a switch there has behind the port stays the frame's aim; otherwise a router on the way has made a new frame.
+    behind = packet.dmac and any(k.address.lower() == packet.dmac for k in other.namespace.links)
+    return Arrive(other, made if behind else structs.replace(made, dmac=port.address.lower()), port.ifname)
 
 
 def _refuses(walk: Walk, stack: Stack, port: Link) -> bool:
@@ -279,22 +305,17 @@ def arrive(walk: Walk, state: Arrive) -> State | End:
     if not isinstance(seen, Packet):
         return seen
     packet = seen
-    if getattr(link.data, "external", False):
-        # The key of its tunnel is for programs at the device alone.
-        packet = structs.replace(packet, key=None)
     if packet.vlan:
         for other, upper in walk.world.vlans(stack, link):
             if isinstance(upper.data, VlanData) and upper.data.id == packet.vlan:
                 return _up(state, structs.replace(packet, vlan=0), (other, upper))
     master = stack.links.get(link.master) if link.master else None
-    if master is not None and master.kind == "bridge":
-        return Switch(stack, packet, master.ifname, dev)
-    if master is not None and master.kind == "bond":
-        return Arrive(stack, packet, master.ifname)
-    if master is not None and master.kind != "vrf":
-        said = f"{dev} belongs to {master.ifname}, and switches of kind {master.kind or 'unknown'} are not modelled"
-        return End(Verdict.UNKNOWN, said, stack.name, packet, settles="its own tables, or a probe")
-    above = _above(walk, state, link, packet)
+    if master is not None and master.kind == OPENVSWITCH:
+        return _switched(walk, stack, link, packet, RECEIVE)
+    if getattr(link.data, "external", False):
+        # The key of its tunnel is for programs at the device, and for Open vSwitch, alone.
+        packet = structs.replace(packet, key=None, tunnel=None)
+    above = _to_master(stack, link, packet, master) or _above(walk, state, link, packet)
     if above is not None:
         return above
     if packet.vlan:
@@ -305,6 +326,27 @@ def arrive(walk: Walk, state: Arrive) -> State | End:
         said = f"the frame is for {packet.dmac}, {dev} is {link.address}"
         return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("links"))
     return Receive(stack, packet, dev, state.physin)
+
+
+def _to_master(stack: Stack, link: Link, packet: Packet, master: Link | None) -> State | End | None:
+    """Give a frame to the device that a link belongs to; None where IP gets it from the link itself."""
+    if master is None or master.kind == "vrf":
+        return None
+    if master.kind == "bridge":
+        return Switch(stack, packet, master.ifname, link.ifname)
+    if master.kind == "bond":
+        return Arrive(stack, packet, master.ifname)
+    said = f"{link.ifname} belongs to {master.ifname}, and switches of kind {master.kind or 'unknown'} are not modelled"
+    return End(Verdict.UNKNOWN, said, stack.name, packet, settles="its own tables, or a probe")
+
+
+def _switched(walk: Walk, stack: Stack, link: Link, packet: Packet, hook: str) -> State | End:
+    """Let Open vSwitch have a frame, by a port of its own or by one that it took (netdev_frame_hook)."""
+    action = programs.at_device(walk, stack, link, packet, hook)
+    if action is None:
+        said = f"{link.ifname} is a port of Open vSwitch, which decides where it goes"
+        return End(Verdict.UNKNOWN, said, stack.name, packet, settles=_OFPROTO_TRACE)
+    return action if isinstance(action, End) else _moved(walk, stack, action)
 
 
 def _above(walk: Walk, state: Arrive, link: Link, packet: Packet) -> State | None:

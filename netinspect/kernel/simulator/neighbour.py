@@ -14,7 +14,14 @@ from netinspect.kernel.simulator.routing import route
 from netinspect.kernel.simulator.source import of_device4
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.states import Deliver, Forward, Route
-from netinspect.kernel.simulator.traversal import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING, Traversal
+from netinspect.kernel.simulator.traversal import (
+    FORWARD,
+    INPUT,
+    OUTPUT,
+    POSTROUTING,
+    PREROUTING,
+    Traversal,
+)
 from netinspect.kernel.simulator.walk import Walk
 from netinspect.kernel.simulator.world import Port, World
 from netinspect.model.kernel import (
@@ -30,10 +37,12 @@ from netinspect.model.kernel import (
     VxlanData,
 )
 from netinspect.model.packet import ARP, BROADCAST_MAC, ICMPV6, Packet, number, text
+from netinspect.model.programs import RECEIVE, SEND
 from netinspect.model.walk import End, Pointer, Stage, Verdict
 
 # Hardware, a pair, and what swallows all.
 _PLAIN = frozenset({"", "veth", "dummy"})
+_OPENVSWITCH = "openvswitch"
 _UNKNOWN = frozenset({"FAILED", "INCOMPLETE", "NONE"})
 _NOBODY = "00:00:00:00:00:00"
 _SOLICITED_NODE = 0xFF02_0000_0000_0000_0000_0001_FF00_0000
@@ -158,20 +167,75 @@ def _still_there(
 def _ask(walk: Walk, stack: Stack, dev: str, family: int, address: int, packet: Packet) -> str | Maybe | None:
     """Send a request on a device, and give who answers."""
     link = stack.links[dev]
-    beyond = False
+    beyond = switched = False
     asked = _question(stack, link, family, address, packet)
     if asked is None:
         return None
     for heard in hears(walk.world, stack, link, set()):
-        if isinstance(heard, Beyond):
+        if isinstance(heard, Beyond) and heard.switch is not None:
+            switched = True
+            told = _through_switch(walk, link, heard.switch, heard.hook, asked)
+            if told is not None:
+                mac, evidence = told
+                walk.step(stack, Stage.NEIGHBOUR, f"{text(address, family)} is {mac}", packet, evidence)
+                return mac
+        elif isinstance(heard, Beyond):
             beyond = beyond or not heard.pods or walk.world.may_hide(stack.node, family, address)
         elif _answers(walk, heard.stack, heard.link, asked) and _asked(walk, stack, link, heard, asked):
             mac = heard.link.address.lower()
             walk.step(stack, Stage.NEIGHBOUR, f"{text(address, family)} is {mac} of {heard.stack.name}", packet)
             return mac
+    if switched:
+        return Maybe(f"{text(address, family)} is behind Open vSwitch")
     if not beyond or _is_missed(walk, stack, dev, family, address):
         return None
     return Maybe(f"{text(address, family)} is beyond what was read")
+
+
+def _through_switch(
+    walk: Walk, link: Link, switch: Port, hook: str, asked: Question, seen: frozenset[tuple[str, str]] = frozenset()
+) -> tuple[str, Pointer | None] | None:
+    """Give who answers a request at Open vSwitch: itself, or somebody at a port whose answer comes back through it.
+
+    ``link`` is who asks; ``seen`` are the ports by which it came before, where there are several switches.
+    """
+    host, port = switch
+    programs = walk.world.programs(host) if host.host else None
+    if programs is None or asked.family != 4 or (host.name, port.ifname) in seen:
+        return None
+    own = link.address.lower()
+    request = Packet(family=ARP, src=asked.own, dst=asked.address, protocol=-1, smac=own, dmac=BROADCAST_MAC)
+    told = programs.neighbour(port.ifname, hook, request)
+    if told is None:
+        return None
+    note = told.note
+    evidence = host.pointer(note.section, note.line, note.text) if note is not None and note.section else None
+    if told.mac:
+        return told.mac, evidence
+    seen |= {(host.name, port.ifname)}
+    for out in (host.links[dev] for dev in told.devices if dev in host.links and host.links[dev].up):
+        inner = out.kind == _OPENVSWITCH
+        for heard in [Heard(host, out)] if inner else hears(walk.world, host, out, set()):
+            mac = _answered(walk, link, heard, asked, seen)
+            if not mac:
+                continue
+            answer = Packet(family=ARP, src=asked.address, dst=asked.own, protocol=-1, smac=mac, dmac=own)
+            back = programs.neighbour(out.ifname, SEND if inner else RECEIVE, answer)
+            if back is not None and port.ifname in back.devices:
+                return mac, evidence
+    return None
+
+
+def _answered(walk: Walk, link: Link, heard: Heard | Beyond, asked: Question, seen: frozenset[tuple[str, str]]) -> str:
+    """Give the address of who answers what has left a switch, maybe behind another one; nothing where nobody does."""
+    if isinstance(heard, Beyond):
+        told = _through_switch(walk, link, heard.switch, heard.hook, asked, seen) if heard.switch is not None else None
+        return told[0] if told is not None else ""
+    if not _answers(walk, heard.stack, heard.link, asked):
+        return ""
+    # Who is asked learns who asks.
+    walk.learned[heard.stack.name, heard.link.ifname, 4, asked.own] = link.address.lower()
+    return heard.link.address.lower()
 
 
 def _is_missed(walk: Walk, stack: Stack, dev: str, family: int, address: int) -> bool:
@@ -323,9 +387,14 @@ class Heard(NamedTuple):
 
 
 class Beyond(NamedTuple):
-    """What was not read and a broadcast reaches; ``pods`` says that it can be but namespaces of this node."""
+    """What was not read and a broadcast reaches; ``pods`` says that it can be but namespaces of this node.
+
+    ``switch`` is the port of Open vSwitch by which it gets there; ``hook`` says whether that receives it or sends it.
+    """
 
     pods: bool = False
+    switch: Port | None = None
+    hook: str = ""
 
 
 def hears(
@@ -360,6 +429,9 @@ def _over_device(
         for member in stack.namespace.links:
             if member.master == link.ifname:
                 yield from hears(world, stack, member, seen, vlan, crossed)
+    elif link.kind == _OPENVSWITCH:
+        yield Beyond(switch=(stack, link), hook=SEND)
+        return
     elif link.kind not in _PLAIN:
         yield Beyond()
     for end in _far_ends(world, stack, link):
@@ -444,8 +516,8 @@ def heard_by(
             yield from _behind_bridge(world, stack, master, seen, link.ifname, crossed)
         return
     if master is not None and master.kind not in ("bond", "vrf"):
-        # What belongs to a switch that is not modelled (Open vSwitch) goes who knows where.
-        yield Beyond()
+        # What belongs to a switch that is not the kernel's goes who knows where, unless its programs tell.
+        yield Beyond(switch=(stack, link) if master.kind == _OPENVSWITCH else None, hook=RECEIVE)
         return
     yield Heard(stack, link, crossed)
     yield from (Heard(*port, crossed) for port in world.uppers(stack, link) if port[1].up)

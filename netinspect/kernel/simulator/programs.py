@@ -1,4 +1,4 @@
-"""Programs of eBPF on a packet's way, where what has loaded them tells what they do (model/programs.py).
+"""Programs of eBPF and switches on a packet's way, where who knows them tells what they do (model/programs.py).
 
 Sources: net/sched/cls_bpf.c and kernel/bpf/tcx.c for where they are called, net/core/filter.c for what they may do.
 """
@@ -10,8 +10,8 @@ from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.walk import Walk
 from netinspect.model.kernel import Link
 from netinspect.model.packet import Packet
-from netinspect.model.programs import Action, Outcome, Stop
-from netinspect.model.walk import End, Pointer, Stage
+from netinspect.model.programs import Action, Outcome, Programs, Stop
+from netinspect.model.walk import End, Pointer
 
 
 def at_device(walk: Walk, stack: Stack, link: Link, packet: Packet, hook: str) -> Action | End | None:
@@ -20,7 +20,7 @@ def at_device(walk: Walk, stack: Stack, link: Link, packet: Packet, hook: str) -
     if programs is None or not programs.covers(link.ifname, hook):
         return None
     outcomes = programs.at(link.ifname, hook, packet, walk.remembered[stack.node])
-    return _taken(walk, stack, programs.question, outcomes)
+    return _taken(walk, stack, programs, outcomes)
 
 
 def at_connect(walk: Walk, stack: Stack, packet: Packet) -> Packet | End | None:
@@ -30,12 +30,14 @@ def at_connect(walk: Walk, stack: Stack, packet: Packet) -> Packet | End | None:
     if host is None or programs is None:
         return None
     outcomes = programs.connect(packet, walk.remembered[stack.node], host=stack.host)
-    action = _taken(walk, host, programs.question, outcomes, seen_by=stack)
+    if not outcomes:
+        return None
+    action = _taken(walk, host, programs, outcomes, seen_by=stack)
     return action if isinstance(action, End) else action.packet
 
 
 def _taken(
-    walk: Walk, stack: Stack, question: str, outcomes: tuple[Outcome, ...], seen_by: Stack | None = None
+    walk: Walk, stack: Stack, programs: Programs, outcomes: tuple[Outcome, ...], seen_by: Stack | None = None
 ) -> Action | End:
     """Choose among outcomes, note what was found, and keep what the maps hold from now on.
 
@@ -44,17 +46,17 @@ def _taken(
     place = seen_by or stack
     chosen = 0
     if len(outcomes) > 1:
-        chosen = walk.forks.take(question, [Way(o.name, o.probability) for o in outcomes])
+        chosen = walk.forks.take(programs.question, [Way(o.name, o.probability) for o in outcomes])
     outcome = outcomes[chosen]
     evidence: Pointer | None = None
     for note in outcome.notes:
         evidence = stack.pointer(note.section, note.line, note.text) if note.section else None
-        walk.step(place, Stage.PROGRAM, note.said, note.packet, evidence)
+        walk.step(place, programs.stage, note.said, note.packet, evidence)
     walk.remembered[stack.node].update(outcome.remember)
     action = outcome.action
     if isinstance(action, Stop):
         return End(
-            action.verdict, action.reason, place.name, action.packet, evidence, stage=Stage.PROGRAM,
+            action.verdict, action.reason, place.name, action.packet, evidence, stage=programs.stage,
             settles=action.settles,
         )  # fmt: skip
     return action

@@ -17,13 +17,15 @@ from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.states import Arrive, Send, State, Transmit
 from netinspect.kernel.simulator.walk import Walk
 from netinspect.model.kernel import FdbEntry, GeneveData, Link, TunnelData, VxlanData, WireguardPeer
-from netinspect.model.packet import BITS, BROADCAST_MAC, GRE, IPIP, IPV6, UDP, Packet, number, text
+from netinspect.model.packet import BITS, BROADCAST_MAC, GRE, IPIP, IPV6, UDP, Packet, Tunnel, number, text
+from netinspect.model.programs import Wrap
 from netinspect.model.walk import End, Stage, Verdict
 
 _IP_HEADER: Final = {4: 20, 6: 40}
 _UDP_HEADER: Final = 8
 _VXLAN_HEADER: Final = 8
 _GENEVE_HEADER: Final = 8
+_OPTION_HEADER: Final = 4
 _ETHERNET_HEADER: Final = 14
 _GRE_HEADER: Final = 4
 _WIREGUARD_HEADER: Final = 32
@@ -125,18 +127,21 @@ def _geneve(walk: Walk, state: Transmit, link: Link, data: GeneveData) -> State 
     return Send(state.stack, made, past=link.ifname)
 
 
-def by_metadata(walk: Walk, state: Transmit, link: Link, remote: str, key: int) -> State | End:
+def by_metadata(walk: Walk, state: Transmit, link: Link, told: Wrap) -> State | End:
     """Wrap what a program sends through a tunnel's device that is told for each packet where to (ip_tunnel_key)."""
     stack, packet, data = state.stack, state.packet, link.data
     if not isinstance(data, (VxlanData, GeneveData)):
         return _untold(state, link)
-    family, dst = number(remote)
+    family, dst = number(told.remote)
     header = _VXLAN_HEADER if isinstance(data, VxlanData) else _GENEVE_HEADER
+    header += sum(_OPTION_HEADER + length for _, _, length, _ in told.options)
     made = outer(
-        packet, family, 0, dst, UDP, _UDP_HEADER + header + _ETHERNET_HEADER, sport=_OUTER_PORT, dport=data.port,
-        loose=_DRAWN, key=key,
+        structs.replace(packet, tunnel=None), family, number(told.local)[1] if told.local else 0, dst, UDP,
+        _UDP_HEADER + header + _ETHERNET_HEADER, sport=_OUTER_PORT, dport=data.port, loose=_DRAWN, key=told.key,
+        options=told.options, df=told.df,
     )  # fmt: skip
-    walk.step(stack, Stage.ENCAPSULATE, f"{link.ifname}: {_TITLES.get(link.kind, link.kind)} {key} to {remote}", made)
+    title = _TITLES.get(link.kind, link.kind)
+    walk.step(stack, Stage.ENCAPSULATE, f"{link.ifname}: {title} {told.key} to {told.remote}", made)
     return Send(stack, made, past=link.ifname)
 
 
@@ -265,7 +270,8 @@ def _out_of_udp(walk: Walk, stack: Stack, packet: Packet, inner: Packet) -> Stat
             made = _unwrapped(packet, inner)
             walk.step(stack, Stage.DECAPSULATE, f"out of {link.kind} on {link.ifname}", made)
             if getattr(link.data, "external", False):
-                made = structs.replace(made, key=packet.key)
+                told = Tunnel(packet.family, packet.src, packet.dst, packet.options)
+                made = structs.replace(made, key=packet.key, tunnel=told)
             return Arrive(stack, made, link.ifname)
     if mine:
         said = f"no tunnel here has the network identifier {packet.key}"
