@@ -143,7 +143,7 @@ class Judge:
                 cause="two meshes turn the same traffic, and only one of them gets it",
                 remedy="opt the pod out of one, and make it anew",
             )  # fmt: skip
-        fault = trouble(pod, first.presence, first.driver, seen)
+        fault = trouble(pod, first.presence, first.driver, seen, self.sight.snapshot.taken_at)
         if fault is not None:
             return _told(pod, first, Verdict.BROKEN, fault[0], seen, cause=fault[1], remedy=fault[2])
         wish = first.driver.wish(pod, self.sight) if first.presence.part in (Part.SIDECAR, Part.AMBIENT) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from netinspect.analysis.mesh_kernel import Seen
+from netinspect.analysis.moments import COMES_UP, elapsed
 from netinspect.mesh.base import Driver, Presence
 from netinspect.mesh.sight import Pod
 from netinspect.model import wire
@@ -24,14 +25,14 @@ _BROKEN = {
 }
 
 
-def trouble(pod: Pod, presence: Presence, driver: Driver, seen: Seen | None) -> Trouble | None:
-    """Find what keeps the data plane in a pod from working: what is said, its cause, and the remedy."""
+def trouble(pod: Pod, presence: Presence, driver: Driver, seen: Seen | None, now: str) -> Trouble | None:
+    """Find what keeps the data plane in a pod from working, ``now``: what is said, its cause, and the remedy."""
     failed = _failed_start(pod, driver.SIGNATURE.containers, presence.proxy)
     logs = f"kubectl -n {pod.namespace} logs {pod.object.metadata.name} -c "
     if failed is not None:
         name, reason = failed
         return f"its start fails: {name} {reason}", "without its rules or its proxy nothing passes", f"{logs}{name}"
-    state = _state(pod, presence.proxy)
+    state = _state(pod, presence.proxy, now)
     if state and presence.part is not Part.AMBIENT:
         return f"its proxy {presence.proxy} {state}", _BROKEN.get(presence.part, _BROKEN[Part.SIDECAR]), (
             f"{logs}{presence.proxy}"
@@ -79,8 +80,8 @@ def _failed_start(pod: Pod, names: tuple[str, ...], proxy: str) -> tuple[str, st
     return None
 
 
-def _state(pod: Pod, proxy: str) -> str:
-    """Say what is wrong with a container's state; nothing where it runs and is ready, or has not begun."""
+def _state(pod: Pod, proxy: str, now: str) -> str:
+    """Say what is wrong with a container's state; nothing where it runs and is ready, or may still come up."""
     status = next((s for s in _statuses(pod) if s.name == proxy), None)
     if status is None or status.ready or pod.object.metadata.deletion_timestamp:
         return ""
@@ -88,7 +89,8 @@ def _state(pod: Pod, proxy: str) -> str:
         return f"waits: {status.state.waiting.reason}" if status.state.waiting.reason not in _BEGINS else ""
     if status.state.terminated is not None:
         return f"ended: {status.state.terminated.reason or 'no reason was given'}"
-    begun = pod.object.status.phase == "Running"
+    age = elapsed(pod.object.metadata.creation_timestamp, now)
+    begun = pod.object.status.phase == "Running" or (age is not None and age > COMES_UP)
     return "is not ready" if status.state.running is not None and begun else ""
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from functools import cached_property
 
 from netinspect.analysis import cni, mesh
 from netinspect.analysis.backends import finished
 from netinspect.analysis.host import host_network
 from netinspect.analysis.inside import Inside, match
+from netinspect.analysis.moments import COMES_UP, elapsed
 from netinspect.analysis.overlaps import overlaps
 from netinspect.analysis.pods import cluster_network
 from netinspect.analysis.selection import Selected, select
@@ -24,9 +24,6 @@ from netinspect.model.finding import Finding
 from netinspect.model.mesh import MeshReport
 from netinspect.model.snapshot import Snapshot
 from netinspect.model.topology import ClusterNetwork, HostNetwork, Overlap, Scope, ServiceEntry, ServiceNetwork
-
-# The seconds in which an agent starts.
-_STARTS = 120.0
 
 
 class View:
@@ -156,13 +153,12 @@ class View:
 
     def age(self, moment: str | None) -> float | None:
         """Give the seconds from a moment (RFC 3339) to that of the snapshot; None where either is not known."""
-        then, now = _moment(moment), _moment(self.snapshot.taken_at)
-        return (now - then).total_seconds() if then is not None and now is not None else None
+        return elapsed(moment, self.snapshot.taken_at)
 
     def is_young(self, pod: wire.Pod) -> bool:
         """Say whether a pod was made so lately that it may not have come up yet."""
         age = self.age(pod.metadata.creation_timestamp if isinstance(pod.metadata, wire.NotedMetadata) else None)
-        return age is not None and age < _STARTS
+        return age is not None and age < COMES_UP
 
 
 def _is_linux(node: wire.Node) -> bool:
@@ -170,11 +166,3 @@ def _is_linux(node: wire.Node) -> bool:
     virtual = "virtual-kubelet" in (labels.get("type"), labels.get("kubernetes.azure.com/role"))
     fargate = labels.get("eks.amazonaws.com/compute-type") == "fargate"
     return not virtual and not fargate and node.status.node_info.operating_system != "windows"
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        found = datetime.fromisoformat((text or "").replace("Z", "+00:00"))
-    except ValueError:
-        return None
-    return found if found.tzinfo is not None else None

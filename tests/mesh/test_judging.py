@@ -247,6 +247,19 @@ class TestWhatWorks:
         assert told.verdict is Verdict.MESHED
         assert "not begun" in told.says
 
+    @pytest.mark.parametrize(("made", "verdict"), [
+        ("2025-12-31T23:59:30Z", Verdict.MESHED), ("2025-12-31T23:50:00Z", Verdict.BROKEN), ("", Verdict.MESHED),
+    ])  # fmt: skip
+    def test_a_native_sidecar_that_does_not_come_up_keeps_its_pod_waiting(self, made: str, verdict: Verdict) -> None:
+        """Its pod stays Pending however long that takes."""
+        found = pod(sidecar=True, phase="Pending")
+        found["metadata"]["creationTimestamp"] = made
+        found["status"]["containerStatuses"] = []
+        found["status"]["initContainerStatuses"] = [{"name": "istio-proxy", "ready": False, "state": {"running": {}}}]
+        told = judged(found, around=namespace(labels=ENABLED))[0]
+        assert told.verdict is verdict
+        assert ("is not ready" in told.says) is (verdict is Verdict.BROKEN)
+
     def test_an_ambient_pod_that_ztunnel_has_not_taken(self) -> None:
         told = judged(pod(notes={"ambient.istio.io/redirection": "pending"}))[0]
         assert told.verdict is Verdict.BROKEN
