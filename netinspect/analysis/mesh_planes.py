@@ -29,7 +29,7 @@ def _control(pod: wire.NotedPod) -> dict[str, wire.NotedContainer]:
     """Give by mesh the container that tells a control plane's version, where a pod is of one."""
     labels = pod.metadata.labels
     found: dict[str, wire.NotedContainer] = {}
-    for key in _MARKS.keys() & labels.keys():
+    for key in (k for k in labels if k in _MARKS):
         for mesh, value, container in _MARKS[key]:
             own = next((c for c in pod.spec.containers if container in ("", c.name)), None)
             if own is not None and value in ("", labels[key]):

@@ -12,7 +12,7 @@ from netinspect.analysis import dns, mesh_pair, outside, verdict
 from netinspect.analysis.backends import finished
 from netinspect.analysis.cni import carrier
 from netinspect.analysis.endpoints import Backend, backends, usable
-from netinspect.analysis.ends import End
+from netinspect.analysis.ends import End, Kind
 from netinspect.analysis.expected import Expected, expect
 from netinspect.analysis.flow import Flow, Question, find, packet, services
 from netinspect.analysis.inferred import path
@@ -163,7 +163,8 @@ class Tracer:
     def _way(self, one: Passage, flow: Flow, expected: Expected) -> Way:
         homes = self._unread(one) if one.result == "left" else ()
         # Where a Service's endpoints could not be read, nobody knows whether they are outside.
-        doubtful = one.result == "left" and expected.arrival is Arrival.UNKNOWN and not expected.backends
+        hidden = flow.destination.kind is Kind.SERVICE and expected.arrival is Arrival.UNKNOWN and not expected.backends
+        doubtful = one.result == "left" and hidden
         unread = bool(homes) or doubtful
         meant = bool(homes) and all(home in self._meant(flow, expected) for home in homes)
         arrival = expected.arrival if meant else Arrival.UNKNOWN

@@ -118,7 +118,8 @@ def _arrival(view: View, flow: DeclaredFlow, name: str) -> Case:
     settled = found.level is Level.SIMULATED or flow.level == "inferred"
     if found.arrival is Arrival.UNKNOWN or not settled:
         verdict = Verdict.UNSEEN
-    elif found.arrival in (Arrival.ARRIVES, Arrival.LEAVES):
+    elif found.arrival is Arrival.ARRIVES or (found.arrival is Arrival.LEAVES and found.cause is None):
+        # What leaves with a cause is led astray.
         verdict = Verdict.HOLDS if flow.expect is Expect.REACHABLE else Verdict.FAILS
     elif found.arrival is Arrival.MIXED:
         verdict = Verdict.FAILS

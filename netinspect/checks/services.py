@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -423,7 +424,42 @@ def webhook_down(view: View) -> Iterator[Seen]:
             )  # fmt: skip
 
 
+# pkg/util/kernel/constants.go of Kubernetes: NFTablesKubeProxyKernelVersion; pkg/proxy/nftables/supported.go.
+_NFTABLES_KERNEL = (5, 13)
+_SKIPS = "KUBE_PROXY_NFTABLES_SKIP_KERNEL_VERSION_CHECK"
+
+
+@check(
+    "NI1814", "the nodes' kernels are new enough for kube-proxy's mode", Category.SERVICES, Severity.ERROR, needs=NEEDS,
+    explains=("NI1805", "NI22"),
+    remedy="upgrade the kernel to 5.13 or newer, or set mode: iptables in the ConfigMap kube-proxy",
+    links=("https://kubernetes.io/docs/reference/networking/virtual-ips/#proxy-mode-nftables",),
+)  # fmt: skip
+def kernel_too_old(view: View) -> Iterator[Seen]:
+    """Find nodes whose kernel is older than 5.13 where kube-proxy's mode is nftables: there it refuses to start.
+
+    It asks for that kernel since with an older one comes an nft which its rules may break. Who knows better sets
+    KUBE_PROXY_NFTABLES_SKIP_KERNEL_VERSION_CHECK, and nothing is said then.
+    """
+    skipped = any(v.name == _SKIPS and v.value for d in _daemons(view) for c in d.spec.template.spec.containers
+                  for v in c.env or ())  # fmt: skip
+    if view.proxy is None or view.proxy[0] != "nftables" or skipped:
+        yield Irrelevant("kube-proxy's mode is not nftables")
+        return
+    for node in view.linux:
+        told = node.object.status.node_info.kernel_version
+        found = re.match(r"(\d{1,9})\.(\d{1,9})", told)
+        if found is None:
+            yield Unseen(f"the version of the kernel of node/{node.name} is not known", "its kubelet reports it")
+        elif (int(found[1]), int(found[2])) < _NFTABLES_KERNEL:
+            yield Problem(
+                f"node/{node.name}", f"its kernel is {told}, and kube-proxy's mode nftables takes 5.13 or newer",
+                "kube-proxy refuses to start there", "upgrade the kernel, or use mode iptables", key="kernel",
+            )  # fmt: skip
+
+
 CHECKS = (
     no_ready_endpoint, selector_matches_nothing, port_name_unknown, stale_endpoint, proxy_not_ready, nobody_translates,
     two_translate, modes_differ, mode_deprecated, kept_local, cluster_cidr, balancer_pending, webhook_down,
+    kernel_too_old,
 )  # fmt: skip

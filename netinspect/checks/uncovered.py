@@ -31,7 +31,7 @@ UNCOVERED: tuple[Uncovered, ...] = tuple(
         ("firewalld or ufw at work", f"{_MACHINE}; what their rules stop is found by walking packets"),
         ("insert failures of connection tracking, ports for masquerading that are used up", "two readings of counters"),
         ("systemd-networkd, NetworkManager, MACAddressPolicy", _MACHINE),
-        ("checksum offload of VXLAN on old kernels; kernel modules; old kernels with IPVS or nftables", _MACHINE),
+        ("checksum offload of VXLAN on old kernels; kernel modules; conn_reuse_mode of IPVS", _MACHINE),
         ("tunnels blocked between nodes by something that is no node", _PROBE),
         ("paths that lose large packets without saying so", _PROBE),
         ("clouds' source and destination checks", _CLOUD),

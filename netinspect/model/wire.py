@@ -122,6 +122,7 @@ class NodeInfo(Wire, frozen=True):
 
     machine_id: str = field(default="", name="machineID")
     kubelet_version: Term = ""
+    kernel_version: Term = ""
     operating_system: Term = ""
 
 

@@ -275,3 +275,19 @@ def test_interfaces_in_no_known_form_are_no_error_outside_either() -> None:
     )
     found = Tracer(broken).trace(Question("external", "svc/shop/web", port=80, via=Via.NODE_PORT))
     assert found.arrival is Arrival.UNKNOWN
+
+
+def test_what_a_policy_may_stop_still_leaves_by_a_route_that_is_missing() -> None:
+    def without(one: NamespaceEvidence) -> NamespaceEvidence:
+        if not one.is_host:
+            return one
+        routes = [r for r in json.loads(one.sections["routes4"].text) if r.get("dev") != "vxlan.calico"]
+        return structs.replace(
+            one, sections={**one.sections, "routes4": recorded.section("routes4", json.dumps(routes))}
+        )
+
+    tracer = Tracer(told(recorded.calico("policies"), without))
+    found = tracer.trace(Question("shop/client-r6pzj", "shop/web-5b75cb4d55-sp7g8", port=8080))
+    assert (found.expected, found.arrival, found.level) == (Arrival.UNKNOWN, Arrival.LEAVES, Level.SIMULATED)
+    assert found.cause is not None
+    assert found.cause.place == "node/c2"

@@ -22,6 +22,7 @@ from tests.checks.changed import (
     section,
     swap,
     sysctl,
+    unread,
     well,
     without,
 )
@@ -116,6 +117,10 @@ def proxy_setting(old: str, new: str) -> Edit:
         found["data"] = {k: t.replace(old, new) for k, t in found["data"].items()}
 
     return edit("config_maps", "kube-proxy", change)
+
+
+# The mode by its configuration alone, since rules of a mode tell more.
+NFTABLES = both(proxy_setting("mode: iptables", "mode: nftables"), unread)
 
 
 def and_more(kind: str) -> Any:
@@ -235,6 +240,7 @@ FIRES: dict[str, Edit] = {
     "NI1811": proxy_setting("10.244.0.0/16", "10.99.0.0/16"),
     "NI1812": edit("services", "web", lambda s: s["spec"].update(type="LoadBalancer")),
     "NI1813": add("mutating_webhooks", WEBHOOK),
+    "NI1814": both(NFTABLES, edit("nodes", "n2", set_at("status", "nodeInfo", "kernelVersion", value="5.10.0-8"))),
     "NI1901": edit("endpoint_slices", "kube-dns", unready_endpoints),
     "NI1902": both(
         add("daemon_sets", {"metadata": {"name": "node-local-dns", "namespace": "kube-system"}, "spec": {}}),
@@ -297,6 +303,14 @@ QUIET: dict[str, tuple[str, Edit]] = {
         not_ready, set_at("metadata", "creationTimestamp", value=JUST_NOW)))),
     "a distribution that runs kube-proxy within": ("NI1805", both(
         without("daemon_sets", "kube-proxy"), without("pods", "kube-proxy"))),
+    "kernels that are new enough for nftables": ("NI1814", both(NFTABLES, edit("nodes", "n", set_at(
+        "status", "nodeInfo", "kernelVersion", value="5.13.0")))),
+    "an old kernel with iptables": ("NI1814", edit("nodes", "n", set_at(
+        "status", "nodeInfo", "kernelVersion", value="4.18.0"))),
+    "an old kernel whose check somebody turned off": ("NI1814", both(
+        NFTABLES, edit("nodes", "n", set_at("status", "nodeInfo", "kernelVersion", value="4.18.0-553.el8_10")),
+        edit("daemon_sets", "kube-proxy", lambda d: d["spec"]["template"]["spec"]["containers"][0].update(
+            env=[{"name": "KUBE_PROXY_NFTABLES_SKIP_KERNEL_VERSION_CHECK", "value": "1"}])))),
     "a webhook outside of the cluster": ("NI1813", add("mutating_webhooks", {"metadata": {"name": "hook"}, "webhooks": [
         {"name": "a.example.com", "clientConfig": {"url": "https://a.example.com/"}}]})),
     "a Service whose endpoints are on every node": ("NI1810", edit("services", "web", lambda s: s["spec"].update(

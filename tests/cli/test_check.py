@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -10,13 +12,13 @@ import pytest
 import yaml
 
 from tests.checks.changed import WELL
-from tests.conftest import Netinspect
+from tests.conftest import ROOT, Netinspect
 
 
 def test_a_run_feels_like_a_doctor(netinspect: Netinspect) -> None:
     done = netinspect("check", "--from", WELL)
     assert done.code == 0
-    assert done.out.splitlines()[-1] == "√ passed: nothing found; 1 of 83 checks could not see everything"
+    assert done.out.splitlines()[-1] == "√ passed: nothing found; 1 of 84 checks could not see everything"
     done = netinspect("check", "--demo")
     assert done.code == 1
     assert "× NI1801 every Service has an endpoint that is ready (3)" in done.out  # noqa: RUF001 - our mark
@@ -186,3 +188,17 @@ def test_what_changed(netinspect: Netinspect) -> None:
     assert {"svc/shop/edge", "node/n3", "namespace/shop"} <= places
     assert any("looked into" in u for u in found.json["unseen"])
     assert json.loads(found.out)["kind"] == "Diff"
+
+
+@pytest.mark.parametrize(("arguments", "code"), [("--demo --only 'NI1802'", 0), ("--demo --only 'NI1802", 1)])
+def test_arguments_of_the_action_are_words_of_a_shell(tmp_path: Path, arguments: str, code: int) -> None:
+    script = yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"][-1]["run"]
+    names = dict.fromkeys(("JUNIT", "HTML", "SARIF", "JSON"), "")
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    done = subprocess.run(
+        # As GitHub starts it.
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script], capture_output=True, text=True, check=False,
+        cwd=tmp_path, env={"PATH": path, "HOME": str(tmp_path), "FAIL_ON": "never", "ARGUMENTS": arguments, **names},
+    )  # fmt: skip
+    assert done.returncode == code
+    assert ("NI1802" in done.stdout) == (code == 0)
