@@ -453,3 +453,12 @@ def test_errors_are_routed_by_the_tos_of_what_they_are_about_and_by_their_type(c
     assert results(by_tos) == results(by_type) == {"timeout"}
     assert results(asked) == {"unreachable"}
     assert results(answered) == {"ok"}
+
+
+def test_a_range_that_is_not_and_ends_before_it_begins_is_two_comparisons(case: Case) -> None:
+    """So nft prints them; what neither forbids matches."""
+    rules = "tcp dport < 8081 tcp dport > 8079 drop; udp dport < 81 udp dport > 80 drop"
+    case.add("r", f"nft table ip t {{ chain f {{ type filter hook forward priority 0; {rules}; }}; }}")
+    between, outside, never = case.goes(tcp(B, 8080), tcp(B), udp(B))
+    assert results(between) == {"timeout"}
+    assert results(outside) == results(never) == {"ok"}
