@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from netinspect.kernel.simulator.simulate import Attempt, walk
 from netinspect.kernel.simulator.states import Receive
@@ -462,3 +463,21 @@ def test_a_range_that_is_not_and_ends_before_it_begins_is_two_comparisons(case: 
     between, outside, never = case.goes(tcp(B, 8080), tcp(B), udp(B))
     assert results(between) == {"timeout"}
     assert results(outside) == results(never) == {"ok"}
+
+
+def test_of_ipv6_every_message_is_routed_by_its_type(case: Case) -> None:
+    case.add("a", "ip -6 rule add pref 1000 dport 32768 to fd00:3::/64 prohibit")
+    case.add("b", "ip -6 rule add pref 1000 dport 260 prohibit", "ip -6 rule add pref 1001 dport 33024 prohibit")
+    echo = Probe(ns="a", protocol="icmp", dst="fd00:3::2")
+    asked, answered, error = case.goes(echo, structs.replace(echo, dst="fd00:2::2"), udp("fd00:2::2", 9))
+    assert results(asked) == {"unreachable"}
+    assert results(answered) == results(error) == {"timeout"}
+
+
+def test_a_connection_of_ipv6_keeps_the_route_that_it_was_made_with(case: Case) -> None:
+    """The route is looked up before there is a source address, by which a rule would refuse it."""
+    case.add("a", "ip -6 rule add pref 1000 from fd00:1::/64 to fd00:2::2 prohibit")
+    case.add("a", "ip rule add pref 1000 from 10.1.0.0/24 to 10.2.0.2 prohibit")
+    six, four = case.goes(tcp("fd00:2::2"), tcp(B))
+    assert results(six) == {"ok"}
+    assert results(four) == {"unreachable"}
