@@ -481,3 +481,11 @@ def test_a_connection_of_ipv6_keeps_the_route_that_it_was_made_with(case: Case) 
     six, four = case.goes(tcp("fd00:2::2"), tcp(B))
     assert results(six) == {"ok"}
     assert results(four) == {"unreachable"}
+
+
+def test_an_advertisement_that_is_marked_is_routed_anew(case: Case) -> None:
+    """Nobody routes what neighbours tell each other, until a rule in OUTPUT changes its mark."""
+    chain = "chain f { type route hook output priority -90; meta mark set 0x10; }"
+    case.add("r", f"nft table ip6 t {{ {chain}; }}", "ip -6 route add blackhole fd00:1::2/128")
+    (lost,) = case.goes(udp("fd00:2::2"))
+    assert results(lost) == {"unreachable"}
