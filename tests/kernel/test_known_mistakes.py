@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from netinspect.kernel.simulator.simulate import Attempt, walk
 from netinspect.kernel.simulator.states import Receive
@@ -453,3 +454,38 @@ def test_errors_are_routed_by_the_tos_of_what_they_are_about_and_by_their_type(c
     assert results(by_tos) == results(by_type) == {"timeout"}
     assert results(asked) == {"unreachable"}
     assert results(answered) == {"ok"}
+
+
+def test_a_range_that_is_not_and_ends_before_it_begins_is_two_comparisons(case: Case) -> None:
+    """So nft prints them; what neither forbids matches."""
+    rules = "tcp dport < 8081 tcp dport > 8079 drop; udp dport < 81 udp dport > 80 drop"
+    case.add("r", f"nft table ip t {{ chain f {{ type filter hook forward priority 0; {rules}; }}; }}")
+    between, outside, never = case.goes(tcp(B, 8080), tcp(B), udp(B))
+    assert results(between) == {"timeout"}
+    assert results(outside) == results(never) == {"ok"}
+
+
+def test_of_ipv6_every_message_is_routed_by_its_type(case: Case) -> None:
+    case.add("a", "ip -6 rule add pref 1000 dport 32768 to fd00:3::/64 prohibit")
+    case.add("b", "ip -6 rule add pref 1000 dport 260 prohibit", "ip -6 rule add pref 1001 dport 33024 prohibit")
+    echo = Probe(ns="a", protocol="icmp", dst="fd00:3::2")
+    asked, answered, error = case.goes(echo, structs.replace(echo, dst="fd00:2::2"), udp("fd00:2::2", 9))
+    assert results(asked) == {"unreachable"}
+    assert results(answered) == results(error) == {"timeout"}
+
+
+def test_a_connection_of_ipv6_keeps_the_route_that_it_was_made_with(case: Case) -> None:
+    """The route is looked up before there is a source address, by which a rule would refuse it."""
+    case.add("a", "ip -6 rule add pref 1000 from fd00:1::/64 to fd00:2::2 prohibit")
+    case.add("a", "ip rule add pref 1000 from 10.1.0.0/24 to 10.2.0.2 prohibit")
+    six, four = case.goes(tcp("fd00:2::2"), tcp(B))
+    assert results(six) == {"ok"}
+    assert results(four) == {"unreachable"}
+
+
+def test_an_advertisement_that_is_marked_is_routed_anew(case: Case) -> None:
+    """Nobody routes what neighbours tell each other, until a rule in OUTPUT changes its mark."""
+    chain = "chain f { type route hook output priority -90; meta mark set 0x10; }"
+    case.add("r", f"nft table ip6 t {{ {chain}; }}", "ip -6 route add blackhole fd00:1::2/128")
+    (lost,) = case.goes(udp("fd00:2::2"))
+    assert results(lost) == {"unreachable"}

@@ -10,18 +10,11 @@ from msgspec import structs
 from netinspect.kernel.simulator.fib import Flow
 from netinspect.kernel.simulator.forks import Maybe, Way
 from netinspect.kernel.simulator.netfilter import bridge_chains, call
-from netinspect.kernel.simulator.routing import route
+from netinspect.kernel.simulator.routing import flow, look_up, route
 from netinspect.kernel.simulator.source import of_device4
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.states import Deliver, Forward, Route
-from netinspect.kernel.simulator.traversal import (
-    FORWARD,
-    INPUT,
-    OUTPUT,
-    POSTROUTING,
-    PREROUTING,
-    Traversal,
-)
+from netinspect.kernel.simulator.traversal import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING, Traversal, multicast
 from netinspect.kernel.simulator.walk import Walk
 from netinspect.kernel.simulator.world import Port, World
 from netinspect.model.kernel import (
@@ -50,6 +43,7 @@ _SOLICITATION, _ADVERTISEMENT = 135, 136
 # The hop limit by which neighbours know that nobody has forwarded a message.
 _NEAR = 255
 _LINK_SCOPE = 253
+_LINK_LOCAL = 0xFE80 >> 6
 _FORWARDING = ("forwarding", "")
 # Values of arp_ignore and arp_announce (Documentation/networking/ip-sysctl.rst).
 _SAME_SUBNET, _NEVER, _BEST_ADDRESS = 2, 8, 2
@@ -352,12 +346,28 @@ def _passes(walk: Walk, packet: Packet, hooks: Iterable[Hook]) -> bool:
             at = Traversal(walk, one.stack, one.hook, packet, one.iif, one.oif, one.physin, one.physout)
             ended = call(at)
             packet = at.packet
+            if ended is None and at.rerouted is not None and _led_away(walk, one, at.rerouted):
+                said = f"neighbour discovery ends: routed anew, it does not leave by {one.oif}"
+                walk.step(one.stack, Stage.NEIGHBOUR, said, packet)
+                return False
         if ended is not None or (packet.family == 6 and packet.ttl != _NEAR):
             reason = ended.reason if ended else "its hop limit was changed"
             evidence = ended.evidence if ended else None
             walk.step(one.stack, Stage.NEIGHBOUR, f"neighbour discovery ends: {reason}", packet, evidence)
             return False
     return True
+
+
+def _led_away(walk: Walk, hook: Hook, packet: Packet) -> bool:
+    """Say whether a message that OUTPUT has changed leaves by another device, or by none (ip6_route_me_harder)."""
+    if multicast(packet) or packet.dst >> 118 == _LINK_LOCAL:
+        # Their device is the one that they were made for.
+        return False
+    found = look_up(walk, hook.stack, flow(hook.stack, packet))
+    if found.kind == "unknown":
+        asked = f"is what {hook.stack.name} tells its neighbour led away"
+        return walk.forks.holds(Maybe(found.unsure), asked)
+    return all(way.dev != hook.oif for way in found.ways)
 
 
 def forwards(port: Link) -> bool:

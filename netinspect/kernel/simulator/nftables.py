@@ -344,6 +344,9 @@ class Rule:
             part = constant(kind[0], right)
         if op == "in" or (op == "!" and is_bitmask(kind)):
             return _flagged(part, value) != (op == "!")
+        if op == "!=" and isinstance(part, Interval) and part.first > part.last:
+            # So nft prints two comparisons of the same, "< first" and "> last" (range_expr of netlink_delinearize.c).
+            return isinstance(value, int) and part.last < value < part.first
         if op in ("==", "!="):
             return holds(part, value) != (op == "!=")
         if not isinstance(part, int) or not isinstance(value, int):

@@ -38,7 +38,8 @@ def send(walk: Walk, state: Send) -> State | End:
     if isinstance(made, End):
         return made
     packet = made
-    found = look_up(walk, stack, flow(stack, packet, oif=state.oif, first=True))
+    asked = structs.replace(packet, src=0) if state.kept else packet
+    found = look_up(walk, stack, flow(stack, asked, oif=state.oif, first=True))
     evidence = pointer(stack, found, packet.family)
     if found.kind == "none" and state.oif:
         found = Found("unicast", None, (fib.Way(state.oif, family=packet.family),))

@@ -20,6 +20,7 @@ from netinspect.kernel.simulator.walk import Walk
 from netinspect.model.packet import (
     FRAGMENTATION_NEEDED,
     ICMP,
+    ICMPV6,
     PORTED,
     TIME_EXCEEDED,
     TIME_EXCEEDED6,
@@ -42,7 +43,7 @@ _MULTICAST6: Final = 0xFF
 def flow(stack: Stack, packet: Packet, *, iif: str = "lo", oif: str = "", first: bool = False) -> Flow:
     """Give what the look-up for a packet is made for; ``first`` says that it is the one with which it is made."""
     sport, dport = (packet.sport, packet.dport) if packet.protocol in PORTED else (0, 0)
-    if first and packet.protocol == ICMP and packet.type != _ECHO_REPLY:
+    if first and (packet.protocol == ICMPV6 or (packet.protocol == ICMP and packet.type != _ECHO_REPLY)):
         # Its type and code stand where others have their ports (union flowi_uli; icmp_reply leaves them out).
         dport = packet.type << 8 | packet.code
     return Flow(

@@ -132,14 +132,16 @@ def _exchange(made: Walk, start: Send) -> tuple[str, list[Leg]]:
     made.waiting.add((there.namespace, ends(there.packet)))
     made.accepted.add((there.namespace, ends(there.packet)))
     bare = structs.replace(_fresh(sent), flags=ACK, size=_BARE[sent.family])
-    acknowledged = _leg(made, Send(start.stack, bare, start.oif))
+    # IPv4 looks again from the address that it chose, IPv6 does not (tcp_v6_connect, ip6_dst_store).
+    kept = sent.family == 6 and not start.packet.src
+    acknowledged = _leg(made, Send(start.stack, bare, start.oif, kept=kept))
     if acknowledged[1].answer is not None:
         # Whoever got it is not the one that answered, and resets what it does not know.
         legs += [acknowledged, _leg(made, _back(made, acknowledged[1]))]
         if _resets(start, legs[-1][1]):
             return "reset", legs
         del legs[2:]
-    data = Send(start.stack, structs.replace(_fresh(sent), flags=ACK | PSH), start.oif)
+    data = Send(start.stack, structs.replace(_fresh(sent), flags=ACK | PSH), start.oif, kept=kept)
     legs.append(_leg(made, data))
     arrived = legs[2][1]
     if arrived.verdict is not Verdict.DELIVERED or arrived.namespace != there.namespace:

@@ -23,12 +23,14 @@ class Send(State):
 
     ``foreign`` says that it may come from an address that is not one of this host; ``past`` is the tunnel's device
     that made it, by which it may not leave; ``complaint`` says that it is an error about what was for this host.
+    ``kept`` says that its connection has kept the route that was found when it had no source address yet.
     """
 
     oif: str = ""
     foreign: bool = False
     past: str = ""
     complaint: bool = False
+    kept: bool = False
 
 
 @dataclass(frozen=True)

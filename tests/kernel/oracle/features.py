@@ -30,7 +30,8 @@ FEATURES = {
         "hash:mac", "hash:ip,mac",
     ),
     "nft": (
-        "saddr", "daddr", "dport", "@th,16,16", "l4proto", "meta mark", "ct state", "ct status", "ct direction", "ct mark",
+        "saddr", "daddr", "dport", "@th,16,16",
+        "l4proto", "meta mark", "ct state", "ct status", "ct direction", "ct mark",
         "ct original", "ct reply", "fib daddr", "fib saddr", "length", "numgen", "ttl", "hoplimit", "dscp", "icmp",
         "icmpv6", "tcp flags", "meta protocol", "iifname", "oifname", "oif", "skuid", "vmap", "map", "@s0", "@s1",
         "@s2", "accept", "drop", "reject", "return", "continue", "jump", "goto", "notrack", "meta mark set",

@@ -173,8 +173,10 @@ def commands(lines: tuple[str, ...]) -> str:
         if kind == "sysctl":
             made += [f"echo {v} >/proc/sys/net/{k}" for k, _, v in (r.partition("=") for r in rests)]
         elif kind == "ip":
-            # What the kernel refuses of random routes is left out: the state is read afterwards, whatever it is.
-            made.append(_fed("{ ip -force -batch - 2>/dev/null || :; }", rests))
+            # A batch takes a family for all of its lines only, and whatever names one hangs on devices alone.
+            sixes = [r.removeprefix("-6 ") for r in rests if r.startswith("-6 ")]
+            made.append(_tried("ip", [r for r in rests if not r.startswith("-6 ")]))
+            made += [_tried("ip -6", sixes)] if sixes else []
         elif kind == "bridge":
             made += [f"bridge {r}" for r in rests]
         elif kind == "ipvsadm":
@@ -200,6 +202,15 @@ _ORDER = (
     "ip6tables-legacy",
     "nft",
 )
+
+
+def _tried(command: str, lines: list[str]) -> str:
+    """Give a batch of ip(8) of which the kernel may refuse some: the state is read afterwards, whatever it is.
+
+    What the tool itself does not understand is a mistake of whoever wrote the scene.
+    """
+    misread = "is unknown|is wrong|is a garbage|^Usage"
+    return _fed(f"{{ {command} -force -batch - 2>&1 >/dev/null | {{ ! grep -E '{misread}' >&2; }}; }}", lines)
 
 
 def _fed(command: str, lines: list[str]) -> str:
