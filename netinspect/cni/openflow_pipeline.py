@@ -43,7 +43,10 @@ class Port:
 
 @dataclass(frozen=True)
 class Bridge:
-    """A bridge with what was read of it; ``flows`` and ``groups`` are the sections in which they stand."""
+    """A bridge with what was read of it, and the sections in which flows and groups stand.
+
+    ``dark`` says why nobody can tell what it does, where nobody can.
+    """
 
     name: str
     tables: Mapping[int, Table]
@@ -52,6 +55,7 @@ class Bridge:
     learned: Mapping[tuple[int, int], int]
     flows_section: str
     groups_section: str
+    dark: str = ""
 
 
 class Out(NamedTuple):
@@ -162,6 +166,8 @@ class _Run:
 
     def _once(self, at: _Place, in_port: int, *, aside: bool = False) -> tuple[_Place, int] | None:
         """Look up one table, for which alone ``in_port`` counts; give the table with which the flow ends."""
+        if at.bridge.dark:
+            raise _Unknown(at.bridge.dark)
         self._looked += 1
         if at.depth > _DEEPEST or self._looked > _MOST:
             raise _Unknown(f"{at.bridge.name}'s tables lead into one another too often")
@@ -341,6 +347,8 @@ class _Run:
         if place is not None and self._frame.dark(place):
             raise _Unknown("the zone of connection tracking is not known")
         zone = self._frame.get(place) if place is not None else int(told.zone or "0", 0)
+        if not zone and self._frame.unknown.get("ct_state"):
+            raise _Unknown("what the host's own zone of connection tracking says of it is not modelled")
         # What tracking makes of it stays with the frame; the pipeline sees that only where it goes on from here.
         seen = self._frame.copy()
         packet = seen.as_packet()
