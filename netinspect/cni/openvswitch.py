@@ -16,8 +16,9 @@ from typing import Any, Final
 from msgspec import structs
 
 from netinspect.cni import openflow, openflow_pipeline
+from netinspect.cni.openflow_bridge import Bridge, Port
 from netinspect.cni.openflow_frame import Frame, of_arp, of_packet, out_of_tunnel
-from netinspect.cni.openflow_pipeline import Bridge, Out, Port, Way
+from netinspect.cni.openflow_pipeline import Out, Way
 from netinspect.model.evidence import NamespaceEvidence, Section
 from netinspect.model.packet import BROADCAST_MAC, Option, Packet, Tunnel, number, text
 from netinspect.model.programs import (

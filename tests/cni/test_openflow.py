@@ -19,8 +19,9 @@ import pytest
 from msgspec import structs
 
 from netinspect.cni import openflow
+from netinspect.cni.openflow_bridge import Bridge, Port
 from netinspect.cni.openflow_frame import of_packet
-from netinspect.cni.openflow_pipeline import Bridge, Port, Way, ways
+from netinspect.cni.openflow_pipeline import Way, ways
 from netinspect.model.packet import ICMP, TCP, UDP, Packet, number
 from tests.conftest import unavailable
 
