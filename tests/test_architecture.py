@@ -45,6 +45,7 @@ def test_every_cni_is_listed_and_has_its_page() -> None:
         "cilium_programs",
         "expectation",
         "openflow",
+        "openflow_bridge",
         "openflow_frame",
         "openflow_pipeline",
         "openflow_tracking",

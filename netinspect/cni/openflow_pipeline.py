@@ -2,20 +2,20 @@
 
 A flow that is not modelled ends the way where it could match, never before. Where a group selects, every bucket is a
 way.
-Sources: openvswitch/ovs ofproto/ofproto-dpif-xlate.c, lib/classifier.c (conjunctive matches), lib/ovs-actions.xml.
+Sources: openvswitch/ovs ofproto/ofproto-dpif-xlate.c, lib/ovs-actions.xml.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Mapping
 from typing import Final, NamedTuple
 
 from netinspect.cni import openflow
-from netinspect.cni.openflow import PLACES, STATES, Action, Bucket, Flow, Group, Table
+from netinspect.cni.openflow import PLACES, STATES, Action, Bucket, Flow, Group
+from netinspect.cni.openflow_bridge import Bridge, Port, Undecided, find
 from netinspect.cni.openflow_frame import Frame
-from netinspect.cni.openflow_tracking import Tracking, Unsettled, Wanted, ends
-from netinspect.model.packet import PORTED, Packet, end, number
+from netinspect.cni.openflow_tracking import Ct, Tracking, Unsettled, ends
+from netinspect.model.packet import PORTED, Packet, end
 from netinspect.model.programs import Note
 
 # How deep tables may lead into one another, and how often in all (MAX_DEPTH, MAX_RESUBMITS).
@@ -28,30 +28,6 @@ _PATCH: Final = "patch"
 _LEADING: Final = frozenset({"resubmit", "goto_table"})
 # What does not change where this packet goes.
 _BESIDE: Final = frozenset({"note", "set_queue", "pop_queue", "fin_timeout", "sample"})
-
-
-@dataclass(frozen=True)
-class Port:
-    """A port of a bridge; ``kind`` is its interface's type, empty for a device of the system."""
-
-    name: str
-    number: int
-    kind: str = ""
-    options: Mapping[str, str] = field(default_factory=dict)
-    tagged: bool = False
-
-
-@dataclass(frozen=True)
-class Bridge:
-    """A bridge with what was read of it; ``flows`` and ``groups`` are the sections in which they stand."""
-
-    name: str
-    tables: Mapping[int, Table]
-    groups: Mapping[int, Group]
-    ports: Mapping[int, Port]
-    learned: Mapping[tuple[int, int], int]
-    flows_section: str
-    groups_section: str
 
 
 class Out(NamedTuple):
@@ -76,10 +52,6 @@ class Way(NamedTuple):
     probability: float
     states: tuple[str, ...] = ()
     unknown: str = ""
-
-
-class _Unknown(Exception):
-    """What is not modelled, or what nobody knows, decides."""
 
 
 def ways(bridges: Mapping[str, Bridge], bridge: Bridge, frame: Frame, known: Mapping[Hashable, Hashable]) -> list[Way]:
@@ -134,7 +106,7 @@ class _Run:
         unknown = ""
         try:
             self._table(_Place(bridge, 0, 0), self._frame.fields["in_port"])
-        except (_Unknown, Unsettled) as told:
+        except Unsettled as told:
             unknown = str(told)
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             unknown = f"{bridge.name}'s flows cannot be read: {error}"
@@ -162,12 +134,19 @@ class _Run:
 
     def _once(self, at: _Place, in_port: int, *, aside: bool = False) -> tuple[_Place, int] | None:
         """Look up one table, for which alone ``in_port`` counts; give the table with which the flow ends."""
+        if at.bridge.dark:
+            raise Unsettled(at.bridge.dark)
         self._looked += 1
         if at.depth > _DEEPEST or self._looked > _MOST:
-            raise _Unknown(f"{at.bridge.name}'s tables lead into one another too often")
+            raise Unsettled(f"{at.bridge.name}'s tables lead into one another too often")
         own = self._frame.get(PLACES["in_port"])
         self._frame.put(PLACES["in_port"], in_port)
-        flow = self._find(at)
+        try:
+            flow = find(at.bridge, at.table, self._frame)
+        except Undecided as undecided:
+            said = f"{at.bridge.name} table {at.table}: {undecided}"
+            self._note(at._replace(flow=undecided.flow), said)
+            raise Unsettled(said) from undecided
         self._frame.put(PLACES["in_port"], own)
         if flow is None:
             if not aside:
@@ -186,61 +165,6 @@ class _Run:
         self._do(tuple(before), at)
         return self._leads(last, at)
 
-    def _find(self, at: _Place) -> Flow | None:
-        """Find the flow that matches, of the highest priority; conjunctions are clauses of one (classifier.c)."""
-        clauses: dict[int, list[Flow]] = {}
-        hard: Flow | None = None
-        for flow in self._flows(at):
-            if hard is not None and flow.priority < hard.priority:
-                break
-            fits = self._frame.fits(flow.match)
-            if fits is None:
-                raise _Unknown(self._undecided(at, flow))
-            if not fits:
-                continue
-            if any(a.name == "conjunction" for a in flow.actions):
-                clauses.setdefault(flow.priority, []).append(flow)
-            elif hard is None:
-                hard = flow
-            elif flow.actions != hard.actions:
-                raise _Unknown(f"two flows of {at.bridge.name} table {at.table} match with priority {flow.priority}")
-        for priority in sorted(clauses, reverse=True):
-            if hard is not None and priority <= hard.priority:
-                break
-            for name in _whole(clauses[priority]):
-                found = self._conjunct(at, name)
-                if found is not None:
-                    return found
-        return hard
-
-    def _flows(self, at: _Place) -> Iterator[Flow]:
-        if self._frame.dark(PLACES["metadata"]):
-            raise _Unknown(f"the metadata by which {at.bridge.name} table {at.table} is asked is not known")
-        table = at.bridge.tables.get(at.table)
-        return table.flows(self._frame.get(PLACES["metadata"])) if table is not None else iter(())
-
-    def _conjunct(self, at: _Place, name: int) -> Flow | None:
-        """Find the flow for a conjunction all of whose clauses match."""
-        self._frame.put(PLACES["conj_id"], name)
-        try:
-            for flow in self._flows(at):
-                fits = self._frame.fits(flow.match)
-                if fits is None:
-                    raise _Unknown(self._undecided(at, flow))
-                if fits and not any(a.name == "conjunction" for a in flow.actions):
-                    return flow
-        finally:
-            self._frame.put(PLACES["conj_id"], 0)
-        return None
-
-    def _undecided(self, at: _Place, flow: Flow) -> str:
-        dark = [b for b, _, mask in flow.match.asked if mask & self._frame.unknown.get(b, 0)]
-        why = (
-            f"{', '.join(flow.match.strange)} is not modelled" if flow.match.strange else f"its {dark[0]} is not known"
-        )
-        self._note(at._replace(flow=flow), f"{at.bridge.name} table {at.table}: a flow may match, and {why}")
-        return f"a flow of {at.bridge.name} table {at.table} may match, and {why}"
-
     # Actions
 
     def _do(self, actions: tuple[Action, ...], at: _Place) -> None:
@@ -256,14 +180,14 @@ class _Run:
                 self._output(action.name, at)
             else:
                 self._note(at, f"{at.bridge.name} table {at.table}: {action.name}")
-                raise _Unknown(f"the action {action.name} of {at.bridge.name} table {at.table} is not modelled")
+                raise Unsettled(f"the action {action.name} of {at.bridge.name} table {at.table} is not modelled")
 
     def _leads(self, action: Action, at: _Place) -> tuple[_Place, int]:
         """Give the table to which an action leads, and the port that counts there."""
         own = self._frame.get(PLACES["in_port"])
         port, table, *more = (*action.said.split(","), "") if action.name == "resubmit" else ("", action.said)
         if len(more) > 1:
-            raise _Unknown("resubmit with ct is not modelled")
+            raise Unsettled("resubmit with ct is not modelled")
         in_port = openflow.value(port, 16) if port and port != "in_port" else own
         return at.to(int(table) if table else at.table), in_port
 
@@ -301,7 +225,7 @@ class _Run:
             return
         left = self._frame.get(place)
         if left <= 1 or self._frame.dark(place):
-            raise _Unknown("its TTL ends, and what the controller does then is not modelled")
+            raise Unsettled("its TTL ends, and what the controller does then is not modelled")
         self._frame.put(place, left - 1)
         self._note(at, f"{at.bridge.name} table {at.table}: routed, TTL {left - 1}")
 
@@ -309,7 +233,7 @@ class _Run:
         most, _, where = said.partition("->")
         packet = self._frame.packet
         if "size" in packet.loose or packet.fragment:
-            raise _Unknown(f"a flow of {at.bridge.name} table {at.table} asks for its length, which is not known")
+            raise Unsettled(f"a flow of {at.bridge.name} table {at.table} asks for its length, which is not known")
         longer = packet.size + _ETHERNET_HEADER > int(most.strip("()"))
         self._frame.put(openflow.slice_of(where), int(longer))
 
@@ -323,7 +247,7 @@ class _Run:
         told = f"{at.bridge.name} table {at.table}: its controller gets it"
         self._note(at, told)
         if "pause" in said:
-            raise _Unknown(f"{told}, and decides")
+            raise Unsettled(f"{told}, and decides")
         self._told = f"{told}, and what it does is not modelled"
 
     # Connection tracking
@@ -332,20 +256,22 @@ class _Run:
         self._frame.track(None)
 
     def _ct(self, said: str, at: _Place) -> None:
-        told = _Ct.of(said)
+        told = Ct.of(said)
         if not self._frame.family:
-            raise _Unknown("connection tracking of what is no IP is not modelled")
+            raise Unsettled("connection tracking of what is no IP is not modelled")
         if told.odd:
-            raise _Unknown(f"{told.odd} in ct() of {at.bridge.name} table {at.table} is not modelled")
+            raise Unsettled(f"{told.odd} in ct() of {at.bridge.name} table {at.table} is not modelled")
         place = openflow.slice_of(told.zone) if told.zone and not told.zone[0].isdigit() else None
         if place is not None and self._frame.dark(place):
-            raise _Unknown("the zone of connection tracking is not known")
+            raise Unsettled("the zone of connection tracking is not known")
         zone = self._frame.get(place) if place is not None else int(told.zone or "0", 0)
+        if not zone and self._frame.unknown.get("ct_state"):
+            raise Unsettled("what the host's own zone of connection tracking says of it is not modelled")
         # What tracking makes of it stays with the frame; the pipeline sees that only where it goes on from here.
         seen = self._frame.copy()
         packet = seen.as_packet()
         if "src" in packet.loose or "dst" in packet.loose:
-            raise _Unknown("connection tracking of addresses that are not known is not modelled")
+            raise Unsettled("connection tracking of addresses that are not known is not modelled")
         cached = seen.tracked
         tracked = cached if cached is not None and cached.zone == zone else self._tracking.look_up(zone, packet)
         if told.commit:
@@ -361,7 +287,7 @@ class _Run:
         self._note_tracked(at, packet, moved, tracked.state, zone, commit=told.commit)
         if told.table is None:
             if (moved.src, moved.dst, moved.sport, moved.dport) != (packet.src, packet.dst, packet.sport, packet.dport):
-                raise _Unknown("a translation whose packet goes on as if it were none is not modelled")
+                raise Unsettled("a translation whose packet goes on as if it were none is not modelled")
             self._frame.tracked = tracked
             return
         self._states.append(",".join(name for name, bit in STATES.items() if tracked.state & bit))
@@ -383,7 +309,7 @@ class _Run:
                 self._frame.put(PLACES[name], before)
             self._do(openflow.actions(said), at)
             if self._frame.dark(PLACES["ct_mark"]) or self._frame.dark(PLACES["ct_label"]):
-                raise _Unknown("a mark of a connection is not known")
+                raise Unsettled("a mark of a connection is not known")
             results.append([self._frame.get(PLACES[name]) for name in ("ct_mark", "ct_label")])
         self._frame = frame
         (low_mark, low_label), (high_mark, high_label) = results
@@ -417,7 +343,7 @@ class _Run:
         if numbered is None:
             place = openflow.slice_of(port)
             if self._frame.dark(place):
-                raise _Unknown("the port that it leaves by is not known")
+                raise Unsettled("the port that it leaves by is not known")
             numbered = self._frame.get(place) & 0xFFFF
         own = self._frame.get(PLACES["in_port"])
         if numbered == openflow.CONTROLLER:
@@ -429,7 +355,7 @@ class _Run:
         elif numbered == openflow.IN_PORT:
             self._leave(own, at)
         elif numbered == openflow.TABLE:
-            raise _Unknown("output to TABLE is not modelled")
+            raise Unsettled("output to TABLE is not modelled")
         elif numbered == own:
             said = f"{at.bridge.name} table {at.table}: it would leave by the port that it came in by, and is dropped"
             self._dropped = self._noted(at, at.flow, said)
@@ -439,7 +365,7 @@ class _Run:
     def _leave(self, numbered: int, at: _Place) -> None:
         port = at.bridge.ports.get(numbered)
         if port is None:
-            raise _Unknown(f"{at.bridge.name} has no port {numbered} by what was read")
+            raise Unsettled(f"{at.bridge.name} has no port {numbered} by what was read")
         if port.kind != _PATCH:
             self._note(at, f"{at.bridge.name} table {at.table}: out of {port.name}")
             self._outs.append(Out(at.bridge, port, self._frame.copy()))
@@ -449,7 +375,7 @@ class _Run:
                 if far.name == port.options.get("peer"):
                     self._cross(other, far, at)
                     return
-        raise _Unknown(f"the other end of the patch port {port.name} was not read")
+        raise Unsettled(f"the other end of the patch port {port.name} was not read")
 
     def _cross(self, other: Bridge, far: Port, at: _Place) -> None:
         """Go on in another bridge, which knows nothing of this one's registers (patch_port_output)."""
@@ -468,10 +394,10 @@ class _Run:
     def _normal(self, at: _Place) -> None:
         """Forward as a switch that learns; one with VLANs of its own is not modelled."""
         if any(p.tagged for p in at.bridge.ports.values()) or self._frame.get(PLACES["vlan_tci"]):
-            raise _Unknown(f"{at.bridge.name} forwards by VLAN (NORMAL), which is not modelled")
+            raise Unsettled(f"{at.bridge.name} forwards by VLAN (NORMAL), which is not modelled")
         place = PLACES["eth_dst"]
         if self._frame.dark(place):
-            raise _Unknown(f"{at.bridge.name} forwards by the hardware address (NORMAL), which is not known")
+            raise Unsettled(f"{at.bridge.name} forwards by the hardware address (NORMAL), which is not known")
         target = self._frame.get(place)
         behind = at.bridge.learned.get((0, target))
         if behind is None:
@@ -495,7 +421,7 @@ class _Run:
                 self._bucket(bucket, at)
             return
         if group.kind != "select":
-            raise _Unknown(f"groups of type {group.kind} are not modelled")
+            raise Unsettled(f"groups of type {group.kind} are not modelled")
         key = ("openflow bucket", at.bridge.name, said, ends(self._frame.as_packet()))
         able = [b for b in group.buckets if b.weight]
         known = self._chosen.get(key, self._known.get(key))
@@ -551,63 +477,6 @@ class _Place(NamedTuple):
         return _Place(self.bridge, table, self.depth + (table <= self.table))
 
 
-class _Ct(NamedTuple):
-    """What a ``ct`` action says."""
-
-    commit: bool
-    zone: str
-    table: int | None
-    nat: bool
-    wanted: Wanted | None
-    exec: str
-    odd: str
-
-    @classmethod
-    def of(cls, said: str) -> _Ct:
-        """Read it; what is not modelled is told in ``odd``."""
-        commit, zone, table, nat, wanted, nested, odd = False, "", None, False, None, "", ""
-        for piece in openflow.pieces(said):
-            name, equals, rest = piece.partition("=")
-            if piece == "commit":
-                commit = True
-            elif piece.startswith("nat"):
-                nat = True
-                try:
-                    wanted = _translation(piece[3:].strip("()"))
-                except ValueError:
-                    odd = piece
-            elif piece.startswith("exec("):
-                nested = piece[len("exec(") : -1]
-            elif equals and name == "zone":
-                zone = rest
-            elif equals and name == "table":
-                table = int(rest)
-            elif name != "alg":
-                odd = piece
-        return cls(commit, zone, table, nat, wanted, nested, odd)
-
-
-def _translation(said: str) -> Wanted | None:
-    """Read what stands in the brackets of ``nat``; raises ``ValueError`` for a range, of which any may be chosen."""
-    if not said:
-        return None
-    if "," in said:
-        raise ValueError(said)
-    which, _, to = said.partition("=")
-    if which not in ("src", "dst"):
-        raise ValueError(said)
-    address, port = to, ""
-    if to.startswith("["):
-        address, _, port = to[1:].partition("]")
-        port = port.lstrip(":")
-    elif to.count(":") == 1:
-        address, _, port = to.partition(":")
-    first, _, last = address.partition("-")
-    if (last and last != first) or "-" in port:
-        raise ValueError(said)
-    return Wanted(which == "src", number(first)[1] if first else None, int(port or 0))
-
-
 def _move_ends(frame: Frame, packet: Packet) -> None:
     prefix = "ip" if packet.family == 4 else "ipv6"
     for base, what in ((f"{prefix}_src", packet.src), (f"{prefix}_dst", packet.dst)):
@@ -643,22 +512,10 @@ def _action_set(actions: tuple[Action, ...]) -> tuple[Action, ...]:
 def _named(bucket: Bucket) -> str:
     """Name a bucket by what it translates to, where it does."""
     for action in bucket.actions:
-        wanted = _Ct.of(action.said).wanted if action.name == "ct" else None
+        wanted = Ct.of(action.said).wanted if action.name == "ct" else None
         if wanted is not None and wanted.address is not None:
             return action.said.partition("nat(dst=")[2].partition(")")[0] or f"bucket {bucket.name}"
     return f"bucket {bucket.name}"
-
-
-def _whole(clauses: list[Flow]) -> Iterator[int]:
-    """Give the conjunctions of which every clause is among flows."""
-    found: dict[int, tuple[int, set[int]]] = {}
-    for flow in clauses:
-        for action in flow.actions:
-            if action.name == "conjunction":
-                name, _, clause = action.said.partition(",")
-                which, _, of = clause.partition("/")
-                found.setdefault(int(name, 0), (int(of), set()))[1].add(int(which))
-    return (name for name, (of, those) in sorted(found.items()) if len(those) == of)
 
 
 _Does = Callable[[_Run, str, _Place], None]

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct, structs
 
-from netinspect.cni.openflow import DNAT, EST, INV, NEW, REL, RPL, SNAT, TRK
+from netinspect.cni.openflow import DNAT, EST, INV, NEW, REL, RPL, SNAT, TRK, pieces
 from netinspect.model.packet import (
     ACK,
     ECHO_REQUEST,
@@ -23,6 +23,7 @@ from netinspect.model.packet import (
     SYN,
     TCP,
     Packet,
+    number,
 )
 
 _NAME: Final = "openflow connection"
@@ -127,7 +128,7 @@ class Wanted(NamedTuple):
 
 
 class Unsettled(Exception):
-    """Tracking is asked what is not modelled."""
+    """What is not modelled, or what nobody knows, decides."""
 
 
 class Tracking:
@@ -239,3 +240,60 @@ def _opens(packet: Packet) -> str:
     if packet.flags & RST or packet.flags & (SYN | ACK) not in (SYN, ACK):
         return ""
     return "syn" if packet.flags & SYN else "other"
+
+
+class Ct(NamedTuple):
+    """What a ``ct`` action says."""
+
+    commit: bool
+    zone: str
+    table: int | None
+    nat: bool
+    wanted: Wanted | None
+    exec: str
+    odd: str
+
+    @classmethod
+    def of(cls, said: str) -> Ct:
+        """Read it; what is not modelled is told in ``odd``."""
+        commit, zone, table, nat, wanted, nested, odd = False, "", None, False, None, "", ""
+        for piece in pieces(said):
+            name, equals, rest = piece.partition("=")
+            if piece == "commit":
+                commit = True
+            elif piece.startswith("nat"):
+                nat = True
+                try:
+                    wanted = _translation(piece[3:].strip("()"))
+                except ValueError:
+                    odd = piece
+            elif piece.startswith("exec("):
+                nested = piece[len("exec(") : -1]
+            elif equals and name == "zone":
+                zone = rest
+            elif equals and name == "table":
+                table = int(rest)
+            elif name != "alg":
+                odd = piece
+        return cls(commit, zone, table, nat, wanted, nested, odd)
+
+
+def _translation(said: str) -> Wanted | None:
+    """Read what stands in the brackets of ``nat``; raises ``ValueError`` for a range, of which any may be chosen."""
+    if not said:
+        return None
+    if "," in said:
+        raise ValueError(said)
+    which, _, to = said.partition("=")
+    if which not in ("src", "dst"):
+        raise ValueError(said)
+    address, port = to, ""
+    if to.startswith("["):
+        address, _, port = to[1:].partition("]")
+        port = port.lstrip(":")
+    elif to.count(":") == 1:
+        address, _, port = to.partition(":")
+    first, _, last = address.partition("-")
+    if (last and last != first) or "-" in port:
+        raise ValueError(said)
+    return Wanted(which == "src", number(first)[1] if first else None, int(port or 0))

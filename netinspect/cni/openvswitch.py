@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from msgspec import structs
 
 from netinspect.cni import openflow, openflow_pipeline
+from netinspect.cni.openflow_bridge import Bridge, Port
 from netinspect.cni.openflow_frame import Frame, of_arp, of_packet, out_of_tunnel
-from netinspect.cni.openflow_pipeline import Bridge, Out, Port, Way
+from netinspect.cni.openflow_pipeline import Out, Way
 from netinspect.model.evidence import NamespaceEvidence, Section
 from netinspect.model.packet import BROADCAST_MAC, Option, Packet, Tunnel, number, text
 from netinspect.model.programs import (
@@ -52,9 +53,6 @@ _KNOWN_OPTIONS: Final = frozenset({
 _PLAIN_OPTIONS: Final = {"ttl": "64", "tos": "0"}
 
 
-_NOWHERE: Final = Way((), (), (), "", 1.0)
-
-
 @dataclass(frozen=True)
 class _Door:
     """Where a packet gets into a bridge: by which port, of which one the frame is to be made."""
@@ -64,17 +62,14 @@ class _Door:
 
 
 class OpenVSwitch:
-    """The bridges of a node; ``options`` are Geneve's by bridge, ``dark`` says of one why it was not read."""
+    """The bridges of a node; ``options`` are Geneve's by bridge."""
 
     stage = Stage.OPENFLOW
     question = "which bucket of a group does Open vSwitch choose"
 
-    def __init__(
-        self, bridges: Mapping[str, Bridge], options: Mapping[str, Mapping[str, Option]], dark: Mapping[str, str]
-    ) -> None:
+    def __init__(self, bridges: Mapping[str, Bridge], options: Mapping[str, Mapping[str, Option]]) -> None:
         self._bridges = bridges
         self._options = options
-        self._dark = dark
         self._doors: dict[tuple[str, str], _Door] = {}
         self._tunnels: dict[str, list[_Door]] = {}
         for bridge in bridges.values():
@@ -107,15 +102,13 @@ class OpenVSwitch:
             named = self._options.get(door.bridge.name, {})
             fields = {name: told.get((klass, kind), 0) for name, (klass, kind, _, _) in named.items()}
             frame = out_of_tunnel(frame, packet.key, tunnel.family, (tunnel.src, tunnel.dst), fields)
-        if door.bridge.name in self._dark:
-            return (self._unknown(door, frame, _NOWHERE, self._dark[door.bridge.name]),)
         found = openflow_pipeline.ways(self._bridges, door.bridge, frame, known)
         return tuple(self._outcome(way, door, frame, alone=len(found) == 1) for way in found)
 
     def neighbour(self, dev: str, hook: str, asked: Packet) -> Answer | None:
         """Say what the flows make of a request of ARP, or of an answer: an answer to it, or ports to pass it on to."""
         door = self._doors.get((dev, hook))
-        if door is None or door.bridge.name in self._dark:
+        if door is None:
             return None
         asks = asked.dmac == BROADCAST_MAC
         frame = of_arp(door.port.number, 1 if asks else 2, (asked.src, asked.smac), (asked.dst, asked.dmac))
@@ -246,27 +239,29 @@ def _whole(sections: Mapping[str, Section], name: str) -> bool:
 def _load(sections: Mapping[str, Section]) -> Programs:
     bridges: dict[str, Bridge] = {}
     options: dict[str, Mapping[str, Option]] = {}
-    dark: dict[str, str] = {}
     interfaces = {row["_uuid"]: row for row in _rows(sections[INTERFACES].text)}
     ports = {row["_uuid"]: row for row in _rows(sections[PORTS].text)}
     for row in _rows(sections[BRIDGES].text):
         name = str(row["name"])
-        own = tuple(p for key in _set(row["ports"]) for p in _ports(ports[key], interfaces))
-        missing = [kind for kind in (FLOWS, GROUPS, OPTIONS) if not _whole(sections, kind + name)]
-        numbered = {port.number: port for port in own}
-        bridge = Bridge(name, {}, {}, numbered, {}, FLOWS + name, GROUPS + name)
-        bridges[name] = bridge
-        if row["datapath_type"] not in _SYSTEM:
-            dark[name] = f"the datapath of {name} ({row['datapath_type']}) is not modelled"
-        elif row["stp_enable"] or row["rstp_enable"]:
-            dark[name] = f"the spanning tree of {name} is not modelled"
-        elif missing:
-            dark[name] = f"the {missing[0].split(':')[1]} of {name} were not read"
-        else:
-            bridges[name], options[name] = _read(bridge, sections)
-        if any(len(_set(ports[key]["interfaces"])) > 1 for key in _set(row["ports"])):
-            dark[name] = f"the bond of {name} is not modelled"
-    return OpenVSwitch(bridges, options, dark)
+        rows = [ports[key] for key in _set(row["ports"])]
+        numbered = {port.number: port for one in rows for port in _ports(one, interfaces)}
+        dark = _dark(sections, row, rows)
+        bridge = Bridge(name, {}, {}, numbered, {}, FLOWS + name, GROUPS + name, dark)
+        bridges[name], options[name] = (bridge, {}) if dark else _read(bridge, sections)
+    return OpenVSwitch(bridges, options)
+
+
+def _dark(sections: Mapping[str, Section], row: Mapping[str, Any], ports: list[dict[str, Any]]) -> str:
+    """Say why nobody can tell what a bridge does, where nobody can."""
+    name = row["name"]
+    missing = [kind for kind in (FLOWS, GROUPS, OPTIONS) if not _whole(sections, f"{kind}{name}")]
+    if row["datapath_type"] not in _SYSTEM:
+        return f"the datapath of {name} ({row['datapath_type']}) is not modelled"
+    if row["stp_enable"] or row["rstp_enable"]:
+        return f"the spanning tree of {name} is not modelled"
+    if any(len(_set(port["interfaces"])) > 1 for port in ports):
+        return f"the bond of {name} is not modelled"
+    return f"the {missing[0].split(':')[1]} of {name} were not read" if missing else ""
 
 
 def _read(bridge: Bridge, sections: Mapping[str, Section]) -> tuple[Bridge, dict[str, Option]]:
@@ -274,9 +269,9 @@ def _read(bridge: Bridge, sections: Mapping[str, Section]) -> tuple[Bridge, dict
         return sections[kind + bridge.name].text if _whole(sections, kind + bridge.name) else ""
 
     told = openflow.tunnel_options(said(OPTIONS))
-    made = Bridge(
-        bridge.name, openflow.tables(said(FLOWS)), openflow.groups(said(GROUPS)), bridge.ports,
-        openflow.learned(said(LEARNED)), bridge.flows_section, bridge.groups_section,
+    made = replace(
+        bridge, tables=openflow.tables(said(FLOWS)), groups=openflow.groups(said(GROUPS)),
+        learned=openflow.learned(said(LEARNED)),
     )  # fmt: skip
     return made, {name: (*one, 0) for name, one in told.items()}
 

@@ -19,8 +19,9 @@ import pytest
 from msgspec import structs
 
 from netinspect.cni import openflow
+from netinspect.cni.openflow_bridge import Bridge, Port
 from netinspect.cni.openflow_frame import of_packet
-from netinspect.cni.openflow_pipeline import Bridge, Port, Way, ways
+from netinspect.cni.openflow_pipeline import Way, ways
 from netinspect.model.packet import ICMP, TCP, UDP, Packet, number
 from tests.conftest import unavailable
 
@@ -351,3 +352,11 @@ def test_a_group_that_selects_forks_by_its_weights() -> None:
 def test_tables_that_have_names_are_refused() -> None:
     with pytest.raises(ValueError, match="Classifier"):
         openflow.tables("table=Classifier, priority=5 actions=drop")
+
+
+def test_what_another_bridge_does_is_not_guessed_where_it_was_not_read() -> None:
+    tables = openflow.tables("priority=1 actions=output:70")
+    near = Bridge("br0", tables, {}, {70: Port("to1", 70, "patch", {"peer": "to0"})}, {}, "flows", "groups")
+    far = Bridge("br1", {}, {}, {70: Port("to0", 70, "patch", {"peer": "to1"})}, {}, "", "", "br1 is dark")
+    (way,) = ways({"br0": near, "br1": far}, near, of_packet(9, PACKET), {})
+    assert way.unknown == "br1 is dark"

@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import pytest
 from msgspec import structs
@@ -58,14 +57,11 @@ def seen() -> Iterator[Seen]:
     with switches.running(ovn.Ovn) as nodes:
         cold = nodes.snapshot()
         with ThreadPoolExecutor(12) as pool:
-            results = dict(zip(ASKED, pool.map(partial(asked, nodes), ASKED), strict=True))
+            results = dict(
+                zip(ASKED, pool.map(lambda one: nodes.results(*one, several=one[1] == ovn.SERVICE), ASKED), strict=True)
+            )
             pings = dict(zip(PINGED, pool.map(lambda one: nodes.ping(*one), PINGED), strict=True))
         yield Seen(nodes, cold, nodes.snapshot(), results, pings)
-
-
-def asked(nodes: ovn.Ovn, one: tuple[str, str, int]) -> set[str]:
-    """Connect, several times where there are several backends."""
-    return {nodes.ask(*one) for _ in range(10 if one[1] == ovn.SERVICE else 1)}
 
 
 def place(name: str) -> str:
