@@ -55,9 +55,11 @@ def find(bridge: Bridge, table: int, frame: Frame) -> Flow | None:
     """
     clauses: dict[int, list[Flow]] = {}
     hard: Flow | None = None
-    for flow in _fitting(bridge, table, frame):
+    for flow in _flows(bridge, table, frame):
         if hard is not None and flow.priority < hard.priority:
             break
+        if not _fits(frame, flow):
+            continue
         if _is_clause(flow):
             clauses.setdefault(flow.priority, []).append(flow)
         elif hard is None:
@@ -70,26 +72,29 @@ def find(bridge: Bridge, table: int, frame: Frame) -> Flow | None:
         for name in _whole(clauses[priority]):
             numbered = frame.copy()
             numbered.put(PLACES["conj_id"], name)
-            found = next((f for f in _fitting(bridge, table, numbered) if not _is_clause(f)), None)
+            met = (f for f in _flows(bridge, table, frame) if _fits(numbered, f) and not _is_clause(f))
+            found = next(met, None)
             if found is not None:
                 return found
     return hard
 
 
-def _fitting(bridge: Bridge, table: int, frame: Frame) -> Iterator[Flow]:
-    """Give the flows that match, those of the highest priority first."""
+def _flows(bridge: Bridge, table: int, frame: Frame) -> Iterator[Flow]:
+    """Give the flows that may match, those of the highest priority first."""
     if frame.dark(PLACES["metadata"]):
         raise Undecided("its metadata is not known")
     flows = bridge.tables.get(table)
-    for flow in flows.flows(frame.get(PLACES["metadata"])) if flows is not None else ():
-        fits = frame.fits(flow.match)
-        if fits is None:
-            dark = next((b for b, _, mask in flow.match.asked if mask & frame.unknown.get(b, 0)), "")
-            strange = ", ".join(flow.match.strange)
-            said = f"{strange} is not modelled" if strange else f"its {dark} is not known"
-            raise Undecided(f"a flow may match, and {said}", flow)
-        if fits:
-            yield flow
+    return flows.flows(frame.get(PLACES["metadata"])) if flows is not None else iter(())
+
+
+def _fits(frame: Frame, flow: Flow) -> bool:
+    fits = frame.fits(flow.match)
+    if fits is None:
+        dark = next((b for b, _, mask in flow.match.asked if mask & frame.unknown.get(b, 0)), "")
+        strange = ", ".join(flow.match.strange)
+        said = f"{strange} is not modelled" if strange else f"its {dark} is not known"
+        raise Undecided(f"a flow may match, and {said}", flow)
+    return fits
 
 
 def _is_clause(flow: Flow) -> bool:

@@ -344,6 +344,11 @@ def test_what_is_not_modelled_decides_nothing_where_it_cannot_match() -> None:
     assert not way.unknown
 
 
+def test_what_a_flow_of_a_higher_priority_has_decided_nobody_asks_of_a_lower() -> None:
+    (way,) = through("priority=9,tcp actions=output:1\n priority=5,tcp,nsh_c1=1 actions=output:2")
+    assert [out.port.number for out in way.outs] == [1]
+
+
 def test_a_group_that_selects_forks_by_its_weights() -> None:
     found = through("priority=5 actions=group:5")
     assert [(way.outs[0].port.number, way.probability) for way in found] == [(1, 0.25), (2, 0.75)]
