@@ -26,6 +26,8 @@ done
 shift $((OPTIND - 1))
 [ $# -gt 0 ] || { echo "run.sh: no command" >&2; exit 2; }
 for folder in "${folders[@]}"; do mkdir -p "$folder"; done
+# Inside, where this file system is read-only, a folder is mounted here (init.sh).
+mkdir -p /lib/modules
 run=$(mktemp -d)
 printf '%s\n' "${folders[@]}" | sed '/^$/d' >"$run/folders"
 echo "$limit" >"$run/limit"
