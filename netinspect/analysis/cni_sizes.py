@@ -13,6 +13,8 @@ from netinspect.model.topology import several
 
 # The bridge of the reference plug-in, to which others delegate.
 _BRIDGE = "cni0"
+# The header of IPv6 is so much longer than that of IPv4.
+_SIX = 20
 
 
 def sizes(view: Sight, said: Description) -> Iterator[Fact]:
@@ -32,10 +34,13 @@ def too_large(view: Sight, driver: Driver, said: Description) -> Iterator[Findin
     for node, kernel in view.read:
         tunnels = [k for name in said.tunnels if (k := (kernel.links or {}).get(name)) is not None and k.up]
         if tunnels:
-            # That of IPv6 takes less where both families have one; pods are made for the larger.
             largest = max(tunnels, key=lambda k: k.mtu)
             wrapped[node.name] = largest.mtu + said.overhead, largest
-            yield from _pods(node, kernel, largest, driver)
+            both = any(not _is_six(k) for name in said.tunnels if (k := (kernel.links or {}).get(name)) is not None)
+            # That of IPv6 takes less where both families have one; pods are made for the larger.
+            room = {k.ifname: k.mtu + (_SIX if both and _is_six(k) else 0) for k in tunnels}
+            least = min(tunnels, key=lambda k: room[k.ifname])
+            yield from _pods(node, kernel, least, room[least.ifname], driver)
     most = max((size for size, _ in wrapped.values()), default=0)
     for name, uplink in _uplinks(view, said).items():
         if uplink.mtu < most:
@@ -78,14 +83,18 @@ def _narrow(name: str, uplink: Link, senders: Mapping[str, tuple[int, Link]]) ->
     )  # fmt: skip
 
 
-def _pods(node: Node, kernel: Kernel, tunnel: Link, driver: Driver) -> Iterator[Finding]:
+def _is_six(tunnel: Link) -> bool:
+    return isinstance(tunnel.data, VxlanData) and bool(tunnel.data.local6)
+
+
+def _pods(node: Node, kernel: Kernel, tunnel: Link, takes: int, driver: Driver) -> Iterator[Finding]:
     if not any(r.dev == tunnel.ifname and r.gateway for r in kernel.routes or ()):
         # Nothing goes through it: all other nodes are in the same subnet.
         return
     own = driver.SIGNATURE.interfaces
     large = [
         k for k in (kernel.links or {}).values()
-        if k.kind == "veth" and k.mtu > tunnel.mtu and (k.master == _BRIDGE or (own and own.fullmatch(k.ifname)))
+        if k.kind == "veth" and k.mtu > takes and (k.master == _BRIDGE or (own and own.fullmatch(k.ifname)))
     ]  # fmt: skip
     if large:
         most = max(k.mtu for k in large)

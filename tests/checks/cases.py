@@ -259,6 +259,11 @@ FIRES: dict[str, Edit] = {
 ALSO: dict[str, tuple[str, Edit, set[str]]] = {
     "no agent at all": ("NI1105", without("pods", "kube-flannel-ds"), {"node/n1", "node/n2"}),
     "no kube-proxy at all": ("NI1805", without("pods", "kube-proxy"), {"node/n1", "node/n2"}),
+    "a tunnel of one family that takes less": (
+        "NI1501",
+        section("n1", "links", link("flannel.1", mtu=1000)),
+        {"node/n1"},
+    ),
     "br_netfilter that is not loaded": ("NI1301", section("n1", "sysctl", lines_without("/net/bridge/")), {"node/n1"}),
 }
 
@@ -311,6 +316,7 @@ QUIET: dict[str, tuple[str, Edit]] = {
         NFTABLES, edit("nodes", "n", set_at("status", "nodeInfo", "kernelVersion", value="4.18.0-553.el8_10")),
         edit("daemon_sets", "kube-proxy", lambda d: d["spec"]["template"]["spec"]["containers"][0].update(
             env=[{"name": "KUBE_PROXY_NFTABLES_SKIP_KERNEL_VERSION_CHECK", "value": "1"}])))),
+    "a tunnel of one family that is down": ("NI1501", section("n1", "links", link("flannel.1", down=True))),
     "a webhook outside of the cluster": ("NI1813", add("mutating_webhooks", {"metadata": {"name": "hook"}, "webhooks": [
         {"name": "a.example.com", "clientConfig": {"url": "https://a.example.com/"}}]})),
     "a Service whose endpoints are on every node": ("NI1810", edit("services", "web", lambda s: s["spec"].update(
