@@ -489,3 +489,16 @@ def test_an_advertisement_that_is_marked_is_routed_anew(case: Case) -> None:
     case.add("r", f"nft table ip6 t {{ {chain}; }}", "ip -6 route add blackhole fd00:1::2/128")
     (lost,) = case.goes(udp("fd00:2::2"))
     assert results(lost) == {"unreachable"}
+
+
+def test_what_is_routed_anew_is_nobodys_in_ipv4(case: Case) -> None:
+    case.add(
+        "a",
+        "iptables-nft mangle -A OUTPUT -p tcp -j MARK --set-mark 0x10",
+        "ip6tables-nft mangle -A OUTPUT -p tcp -j MARK --set-mark 0x10",
+        "ip rule add pref 1000 fwmark 0x10 uidrange 1337-1337 prohibit",
+        "ip -6 rule add pref 1000 fwmark 0x10 uidrange 1337-1337 prohibit",
+    )
+    four, six = case.goes(tcp(B, uid=1337), tcp("fd00:2::2", uid=1337))
+    assert results(four) == {"ok"}
+    assert results(six) == {"timeout"}

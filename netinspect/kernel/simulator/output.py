@@ -176,8 +176,10 @@ def _output(walk: Walk, stack: Stack, packet: Packet, found: Found, way: fib.Way
     if at.balanced is not None:
         return balance(at)
     if at.rerouted is not None:
-        # What later hooks changed does not count: the route was looked up at the change (ip_route_me_harder).
-        found = look_up(walk, stack, flow(stack, at.rerouted))
+        # What later hooks changed does not count: the route was looked up at the change (ip_route_me_harder). Whose the
+        # packet is only IPv6 asks again.
+        anew = structs.replace(at.rerouted, uid=0) if packet.family == 4 else at.rerouted
+        found = look_up(walk, stack, flow(stack, anew))
         evidence = pointer(stack, found, packet.family)
         if not found.ways:
             ended = no_way(stack, at.packet, found, evidence)

@@ -196,8 +196,25 @@ class Session:
         header = _ECHO.pack(kind, 0, 0, ident, 1)
         load = b"." * probe.size
         sum_ = 0 if six else checksum(header + load)
-        made.send(_ECHO.pack(kind, 0, sum_, ident, 1) + load)
+        if six:
+            # ping(8) sends by a socket that is not connected: of IPv6 a raw one that is looks its route up twice, the
+            # second time from the address that it was given (rawv6_sendmsg). The connected one hears the answer.
+            with self._raw6(probe) as sender:
+                sender.sendto(_ECHO.pack(kind, 0, sum_, ident, 1) + load, (probe.dst, 0))
+        else:
+            made.send(_ECHO.pack(kind, 0, sum_, ident, 1) + load)
         self._select.register(made, selectors.EVENT_READ, ("echo", number))
+
+    @staticmethod
+    def _raw6(probe: Probe) -> socket.socket:
+        made = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+        if probe.mark:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, probe.mark)
+        made.setsockopt(socket.IPPROTO_IPV6, _MTU_DISCOVER6, _DO if probe.df else _DONT)
+        made.setsockopt(socket.IPPROTO_IPV6, _RECVERR6, 1)
+        if probe.src:
+            made.bind((probe.src, 0))
+        return made
 
     def _failed(self, number: int, code: int) -> None:
         if code not in _RESULTS:
