@@ -125,6 +125,9 @@ def loads(file: Path, ports: frozenset[int]) -> Iterator[tuple[str, bytes]]:
     data, place = file.read_bytes(), _FILE
     while place + _PACKET <= len(data):
         (size,) = struct.unpack_from("<I", data, place + 8)
+        if place + _PACKET + size > len(data):
+            # It is being written while it is read.
+            return
         packet = data[place + _PACKET + _LINK : place + _PACKET + size]
         place += _PACKET + size
         if not packet or packet[0] >> 4 != 4:
@@ -146,21 +149,21 @@ def on_the_wire(file: Path, addresses: frozenset[str], ports: frozenset[int]) ->
     return "nothing"
 
 
+def _inside(pod: Pod, *command: str) -> str:
+    """Run a program of the machine in a pod's network namespace; nothing where that fails."""
+    enter = ["nsenter", f"--net=/proc/{pod.pid}/ns/net", "--"]
+    return subprocess.run([*enter, *command], capture_output=True, text=True, check=False).stdout
+
+
 def _turned(client: Pod) -> int:
     """Count the connections that the client's own rules have turned to its proxy."""
-    shown = subprocess.run(
-        ["nsenter", f"--net=/proc/{client.pid}/ns/net", "iptables", "-t", "nat", "-nvxL", "ISTIO_REDIRECT"],
-        capture_output=True, text=True, check=False,
-    ).stdout  # fmt: skip
+    shown = _inside(client, "iptables", "-t", "nat", "-nvxL", "ISTIO_REDIRECT")
     return sum(int(line.split()[0]) for line in shown.splitlines() if "REDIRECT" in line and "Chain" not in line)
 
 
 def _counted(server: Pod) -> int:
     """Count the connections and requests that the server's proxy has had from outside."""
-    told = subprocess.run(
-        ["nsenter", f"--net=/proc/{server.pid}/ns/net", "curl", "-sS", "-m", "5", "http://127.0.0.1:15000/stats"],
-        capture_output=True, text=True, check=False,
-    ).stdout  # fmt: skip
+    told = _inside(server, "curl", "-sS", "-m", "5", "http://127.0.0.1:15000/stats")
     return sum(int(found[2]) for line in told.splitlines() if (found := _COUNTED.match(line)))
 
 

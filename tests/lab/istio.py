@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import string
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.lab import binaries
-from tests.lab.errors import LabError
+from tests.lab import binaries, process
 
 NAMESPACE = "istio-system"
 NAMESPACE_MANIFEST = f"{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}}}}}"
@@ -21,17 +19,9 @@ def charts() -> Iterator[str]:
     """Render each chart with the lab's values; ``LabError`` with what helm said where one cannot be."""
     values = string.Template(_VALUES.read_text()).substitute(istio=binaries.ISTIO)
     for release, chart in _RELEASES.items():
-        run = subprocess.run(
-            [
-                str(binaries.module("helm").cached / "helm"),
-                *("template", release, str(binaries.module("istio").cached / "charts" / chart)),
-                *("--namespace", NAMESPACE, "--values", "-"),
-            ],
-            input=values,
-            capture_output=True,
-            text=True,
-            check=False,
+        yield process.run(
+            str(binaries.module("helm").cached / "helm"),
+            *("template", release, str(binaries.module("istio").cached / "charts" / chart)),
+            *("--namespace", NAMESPACE, "--values", "-"),
+            stdin=values,
         )
-        if run.returncode:
-            raise LabError(f"helm cannot render Istio's chart {chart}: {run.stderr.strip()}")
-        yield run.stdout

@@ -8,9 +8,9 @@ from pathlib import Path
 from tests.lab.errors import LabError
 
 
-def run(*command: str) -> str:
+def run(*command: str, stdin: str | None = None) -> str:
     """Run a command and give its output; ``LabError`` with its last words where it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LabError(f"`{' '.join(command)}` failed: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
