@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence, Set
 from functools import cached_property
+from itertools import groupby
 from typing import Final
 
 from msgspec import Struct, structs
@@ -13,7 +14,7 @@ from netinspect.model.kernel import NextHopObject, PolicyRule, Route
 from netinspect.model.packet import BITS, PROTOCOLS, number
 
 # What a look-up says of a destination that it has no way for (errno of fib_props in net/ipv4/fib_semantics.c).
-_REFUSALS: Final = frozenset({"unreachable", "prohibit", "blackhole"})
+REFUSALS: Final = frozenset({"unreachable", "prohibit", "blackhole"})
 _SCOPES: Final = {"": 0, "global": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
 # The bits of a TOS that rules and routes look at: INET_DSCP_LEGACY_TOS_MASK of IPv4, INET_DSCP_MASK of IPv6.
 _TOS_BITS: Final = {4: 0x1C, 6: 0xFC}
@@ -109,6 +110,12 @@ class Fib:
         return any(r.type == "local" and r.family == "inet" and r.protocol not in ("kernel", "2") for r in self._routes)
 
     @cached_property
+    def _own(self) -> frozenset[str]:
+        """Give this host's IPv4 addresses: over one of them as its gateway, a route is on link (fib_check_nh_v4_gw)."""
+        locals4 = (r for r in self._routes if r.type == "local" and r.family == "inet" and r.table == "local")
+        return frozenset(r.dst.removesuffix("/32") for r in locals4)
+
+    @cached_property
     def tables(self) -> dict[tuple[int, str], dict[int, dict[int, tuple[Entry, ...]]]]:
         """Give the routes by family and table, prefix length, and prefix; longest prefixes first."""
         found: dict[tuple[int, str], dict[int, dict[int, list[Entry]]]] = defaultdict(
@@ -145,6 +152,8 @@ class Fib:
             if "dead" in flags:
                 continue
             version, value = number(gateway) if gateway else (family, None)
+            if route.table == "main" and gateway in self._own:
+                value = None
             weight = hop.weight if hop else 1
             onlink = "onlink" in flags or "onlink" in route.flags
             yield Way(said.dev, value, version, weight, onlink, said.encap)
@@ -207,7 +216,7 @@ class Fib:
                 ahead = (i for i in range(position, len(rules)) if rules[i].priority == rule.goto)
                 position = next(ahead, position)
                 continue
-            if rule.action in _REFUSALS:
+            if rule.action in REFUSALS:
                 return Found(rule.action, rule=rule)
             if rule.action == "nop":
                 continue
@@ -233,24 +242,49 @@ class Fib:
     def _within(
         self, flow: Flow, table: str, rule: PolicyRule, silent: Set[tuple[str, int]] = frozenset()
     ) -> Found | None:
-        for bits, prefixes in self.tables.get((flow.family, table), {}).items():
-            shift = BITS[flow.family] - bits
-            entries = prefixes.get(flow.dst >> shift << shift)
-            if not entries:
-                continue
+        for bits, entries in self._nodes(flow, table):
             chosen = _first4(entries, flow) if flow.family == 4 else _first6(entries, flow, silent)
             if chosen is None:
                 continue
             entry, ways = chosen
             if entry.route.type == "throw":
                 return None
-            refuses = entry.route.type in _REFUSALS
+            refuses = entry.route.type in REFUSALS
             if rule.suppress_prefixlength is not None and bits <= rule.suppress_prefixlength and not refuses:
                 return None
             if entry.route.nhid is not None and not ways and not refuses:
                 return Found("unknown", entry.route, (), rule, f"the nexthop object {entry.route.nhid} was not read")
             return Found(entry.route.type, entry.route, ways, rule)
         return None
+
+    def _nodes(self, flow: Flow, table: str) -> Iterator[tuple[int, tuple[Entry, ...]]]:
+        """Give the routes to a destination by their prefixes, the longest first.
+
+        Where IPv6 has routes for some sources only, it passes over all of that prefix for other sources, routes for
+        any source among them: while it goes down the tree, not when it comes back, and not at the root
+        (fib6_node_lookup_1, fib6_backtrack).
+        """
+        down = True
+        for bits, prefixes in self.tables.get((flow.family, table), {}).items():
+            shift = BITS[flow.family] - bits
+            entries = prefixes.get(flow.dst >> shift << shift)
+            if not entries:
+                continue
+            if flow.family == 4 or all(e.source is None for e in entries):
+                down = False
+                yield bits, entries
+                continue
+            groups = _sources6(entries, flow)
+            if down and bits and not any(g[0].source for g in groups):
+                continue
+            down = False
+            yield from ((bits, group) for group in groups)
+
+
+def _sources6(entries: Sequence[Entry], flow: Flow) -> list[tuple[Entry, ...]]:
+    """Give the routes that are for a source, those of the longest prefix of sources first and those of any last."""
+    fit = [e for e in entries if e.source is None or _within(flow.src, e.source, 6)]
+    return [tuple(same) for _, same in groupby(fit, key=lambda e: e.source)]
 
 
 def _precedence(entry: Entry) -> tuple[int, int, int]:
@@ -270,7 +304,7 @@ def _first4(entries: Sequence[Entry], flow: Flow) -> tuple[Entry, tuple[Way, ...
             continue
         if _SCOPES.get(entry.route.scope, 0) < flow.scope:
             continue
-        if entry.route.type in _REFUSALS or entry.route.type == "throw" or _without_object(entry):
+        if entry.route.type in REFUSALS or entry.route.type == "throw" or _without_object(entry):
             return entry, ()
         ways = tuple(w for w in entry.ways if not flow.oif or w.dev == flow.oif)
         if ways:
@@ -280,12 +314,14 @@ def _first4(entries: Sequence[Entry], flow: Flow) -> tuple[Entry, tuple[Way, ...
 
 def _first6(entries: Sequence[Entry], flow: Flow, silent: Set[tuple[str, int]]) -> tuple[Entry, tuple[Way, ...]] | None:
     """Give the best route (find_rr_leaf): of the lowest metric that serves, the one that routers prefer."""
-    fit = [e for e in entries if e.source is None or _within(flow.src, e.source, 6)]
-    for metric in sorted({e.route.metric for e in fit}):
+    for metric in sorted({e.route.metric for e in entries}):
         serving: list[tuple[Entry, tuple[Way, ...]]] = []
-        for entry in fit:
+        for entry in entries:
             if entry.route.metric == metric:
-                if entry.route.type in _REFUSALS or entry.route.type == "throw" or _without_object(entry):
+                if entry.route.type in REFUSALS or entry.route.type == "throw":
+                    # They stand on the loopback device, which who is bound to another does not see (rt6_check_dev).
+                    serving += [(entry, ())] if flow.oif in ("", "lo") else []
+                elif _without_object(entry):
                     serving.append((entry, ()))
                 elif ways := tuple(
                     w for w in entry.ways if (not flow.oif or w.dev == flow.oif) and (w.dev, w.gateway) not in silent

@@ -41,8 +41,6 @@ def send(walk: Walk, state: Send) -> State | End:
     asked = structs.replace(packet, src=0) if state.kept else packet
     found = look_up(walk, stack, flow(stack, asked, oif=state.oif, first=True))
     evidence = pointer(stack, found, packet.family)
-    if found.kind == "none" and state.oif:
-        found = Found("unicast", None, (fib.Way(state.oif, family=packet.family),))
     if not found.ways and found.kind not in ("local", "broadcast"):
         return _no_way_from_here(stack, packet, found, evidence)
     way = _local(found) or choose(walk, found.ways, stack, evidence, packet)

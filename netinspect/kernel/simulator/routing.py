@@ -11,7 +11,7 @@ from typing import Final
 from msgspec import structs
 
 from netinspect.kernel.simulator import forks
-from netinspect.kernel.simulator.fib import Fib, Flow, Found, Way
+from netinspect.kernel.simulator.fib import REFUSALS, Fib, Flow, Found, Way
 from netinspect.kernel.simulator.netfilter import call
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.states import Deliver, Forward, Leave, Route, State
@@ -67,10 +67,17 @@ def vrf_table(stack: Stack, dev: str) -> str:
 
 
 def look_up(walk: Walk, stack: Stack, asked: Flow) -> Found:
-    """Look a route up in what was read."""
+    """Look a route up in what was read.
+
+    Of IPv4, everything is on the link of the device that a sender is bound to, where no route says more
+    (ip_route_output_key_hash_rcu).
+    """
     four = asked.family == 4
     walk.needs(stack, *(("rules4", "routes4") if four else ("rules6", "routes6")), "nexthops")
-    return stack.fib.look_up(asked)
+    found = stack.fib.look_up(asked)
+    if four and asked.oif and not asked.vrf and (found.kind == "none" or found.kind in REFUSALS):
+        return Found("unicast", None, (Way(asked.oif),))
+    return found
 
 
 def pointer(stack: Stack, found: Found, family: int) -> Pointer | None:
