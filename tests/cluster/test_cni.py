@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import Netinspect
 from tests.faults.labs import agents
-from tests.lab import process
+from tests.lab import network, process
 from tests.lab.cluster import get, kubectl
 from tests.lab.settings import Cni, Settings
 
@@ -190,12 +193,25 @@ def frozen(lab: Settings) -> Iterator[None]:
     if lab.cni is Cni.BRIDGE:
         yield
         return
-    pids = process.run("pgrep", "-x", "flanneld" if lab.cni is Cni.FLANNEL else "calico-node").split()
-    process.run("kill", "-STOP", *pids)
+    name = "flanneld" if lab.cni is Cni.FLANNEL else "calico-node"
+    pids = [
+        pid
+        for node in lab.node_names
+        for pid in network.processes(lab.namespace(node))
+        if Path(f"/proc/{pid}/comm").read_text().strip() == name
+    ]
+    _signal(pids, signal.SIGSTOP)
     try:
         yield
     finally:
-        process.run("kill", "-CONT", *pids)
+        _signal(pids, signal.SIGCONT)
+
+
+def _signal(pids: Iterable[int], what: signal.Signals) -> None:
+    for pid in pids:
+        # A kubelet may have killed it meanwhile, as its probes had no answer.
+        with suppress(ProcessLookupError):
+            os.kill(pid, what)
 
 
 def test_each_fault_is_named(ready: Settings, netinspect: Netinspect) -> None:
@@ -204,18 +220,18 @@ def test_each_fault_is_named(ready: Settings, netinspect: Netinspect) -> None:
 
 def name_each(lab: Settings, netinspect: Netinspect, faults: Iterable[Fault], known: Mapping[str, str]) -> None:
     """Break, look and heal, fault by fault: it is named at its place and nowhere else, and then nothing is."""
-    with frozen(lab):
-        for fault in faults:
-            with ExitStack() as healing:
-                healing.callback(act, lab, fault.healed.format(**known))
-                act(lab, fault.broken.format(**known))
-                found = told(lab, netinspect)
-            assert (fault.kind, fault.place) in kinds(found), (fault.name, found["findings"])
-            # An agent that does nothing meanwhile is soon not ready.
-            places = {place for kind, place in kinds(found) if kind != "agent"}
-            assert places == {fault.place}, (fault.name, found["findings"])
-            said = [f["says"] for f in found["findings"] if f["kind"] == fault.kind]
-            assert any(fault.says.format(**known) in s for s in said), (fault.name, said)
+    for fault in faults:
+        # Each fault anew: what stands still for long is started again.
+        with frozen(lab), ExitStack() as healing:
+            healing.callback(act, lab, fault.healed.format(**known))
+            act(lab, fault.broken.format(**known))
+            found = told(lab, netinspect)
+        assert (fault.kind, fault.place) in kinds(found), (fault.name, found["findings"])
+        # An agent that does nothing meanwhile is soon not ready.
+        places = {place for kind, place in kinds(found) if kind != "agent"}
+        assert places == {fault.place}, (fault.name, found["findings"])
+        said = [f["says"] for f in found["findings"] if f["kind"] == fault.kind]
+        assert any(fault.says.format(**known) in s for s in said), (fault.name, said)
     # A probe that waited for an agent as it stood still may fail only after it goes on.
     until = time.monotonic() + RECOVERY
     while (left := kinds(told(lab, netinspect))) and dict(left).keys() == {"agent"} and time.monotonic() < until:

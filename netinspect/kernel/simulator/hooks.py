@@ -5,6 +5,7 @@ Sources: include/uapi/linux/netfilter_ipv4.h (priorities), net/netfilter/core.c,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import combinations
@@ -24,6 +25,8 @@ from netinspect.model.nft import NftChain, NftRuleset
 CONNTRACK: Final = -200
 NAT_DESTINATION: Final = -100
 NAT_SOURCE: Final = 100
+# Matches and targets of iptables that look at connections (nf_ct_netns_get in their checkentry).
+_TRACKING: Final = re.compile(r"-m (?:conntrack|state|conn\w+|helper)\b|-j (?:CT|CONNMARK|SYNPROXY)\b")
 _ALL: Final = (PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING)
 _TABLES: Final[dict[str, tuple[int, tuple[str, ...]]]] = {
     "raw": (-300, (PREROUTING, OUTPUT)),
@@ -102,6 +105,18 @@ class Hooks:
         if (family, hook) not in self._called:
             self._called[family, hook] = self._collect(family, hook)
         return self._called[family, hook]
+
+    def tracks(self, family: int) -> bool:
+        """Say whether a rule has connections of a family tracked (nf_ct_netns_get, nf_nat_register_fn)."""
+        if any(of == family and name == "nat" for of, _, name in self._all_saved):
+            return True
+        saved = (r for r in self._namespace.iptables if (r.family == "inet6") == (family == 6))
+        lines = (line for r in saved for t in r.tables.values() for c in t.chains.values() for _, line in c.lines)
+        if any(_TRACKING.search(line) for line in lines):
+            return True
+        wanted = {"ip" if family == 4 else "ip6", "inet"}
+        chains = [c for (of, _, _), c in self._ruleset.chains.items() if of in wanted]
+        return any(c.type == "nat" or any(b'"ct"' in bytes(raw) for _, raw in c.raw_rules) for c in chains)
 
     def bridge(self, hook: str) -> tuple[Registered, ...]:
         """Give the chains of the bridge family at a hook."""

@@ -135,6 +135,11 @@ def _reply(at: Traversal) -> End | None:
             continue
         to = (number(server.address)[1], server.port)
         if (sent.dst, sent.dport) == to and (sent.src, sent.sport) == (asked.src, asked.sport):
+            if p.is_error and p.family == 6 and not _verified(at):
+                said = (
+                    "IPVS takes the checksum of an IPv6 error for wrong, where connection tracking has not verified it"
+                )
+                return at.end(Verdict.DROPPED, said)
             if p.is_error:
                 # Whoever complains, it looks as if the virtual service did (ip_vs_nat_icmp).
                 at.change(src=asked.dst, inner=structs.replace(sent, dst=asked.dst, dport=asked.dport))
@@ -144,3 +149,16 @@ def _reply(at: Traversal) -> End | None:
             at.step(Stage.IPVS, f"the answer's source becomes {text(asked.dst, p.family)}:{asked.dport}")
             return None
     return None
+
+
+def _verified(at: Traversal) -> bool:
+    """Say whether connection tracking has verified an error of IPv6.
+
+    What it has not, IPVS verifies as if there were no pseudo-header (handle_response_icmp, ip_vs_checksum_complete).
+    """
+    if at.stack.sysctl("netfilter/nf_conntrack_checksum") == "0":
+        return False
+    if at.stack.hooks.tracks(6):
+        return True
+    ways = (Way("what no rule shows has them tracked"), Way("they are not tracked"))
+    return not at.walk.forks.take("whether connections of IPv6 are tracked", ways, once=(at.stack.name, "tracks 6"))

@@ -20,6 +20,7 @@ _DEFAULTS: Final = {
     "ipv6/bindv6only": "0",
     "bridge/bridge-nf-call-iptables": "0",
     "bridge/bridge-nf-call-ip6tables": "0",
+    "netfilter/nf_conntrack_checksum": "1",
     "netfilter/nf_conntrack_tcp_loose": "1",
 }
 
