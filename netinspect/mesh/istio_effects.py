@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netinspect.mesh.istio_policy import Policies, Routed, Service
+from netinspect.mesh.istio_policy import Policies, Routed
+from netinspect.mesh.istio_scope import Service
 from netinspect.mesh.sight import Pod
 from netinspect.model import wire
 from netinspect.model.mesh import Aspect, Effect
@@ -31,13 +32,31 @@ def of_client(
     yield from _limited(settings, said_by)
 
 
-def of_server(policies: Policies) -> Iterator[Effect]:
-    """Say by what the server's proxy shows requests: nothing of it passes through itself, so no policy hides it."""
+def of_server(policies: Policies, pod: Pod) -> Iterator[Effect]:
+    """Say by what the server's proxy shows requests; its counts do not pass through itself, so no policy hides them."""
     says = f"the server's proxy counts it: /stats/prometheus at port {_METRICS}, in plain text past all policies"
     yield Effect(aspect=Aspect.MONITORING, says=says, source=_DEFAULT)
-    if policies.access_log:
-        says = f"each proxy writes a line to {policies.access_log} of its container, unless a Telemetry says otherwise"
-        yield Effect(aspect=Aspect.MONITORING, says=says, source="MeshConfig accessLogFile")
+    levels = list(policies.telemetry(pod.namespace, pod.labels))
+    yield from _logged(policies, levels)
+    spans, source = next(((t, name) for spec, name in levels for t in spec.tracing), (None, ""))
+    if spans is not None:
+        where = ", ".join(p.name for p in spans.providers)
+        share = "" if spans.random_sampling_percentage is None else f" of {spans.random_sampling_percentage:g} %"
+        says = "no spans are sent" if spans.disable_span_reporting else f"spans{share} go to {where or 'the default'}"
+        yield Effect(aspect=Aspect.MONITORING, says=says, source=source)
+
+
+def _logged(policies: Policies, levels: list[tuple[wire.TelemetrySpec, str]]) -> Iterator[Effect]:
+    """Say where a line for each request goes: the nearest Telemetry counts, and MeshConfig where there is none."""
+    said, source = next(((one, name) for spec, name in levels for one in spec.access_logging), (None, ""))
+    if said is None:
+        if policies.access_log:
+            says = f"each proxy writes a line to {policies.access_log} of its container"
+            yield Effect(aspect=Aspect.MONITORING, says=says, source="MeshConfig accessLogFile")
+        return
+    where = ", ".join(p.name for p in said.providers) or policies.access_log or "the default"
+    says = "no lines are written for requests" if said.disabled else f"lines for requests go to {where}"
+    yield Effect(aspect=Aspect.MONITORING, says=says, source=source)
 
 
 def _routed(rule: wire.VirtualRoute, name: str) -> Iterator[Effect]:

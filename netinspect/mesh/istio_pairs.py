@@ -8,15 +8,18 @@ from netinspect.mesh.base import NOTED, Call, Said
 from netinspect.mesh.istio import control, takes_inbound, takes_outbound, trust_domain
 from netinspect.mesh.istio_authorization import Request
 from netinspect.mesh.istio_effects import of_client, of_server
-from netinspect.mesh.istio_policy import Policies, Service
+from netinspect.mesh.istio_policy import Policies, Routed
+from netinspect.mesh.istio_scope import Service
+from netinspect.mesh.service_routes import follow, of_service
 from netinspect.mesh.sight import Sight, flag
 from netinspect.model.finding import Clue
 from netinspect.model.mesh import Capture, Part, Reach, Transport
 
 _FAILS = "the client's proxy answers 503"
+_STRAIGHT = "passes on what goes straight to a pod as it is"
 _LET_IN = "the server's proxy lets it in"
 _RESET = "the server's proxy resets the connection"
-_CLOSED = "under outboundTrafficPolicy REGISTRY_ONLY the client's proxy closes what goes to an address it does not know"
+_CLOSED = "under REGISTRY_ONLY ({}) the client's proxy closes what goes to an address it does not know"
 _STOPPED = Said(Transport.NONE, Reach.FAILED, "", proxied=True)
 
 
@@ -37,12 +40,21 @@ def said(call: Call, sight: Sight) -> Said:
     policies = Policies(sight.snapshot, _control(call))
     ends = _ends(call)
     request = _request(call, "")
+    subset, reasons, caveat = "", ends.reasons, ""
+    effects = tuple(of_server(policies, call.server.pod)) if ends.server else ()
+    pod = call.client.pod
+    shut = policies.shut(pod.namespace, pod.labels) if ends.client else ""
     service = _service(call)
-    subset, reasons = "", ends.reasons
-    effects = tuple(of_server(policies)) if ends.server else ()
+    if ends.client and service is not None and call.service is not None:
+        scope = policies.scope(pod.namespace, pod.labels, service, call.service)
+        caveat = f"{scope.source} may keep the client from knowing the server" if scope.known is None else ""
+        if scope.known is False:
+            service = None
+            reasons += (_clue("keeps the client's proxy from knowing the Service", scope.source),)
+            if shut:
+                return replace(_STOPPED, says=_CLOSED.format(shut), reasons=reasons)
     if ends.client and service is not None:
-        pod = call.client.pod
-        routed = policies.route(pod.namespace, pod.labels, service, request)
+        routed = _led(call, sight) or policies.route(pod.namespace, pod.labels, service, request)
         effects = (*of_client(policies, pod, service, routed, http=call.http), *effects)
         reasons += (_clue("routes it", routed.source),) if routed.source else ()
         stopped = replace(_STOPPED, reasons=reasons, effects=effects)
@@ -53,12 +65,20 @@ def said(call: Call, sight: Sight) -> Said:
         lost = routed.fails or _lost(call, policies, service, subset)
         if lost:
             return replace(stopped, says=lost)
-    if ends.client and service is None and policies.closed:
-        return Said(Transport.UNKNOWN, Reach.UNKNOWN, _CLOSED, reasons, settled_by="istioctl proxy-config listeners")
+    if service is None and shut and call.service is None:
+        says = _CLOSED.format(shut)
+        return Said(Transport.UNKNOWN, Reach.UNKNOWN, says, reasons, settled_by="istioctl proxy-config listeners")
     transport, why = _transport(call, policies, ends, service, subset)
-    found = replace(_received(call, policies, ends, transport, (*reasons, *why)), effects=effects)
-    limited = ends.client and policies.limited(call.client.pod.namespace)
-    return replace(found, caveat="a Sidecar may keep the client from knowing the server") if limited else found
+    proxied = ends.client and service is not None
+    found = _received(call, policies, ends, transport, (*reasons, *why), proxied=proxied)
+    return replace(found, effects=effects, caveat="; ".join(filter(None, (caveat, _patched(call, policies, ends)))))
+
+
+def _patched(call: Call, policies: Policies, ends: _Ends) -> str:
+    """Say where an EnvoyFilter may make all different from what is said."""
+    sides = [side.pod for side, taken in ((call.client, ends.client), (call.server, ends.server)) if taken]
+    found = dict.fromkeys(filter(None, (policies.patched(pod.namespace, pod.labels) for pod in sides)))
+    return f"what {', '.join(found)} changes is not evaluated" if found else ""
 
 
 def _control(call: Call) -> tuple[str, str]:
@@ -95,6 +115,12 @@ def _ends(call: Call) -> _Ends:
         if not received:
             reasons.append(_clue(f"leaves out what comes for port {call.port}", "the server's redirection"))
     return _Ends(taken, received, tuple(reasons))
+
+
+def _led(call: Call, sight: Sight) -> Routed | None:
+    """Follow a Service's routes of the Gateway API, which count for requests alone; None where it has none."""
+    led = follow(call, sight.snapshot, of_service(call, sight.snapshot.http_routes)) if call.http is not False else None
+    return Routed(source=led.source, fails=led.fails, doubt=led.doubt) if led is not None else None
 
 
 def _service(call: Call) -> Service | None:
@@ -142,7 +168,8 @@ def _transport(
     if not ends.client:
         return Transport.PLAINTEXT, ()
     if service is None:
-        return Transport.PLAINTEXT, (_clue("passes on what goes straight to a pod as it is", "the client's proxy"),)
+        says = "passes on what goes to nobody that it knows as it is" if call.service else _STRAIGHT
+        return Transport.PLAINTEXT, (_clue(says, "the client's proxy"),)
     pod = call.client.pod
     mode = policies.client(pod.namespace, pod.labels, service, subset)
     if mode.mode:
@@ -162,10 +189,9 @@ def _transport(
 
 
 def _received(
-    call: Call, policies: Policies, ends: _Ends, transport: Transport, reasons: tuple[Clue, ...]
+    call: Call, policies: Policies, ends: _Ends, transport: Transport, reasons: tuple[Clue, ...], *, proxied: bool
 ) -> Said:  # fmt: skip
     """Say what the server's side makes of what comes."""
-    proxied = ends.client and call.service is not None
     broken = _FAILS if proxied and call.http else _RESET
     if not ends.server:
         if transport is Transport.MTLS:

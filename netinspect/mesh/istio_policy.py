@@ -15,11 +15,14 @@ from functools import cached_property
 from msgspec import structs
 
 from netinspect.mesh.istio_authorization import ASK, Decision, Known, Request, decide
+from netinspect.mesh.istio_scope import Scope, Service, applicable, scope
 from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot
 
 _ROOT = "istio-system"
 # A setting of MeshConfig at the first level: what is asked for is written so in every version.
+# EnvoyFilters that Istio itself installed up to 1.17 for its metrics (manifests/charts/istio-control, telemetry.yaml).
+_COUNTING = re.compile(r"(?:tcp-)?(?:stats-filter|metadata-exchange)-1\.\d+")
 _SETTING = r"(?m)^{}:\s*[\"']?([^\"'\s#]+)"
 
 
@@ -43,21 +46,6 @@ class Routed:
     fails: str = ""
     doubt: str = ""
     rule: wire.VirtualRoute | None = None
-
-
-@dataclass(frozen=True)
-class Service:
-    """A Service's port as clients name it."""
-
-    namespace: str
-    name: str
-    port: int
-    domain: str = "cluster.local"
-
-    @property
-    def host(self) -> str:
-        """Give its full name."""
-        return f"{self.name}.{self.namespace}.svc.{self.domain}"
 
 
 class Policies:
@@ -182,16 +170,54 @@ class Policies:
         )  # fmt: skip
         return decide(own, request)
 
-    def limited(self, namespace: str) -> bool:
-        """Say whether a Sidecar may limit what clients of a namespace know: that is not evaluated."""
-        return any(s.metadata.namespace in (namespace, self.root) for s in self._snapshot.istio_sidecars)
+    def sidecar(self, namespace: str, labels: wire.Labels) -> wire.IstioSidecar | None:
+        """Find the Sidecar of a pod."""
+        return applicable(self._snapshot.istio_sidecars, self.root, namespace, labels)
+
+    def scope(self, namespace: str, labels: wire.Labels, service: Service, known: wire.Service) -> Scope:
+        """Say whether a client's proxy knows a Service."""
+        led_to = {
+            _full(d.destination.host, v.metadata.namespace, service)
+            for v in self._snapshot.virtual_services
+            for rule in (*v.spec.http, *v.spec.tcp)
+            for d in rule.route
+        }
+        return scope(self.sidecar(namespace, labels), namespace, service, known, led_to)
+
+    def patched(self, namespace: str, labels: wire.Labels) -> str:
+        """Name an EnvoyFilter that changes a sidecar, nothing where none does (push_context.go, getEnvoyFilters)."""
+        for patch in self._snapshot.envoy_filters:
+            meta, chosen = patch.metadata, patch.spec.workload_selector
+            theirs = not patch.spec.target_refs and (chosen is None or chosen.labels.items() <= labels.items())
+            if theirs and meta.namespace in (namespace, self.root) and not _COUNTING.match(meta.name):
+                return f"EnvoyFilter {meta.namespace}/{meta.name}"
+        return ""
+
+    def telemetry(self, namespace: str, labels: wire.Labels) -> Iterator[tuple[wire.TelemetrySpec, str]]:
+        """Give what says what a sidecar tells of requests, the nearest first (pilot/pkg/model/telemetry.go)."""
+        ordered = sorted(self._snapshot.telemetries, key=lambda t: t.metadata.creation_timestamp or "")
+        fit = [t for t in ordered if not t.spec.target_refs and _selects(t.spec.selector, labels)]
+        own = [t for t in fit if t.metadata.namespace == namespace]
+        wide = [t for t in fit if t.spec.selector is None or not t.spec.selector.match_labels]
+        levels = (
+            [t for t in own if t not in wide],
+            [t for t in own if t in wide],
+            [t for t in wide if t.metadata.namespace == self.root and namespace != self.root],
+        )
+        for level in levels:
+            yield from ((t.spec, f"Telemetry {t.metadata.namespace}/{t.metadata.name}") for t in level[:1])
+
+    def shut(self, namespace: str, labels: wire.Labels) -> str:
+        """Name what keeps a client's proxy from letting out what goes to nobody it knows; nothing where it may."""
+        own = self.sidecar(namespace, labels)
+        policy = own.spec.outbound_traffic_policy if own is not None else None
+        if own is not None and policy is not None and policy.mode:
+            name = f"Sidecar {own.metadata.namespace}/{own.metadata.name}"
+            return name if policy.mode == "REGISTRY_ONLY" else ""
+        return "MeshConfig outboundTrafficPolicy" if self.closed else ""
 
     def route(self, namespace: str, labels: wire.Labels, service: Service, request: Request) -> Routed:
-        """Follow the route or VirtualService that a client's proxy has for a Service."""
-        route = next((r for r in self._snapshot.http_routes if _hangs(r, namespace, service)), None)
-        if route is not None and request.http is not False:
-            name = f"HTTPRoute {route.metadata.namespace}/{route.metadata.name}"
-            return Routed(source=name, doubt=f"where {name} leads is not evaluated")
+        """Follow the VirtualService that a client's proxy has for a Service."""
         found = self._virtual(namespace, service)
         routed = _followed(found, namespace, labels, service, request) if found is not None else Routed()
         lost = self._lost(routed, found.metadata.namespace, service) if found is not None and routed.doubt else ""
@@ -302,15 +328,6 @@ def _names(host: str, namespace: str, service: Service) -> bool:
 
 def _exported(places: tuple[str, ...], own: str, namespace: str) -> bool:
     return not places or "*" in places or namespace in places or ("." in places and own == namespace)
-
-
-def _hangs(route: wire.HTTPRoute, namespace: str, service: Service) -> bool:
-    """Say whether a route of the Gateway API is of a Service, for clients of a namespace (GEP-1426)."""
-    return route.metadata.namespace in (namespace, service.namespace) and any(
-        p.kind == "Service" and p.name == service.name and p.port in (0, service.port)
-        and (p.namespace or route.metadata.namespace) == service.namespace
-        for p in route.spec.parent_refs
-    )  # fmt: skip
 
 
 def _any_of(found: Iterable[Known]) -> Known:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from netinspect.mesh.base import Call, Onward, Said, Side
+from netinspect.mesh.istio import control
+from netinspect.mesh.istio_policy import Policies
 from netinspect.mesh.sight import Sight
 from netinspect.model.mesh import Capture
 
@@ -21,14 +23,15 @@ _OWN: Final = {4: "127.0.0.6", 6: "::6"}
 def outward(call: Call, said: Said, _sight: Sight) -> Onward:
     """Call the pod at its port; what goes to no Service is passed on to where it was meant to go."""
     doubt = _turned(call.client) or said.caveat
-    return Onward(call.server.address, call.port, kept=call.service is None, doubt=doubt)
+    return Onward(call.server.address, call.port, kept=not said.proxied, doubt=doubt)
 
 
 def inward(call: Call, sight: Sight) -> Onward:
     """Call the pod's own address at the port that was asked for."""
-    own = {call.server.pod.namespace, "istio-system"}
-    limited = any(s.metadata.namespace in own for s in sight.snapshot.istio_sidecars)
-    doubt = _turned(call.server) or ("a Sidecar may lead it to another port of the application" if limited else "")
+    pod = call.server.pod
+    own = Policies(sight.snapshot, control(pod)).sidecar(pod.namespace, pod.labels)
+    led = own is not None and bool(own.spec.ingress)
+    doubt = _turned(call.server) or ("a Sidecar may lead it to another port of the application" if led else "")
     address = call.server.address
     return Onward(address, call.port, source=_OWN[6 if ":" in address else 4], doubt=doubt)
 

@@ -13,15 +13,22 @@ from netinspect.model.mesh import Aspect, Effect
 _RETRY, _TIMEOUT = "retry.linkerd.io/", "timeout.linkerd.io/"
 _BREAKER = ("balancer.linkerd.io/failure-accrual", "balancer.alpha.linkerd.io/failure-accrual")
 _METRICS = 4191
-_PROFILE = ", unless a ServiceProfile says otherwise"
+# The budget where none is written: retryRatio, minRetriesPerSecond (controller/api/destination/profile_translator.go).
+_RATIO, _LEAST = 0.2, 10
 
 
-def of_client(service: wire.Service, routes: Iterable[wire.HTTPRoute], *, opaque: bool) -> Iterator[Effect]:
+def of_client(
+    service: wire.Service, routes: Iterable[wire.HTTPRoute], profile: wire.ServiceProfile | None, *, opaque: bool
+) -> Iterator[Effect]:  # fmt: skip
     """Say what the client's proxy does to a request to a Service; of an opaque port it sees no requests."""
     says = "the server that answers fastest, of two drawn (EWMA)" + (", by connection" if opaque else ", by request")
     yield Effect(aspect=Aspect.LOAD_BALANCING, says=says, source="Linkerd's default")
     yield from _breaker(service)
     if opaque:
+        return
+    if profile is not None:
+        # It takes the place of all annotations and routes (linkerd.io reference/service-profiles).
+        yield from _profiled(profile)
         return
     # A route that says anything of this makes all count for nothing that its Service says.
     metas = [("HTTPRoute", r.metadata) for r in routes]
@@ -32,11 +39,25 @@ def of_client(service: wire.Service, routes: Iterable[wire.HTTPRoute], *, opaque
     if on:
         limit = meta.annotations.get(f"{_RETRY}limit", "1")
         each = meta.annotations.get(f"{_RETRY}timeout")
-        says = f"up to {limit} times more, on {', '.join(on)}{f', each of at most {each}' if each else ''}{_PROFILE}"
+        says = f"up to {limit} times more, on {', '.join(on)}{f', each of at most {each}' if each else ''}"
         yield Effect(aspect=Aspect.RETRIES, says=says, source=source)
     for kind, what in (("request", "a request with its retries"), ("response", "an answer"), ("idle", "silence")):
         if f"{_TIMEOUT}{kind}" in meta.annotations:
-            says = f"{what} of more than {meta.annotations[f'{_TIMEOUT}{kind}']} ends it{_PROFILE}"
+            says = f"{what} of more than {meta.annotations[f'{_TIMEOUT}{kind}']} ends it"
+            yield Effect(aspect=Aspect.TIMEOUT, says=says, source=source)
+
+
+def _profiled(profile: wire.ServiceProfile) -> Iterator[Effect]:
+    source = f"ServiceProfile {profile.metadata.namespace}/{profile.metadata.name}"
+    retried = [r.name for r in profile.spec.routes if r.is_retryable]
+    if retried:
+        budget = profile.spec.retry_budget
+        ratio, least = (budget.retry_ratio, budget.min_retries_per_second) if budget else (_RATIO, _LEAST)
+        says = f"what fails of {', '.join(retried)}, by up to {ratio * 100:g} % of requests and {least} a second more"
+        yield Effect(aspect=Aspect.RETRIES, says=says, source=source)
+    for route in profile.spec.routes:
+        if route.timeout:
+            says = f"{route.name} is answered 504 after {route.timeout}"
             yield Effect(aspect=Aspect.TIMEOUT, says=says, source=source)
 
 

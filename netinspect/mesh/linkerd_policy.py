@@ -46,8 +46,6 @@ def decide(snapshot: Snapshot, pod: Pod, port: int, client: Client) -> Decision:
     by = f"Server {namespace}/{name}"
     if any(_is(ref.kind, ref.name, "Server", name) for r in _routes(snapshot, namespace) for ref in r.spec.parent_refs):
         return Decision(None, by, "what the routes of this Server let in is not evaluated")
-    if any(s.metadata.namespace == namespace for s in snapshot.server_authorizations):
-        return Decision(None, by, "ServerAuthorizations of this namespace are not evaluated")
     doubt = ""
     for policy_object in _policies(snapshot, namespace, name):
         met = _met(snapshot, policy_object, client)
@@ -56,6 +54,9 @@ def decide(snapshot: Snapshot, pod: Pod, port: int, client: Client) -> Decision:
             return Decision(True, own)
         if met is None:
             doubt = f"what {own} requires is not all known"
+    for older in snapshot.server_authorizations:
+        if older.metadata.namespace == namespace and _about(older.spec.server, server) and _admitted(older, client):
+            return Decision(True, f"ServerAuthorization {namespace}/{older.metadata.name}")
     if doubt:
         return Decision(None, by, doubt)
     return _by_default(server.spec.access_policy or "deny", pod, client, by)
@@ -129,12 +130,36 @@ def _has(snapshot: Snapshot, ref: wire.ObjectReference, namespace: str, client: 
     if ref.kind == "NetworkAuthentication":
         for network in snapshot.network_authentications:
             if (network.metadata.namespace, network.metadata.name) == (where, ref.name):
-                return any(
-                    inside(client.address, n.cidr) and not any(inside(client.address, e) for e in n.except_)
-                    for n in network.spec.networks
-                )
+                return _among(network.spec.networks, client)
         return False
     return None
+
+
+def _about(named: wire.AuthorizedServer, server: wire.LinkerdServer) -> bool:
+    if named.name:
+        return named.name == server.metadata.name
+    return named.selector is None or named.selector.matches(server.metadata.labels)
+
+
+def _admitted(authorization: wire.ServerAuthorization, client: Client) -> bool:
+    """Say whether a ServerAuthorization lets a client in; without networks it is for all (grpc/src/inbound.rs)."""
+    asked, namespace = authorization.spec.client, authorization.metadata.namespace
+    if asked.networks and not _among(asked.networks, client):
+        return False
+    if asked.unauthenticated or asked.mesh_tls is None:
+        return asked.unauthenticated
+    accounts = tuple(
+        wire.ObjectReference(kind="ServiceAccount", name=a.name, namespace=a.namespace)
+        for a in asked.mesh_tls.service_accounts
+    )
+    known = wire.MeshTLSAuthenticationSpec(identities=asked.mesh_tls.identities, identity_refs=accounts)
+    return bool(client.identity) if asked.mesh_tls.unauthenticated else _identified(known, namespace, client.identity)
+
+
+def _among(networks: Iterable[wire.AuthenticatedNetwork], client: Client) -> bool:
+    return any(
+        inside(client.address, n.cidr) and not any(inside(client.address, e) for e in n.except_) for n in networks
+    )
 
 
 def _identified(spec: wire.MeshTLSAuthenticationSpec, namespace: str, identity: str) -> bool:

@@ -56,6 +56,7 @@ IP_ADDRESSES = Resource("ip_addresses", "ipaddresses", _NETWORKING, wire.IPAddre
 INGRESSES = Resource("ingresses", "ingresses", ("networking.k8s.io/v1",), wire.Ingress, optional=True)
 GATEWAYS = Resource("gateways", "gateways", _GATEWAY, wire.Gateway, optional=True)
 HTTP_ROUTES = Resource("http_routes", "httproutes", _GATEWAY, wire.HTTPRoute, optional=True)
+GRPC_ROUTES = Resource("grpc_routes", "grpcroutes", _GATEWAY[:1], wire.GRPCRoute, optional=True)
 NETWORK_POLICIES = Resource("network_policies", "networkpolicies", ("networking.k8s.io/v1",), wire.NetworkPolicy)
 DAEMON_SETS = Resource("daemon_sets", "daemonsets", ("apps/v1",), wire.DaemonSet)
 CUSTOM_RESOURCE_DEFINITIONS = Resource(
@@ -138,7 +139,12 @@ AUTHORIZATION_POLICIES = Resource(
 )
 DESTINATION_RULES = Resource("destination_rules", "destinationrules", _ISTIO, wire.DestinationRule, optional=True)
 VIRTUAL_SERVICES = Resource("virtual_services", "virtualservices", _ISTIO, wire.VirtualService, optional=True)
-ISTIO_SIDECARS = Resource("istio_sidecars", "sidecars", _ISTIO, wire.Named, optional=True)
+ISTIO_SIDECARS = Resource("istio_sidecars", "sidecars", _ISTIO, wire.IstioSidecar, optional=True)
+ENVOY_FILTERS = Resource("envoy_filters", "envoyfilters", _ISTIO[2:], wire.EnvoyFilter, optional=True)
+TELEMETRIES = Resource(
+    "telemetries", "telemetries", ("telemetry.istio.io/v1", "telemetry.istio.io/v1alpha1"), wire.Telemetry,
+    optional=True,
+)  # fmt: skip
 ISTIO_HOSTS = Resource("istio_hosts", "serviceentries", _ISTIO, wire.ServiceEntry, optional=True)
 _L5D = ("policy.linkerd.io/v1alpha1",)
 _SERVERS = tuple(f"policy.linkerd.io/v1beta{n}" for n in (3, 2, 1))
@@ -154,7 +160,14 @@ NETWORK_AUTHENTICATIONS = Resource(
     "network_authentications", "networkauthentications", _L5D, wire.NetworkAuthentication, optional=True
 )
 SERVER_AUTHORIZATIONS = Resource(
-    "server_authorizations", "serverauthorizations", ("policy.linkerd.io/v1beta1",), wire.Named, optional=True
+    "server_authorizations",
+    "serverauthorizations",
+    ("policy.linkerd.io/v1beta1",),
+    wire.ServerAuthorization,
+    optional=True,
+)
+SERVICE_PROFILES = Resource(
+    "service_profiles", "serviceprofiles", ("linkerd.io/v1alpha2",), wire.ServiceProfile, optional=True
 )
 _CONSUL = ("consul.hashicorp.com/v1alpha1",)
 SERVICE_INTENTIONS = Resource("service_intentions", "serviceintentions", _CONSUL, wire.ServiceIntentions, optional=True)
@@ -170,18 +183,19 @@ _OF_CONSUL = (
 )  # fmt: skip
 _OF_ISTIO = (
     PEER_AUTHENTICATIONS, AUTHORIZATION_POLICIES, DESTINATION_RULES, VIRTUAL_SERVICES, ISTIO_SIDECARS, ISTIO_HOSTS,
+    ENVOY_FILTERS, TELEMETRIES,
 )  # fmt: skip
 _OF_LINKERD = (
     LINKERD_SERVERS, LINKERD_AUTHORIZATIONS, LINKERD_ROUTES, MESH_TLS_AUTHENTICATIONS, NETWORK_AUTHENTICATIONS,
-    SERVER_AUTHORIZATIONS,
+    SERVER_AUTHORIZATIONS, SERVICE_PROFILES,
 )  # fmt: skip
 # What meshes make of a request hangs on these.
 POLICIES_BY_MESH = {
-    "istio": (MESH_SETTINGS, HTTP_ROUTES, *_OF_ISTIO),
-    "linkerd": (HTTP_ROUTES, *_OF_LINKERD),
+    "istio": (MESH_SETTINGS, HTTP_ROUTES, GRPC_ROUTES, *_OF_ISTIO),
+    "linkerd": (HTTP_ROUTES, GRPC_ROUTES, *_OF_LINKERD),
     "consul": (MESH_SETTINGS, *_OF_CONSUL),
 }
-MESH_POLICIES = (MESH_SETTINGS, HTTP_ROUTES, *_OF_ISTIO, *_OF_LINKERD, *_OF_CONSUL)
+MESH_POLICIES = (MESH_SETTINGS, HTTP_ROUTES, GRPC_ROUTES, *_OF_ISTIO, *_OF_LINKERD, *_OF_CONSUL)
 
 RESOURCES = (
     NODES,
@@ -194,6 +208,7 @@ RESOURCES = (
     INGRESSES,
     GATEWAYS,
     HTTP_ROUTES,
+    GRPC_ROUTES,
     NETWORK_POLICIES,
     DAEMON_SETS,
     CUSTOM_RESOURCE_DEFINITIONS,

@@ -1137,6 +1137,101 @@ class VirtualService(Wire, frozen=True):
     spec: VirtualServiceSpec = VirtualServiceSpec()
 
 
+class WorkloadLabels(Wire, frozen=True):
+    """Whom a Sidecar is about, by labels."""
+
+    labels: Labels = field(default_factory=dict)
+
+
+class SidecarPort(Wire, frozen=True):
+    """A port of a listener."""
+
+    number: int = 0
+
+
+class SidecarListener(Wire, frozen=True):
+    """What a proxy listens for: of what goes out the hosts (namespace/name) that it knows."""
+
+    port: SidecarPort | None = None
+    bind: str = ""
+    capture_mode: Term = ""
+    hosts: tuple[str, ...] = ()
+    default_endpoint: str = ""
+
+
+class OutboundPolicy(Wire, frozen=True):
+    """What becomes of what goes to nobody known: ALLOW_ANY or REGISTRY_ONLY."""
+
+    mode: Term = ""
+
+
+class EnvoyFilterSpec(Wire, frozen=True):
+    """Which proxies are changed: all of a namespace, or those of some pods, waypoints or gateways."""
+
+    workload_selector: WorkloadLabels | None = None
+    target_refs: tuple[ObjectReference, ...] = ()
+
+
+class EnvoyFilter(Wire, frozen=True):
+    """An EnvoyFilter (istio.io/api/networking/v1alpha3/envoy_filter.proto), which may change a proxy in any way."""
+
+    metadata: Metadata
+    spec: EnvoyFilterSpec = EnvoyFilterSpec()
+
+
+class Provider(Wire, frozen=True):
+    """Where something is sent to (MeshConfig.extensionProviders)."""
+
+    name: str = ""
+
+
+class Logging(Wire, frozen=True):
+    """Lines for requests, or none."""
+
+    disabled: bool | None = None
+    providers: tuple[Provider, ...] = ()
+
+
+class Tracing(Wire, frozen=True):
+    """Spans of requests, of a share of them, in percent."""
+
+    disable_span_reporting: bool | None = None
+    random_sampling_percentage: float | None = None
+    providers: tuple[Provider, ...] = ()
+
+
+class TelemetrySpec(Wire, frozen=True):
+    """What proxies tell of requests."""
+
+    selector: MatchLabels | None = None
+    target_refs: tuple[ObjectReference, ...] = ()
+    access_logging: tuple[Logging, ...] = ()
+    tracing: tuple[Tracing, ...] = ()
+
+
+class Telemetry(Wire, frozen=True):
+    """A Telemetry (istio.io/api/telemetry/v1alpha1/telemetry.proto)."""
+
+    metadata: NotedMetadata
+    spec: TelemetrySpec = TelemetrySpec()
+
+
+class SidecarSpec(Wire, frozen=True):
+    """Which pods a Sidecar is about, and what their proxies know and take."""
+
+    workload_selector: WorkloadLabels | None = None
+    ingress: tuple[SidecarListener, ...] = ()
+    egress: tuple[SidecarListener, ...] = ()
+    outbound_traffic_policy: OutboundPolicy | None = None
+
+
+class IstioSidecar(Wire, frozen=True):
+    """A Sidecar (istio.io/api/networking/v1alpha3/sidecar.proto)."""
+
+    metadata: NotedMetadata
+    spec: SidecarSpec = SidecarSpec()
+
+
 class ServiceEntrySpec(Wire, frozen=True):
     """Names that proxies know besides those of Services."""
 
@@ -1291,6 +1386,19 @@ class HTTPRoute(Wire, frozen=True):
     spec: HTTPRouteSpec = HTTPRouteSpec()
 
 
+class GRPCRouteSpec(Wire, frozen=True):
+    """What a route hangs on; its rules are not read."""
+
+    parent_refs: tuple[RouteParent, ...] = ()
+
+
+class GRPCRoute(Wire, frozen=True):
+    """A GRPCRoute (sigs.k8s.io/gateway-api apis/v1)."""
+
+    metadata: Metadata
+    spec: GRPCRouteSpec = GRPCRouteSpec()
+
+
 class LinkerdServerSpec(Wire, frozen=True):
     """A port of some pods, by number or name, and what holds where no policy lets a client in."""
 
@@ -1353,6 +1461,88 @@ class NetworkAuthentication(Wire, frozen=True):
 
     metadata: Metadata
     spec: NetworkAuthenticationSpec = NetworkAuthenticationSpec()
+
+
+class AuthorizedServer(Wire, frozen=True):
+    """Which Servers an authorization is about: one by name, or by labels."""
+
+    name: str = ""
+    selector: LabelSelector | None = None
+
+
+class AuthorizedAccount(Wire, frozen=True):
+    """What clients run as."""
+
+    name: str = ""
+    namespace: str = ""
+
+
+class AuthorizedTLS(Wire, frozen=True):
+    """Clients in the mesh: any that speaks TLS, or by who they are."""
+
+    unauthenticated: bool = field(default=False, name="unauthenticatedTLS")
+    identities: tuple[str, ...] = ()
+    service_accounts: tuple[AuthorizedAccount, ...] = ()
+
+
+class AuthorizedClient(Wire, frozen=True):
+    """Who is let in: everybody, or who is in the mesh; from some networks, or from all."""
+
+    unauthenticated: bool = False
+    networks: tuple[AuthenticatedNetwork, ...] = ()
+    mesh_tls: AuthorizedTLS | None = field(default=None, name="meshTLS")
+
+
+class ServerAuthorizationSpec(Wire, frozen=True):
+    """Which Servers let whom in."""
+
+    server: AuthorizedServer = AuthorizedServer()
+    client: AuthorizedClient = AuthorizedClient()
+
+
+class ServerAuthorization(Wire, frozen=True):
+    """A ServerAuthorization (policy/server_authorization.rs), which AuthorizationPolicies took the place of."""
+
+    metadata: Metadata
+    spec: ServerAuthorizationSpec = ServerAuthorizationSpec()
+
+
+class RetryBudget(Wire, frozen=True):
+    """How many requests more there may be."""
+
+    retry_ratio: float = 0.0
+    min_retries_per_second: int = 0
+
+
+class ProfileRoute(Wire, frozen=True):
+    """Requests of one kind, and what becomes of them where they fail or take long."""
+
+    name: str = ""
+    is_retryable: bool = False
+    timeout: str = ""
+
+
+class ProfileTarget(Wire, frozen=True):
+    """Where else a Service's requests go, and the share of them as the quantities of the API write it."""
+
+    authority: str = ""
+    weight: str | int = ""
+
+
+class ServiceProfileSpec(Wire, frozen=True):
+    """What Linkerd knows of a Service's requests, and where else they go."""
+
+    routes: tuple[ProfileRoute, ...] = ()
+    retry_budget: RetryBudget | None = None
+    opaque_ports: tuple[str, ...] = ()
+    dst_overrides: tuple[ProfileTarget, ...] = ()
+
+
+class ServiceProfile(Wire, frozen=True):
+    """A ServiceProfile, whose name is the full name of a Service (linkerd2 controller/gen/apis/serviceprofile)."""
+
+    metadata: Metadata
+    spec: ServiceProfileSpec = ServiceProfileSpec()
 
 
 class ConsulPermissionHTTP(Wire, frozen=True):
