@@ -105,7 +105,9 @@ def linkerd(name: str, address: str, **ports: str) -> Json:
     return found
 
 
-def by_linkerd(service: Json, route: Json | None = None, **ports: str) -> dict[Aspect, list[str]]:
+def by_linkerd(
+    service: Json, route: Json | None = None, profiles: list[Json] | None = None, **ports: str
+) -> dict[Aspect, list[str]]:
     web = {"metadata": {"name": "web", "namespace": "shop", "annotations": service},
            "spec": {"clusterIP": "10.96.0.10", "selector": {"app": "web"},
                     "ports": [{"name": "http", "port": 80, "targetPort": 8080}]}}  # fmt: skip
@@ -116,7 +118,7 @@ def by_linkerd(service: Json, route: Json | None = None, **ports: str) -> dict[A
     found = pair(
         build.snapshot(
             pods=[linkerd("client", "10.0.1.5"), linkerd("web", "10.0.2.5", **ports)], services=[web],
-            namespaces=[{"metadata": {"name": "shop"}}], http_routes=routes,
+            namespaces=[{"metadata": {"name": "shop"}}], http_routes=routes, service_profiles=profiles or [],
         ),
         "shop/client", Target("svc", "shop", "web", 80, "GET", "/"),
     )  # fmt: skip
