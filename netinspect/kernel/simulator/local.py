@@ -72,6 +72,9 @@ def deliver(walk: Walk, state: Deliver) -> State | End:
     if at.balanced is not None:
         return balance(at)
     packet = at.packet
+    if packet.steered and packet.inner is not None and not packet.is_error:
+        said = f"TPROXY gives what the tunnel carries to the socket on port {packet.steered}"
+        return at.end(Verdict.DROPPED, said, at.stack.pointer("sockets"))
     inside = decapsulate(walk, stack, packet)
     if inside is not None:
         return inside
