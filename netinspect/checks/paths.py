@@ -70,7 +70,7 @@ def _judged(view: View, questions: Iterable[Question]) -> Iterator[Seen]:
         if not _should_arrive(found, view) or _is_there(found, question):
             continue
         if found.arrival in _BAD and found.cause is not None:
-            group = groups.setdefault(_key(found.cause), _Group(found.cause, found.arrival, _way(found), _ends(found)))
+            group = groups.setdefault(_key(found.cause, found.arrival), _Group(found.cause, found.arrival, _way(found), _ends(found)))
             group.flows.append(_flow(found))
             group.about &= _ends(found)
             group.way = max(group.way, _way(found), key=len)
@@ -113,9 +113,12 @@ def _should_arrive(found: Trace, view: View) -> bool:
     return not view.cni.policy or (proof.section != "nftables" and not _POLICIES.match(proof.text))
 
 
-def _key(cause: Cause) -> tuple[str, str]:
-    """Tell causes from each other: by the line that is the proof, without its counters, else by the reason."""
-    if cause.proof is None:
+def _key(cause: Cause, arrival: Arrival) -> tuple[str, str]:
+    """Tell causes from each other: by the line that is the proof, without its counters, else by the reason.
+
+    The route by which something leaves is of all that leaves: there the reason names what nobody has.
+    """
+    if cause.proof is None or arrival is Arrival.LEAVES:
         return cause.place, cause.reason
     return cause.place, f"{cause.proof.section} {_COUNTED.sub('', cause.proof.text)}"
 

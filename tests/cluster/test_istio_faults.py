@@ -59,6 +59,22 @@ def route(host: str, namespace: str, destination: str) -> str:
     return istio("VirtualService", host, namespace, spec, "networking")
 
 
+def narrow(more: str = "") -> str:
+    return istio("Sidecar", "narrow", "inside", f"{{egress: [{{hosts: ['istio-system/*']}}]{more}}}", "networking")
+
+
+def leading(backend: str, more: str = "") -> str:
+    """Give a route of the Gateway API that hangs on a Service."""
+    spec = (
+        f"{{parentRefs: [{{group: '', kind: Service, name: api, port: 80}}], "
+        f"rules: [{{{more}backendRefs: [{{name: {backend}, port: 80}}]}}]}}"
+    )
+    return (
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: api, namespace: inside}\n"
+        f"spec: {spec}\n---\n"
+    )
+
+
 def namespace(name: str, labels: str = "{}") -> str:
     return f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {labels}}}\n---\n"
 
@@ -111,6 +127,18 @@ FAULTS = (
     Fault("route to a Service that is not there", ("mesh", "inside/client", "svc/inside/api:80"),
           ("leads to nobody.inside.svc.cluster.local", "is not there"),
           objects=route("api", "inside", "{host: nobody.inside.svc.cluster.local}"), request=("client", API, 503)),
+    Fault("Sidecar that leaves the server out, against STRICT", ("mesh", "inside/client", "svc/strict/vault:80"),
+          ("the server asks for mutual TLS, and this is plaintext", "Sidecar inside/narrow"),
+          objects=narrow(), request=("client", STRICT, 503)),
+    Fault("Sidecar that leaves the server out, and lets nothing else out", ("mesh", "inside/client", "svc/inside/api:80"),
+          ("failed", "REGISTRY_ONLY (Sidecar inside/narrow)"),
+          objects=narrow(", outboundTrafficPolicy: {mode: REGISTRY_ONLY}"), request=("client", API, 502)),
+    Fault("route of the Gateway API to a Service that is not there", ("mesh", "inside/client", "svc/inside/api:80"),
+          ("HTTPRoute inside/api leads to Service gone", "answers 500"),
+          objects=leading("gone"), request=("client", API, 500)),
+    Fault("route of the Gateway API that matches nothing", ("mesh", "inside/client", "svc/inside/api:80"),
+          ("no rule of HTTPRoute inside/api matches", "404"),
+          objects=leading("api", "matches: [{path: {type: Exact, value: /other}}], "), request=("client", API, 404)),
     Fault("rules flushed", ("mesh", "inside/client", *INSIDE), ("broken", "passes the proxy by"),
           do=("@client iptables-save -t nat >/tmp/kept; iptables -t nat -F",),
           undo=("@client iptables-restore -T nat </tmp/kept",), request=("client", STRICT, 0)),

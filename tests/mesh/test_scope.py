@@ -11,7 +11,7 @@ from tests.mesh.test_effects import by_linkerd
 from tests.mesh.test_pairs import CLIENT, SERVER, STRICT, policy, said
 
 Json = dict[str, Any]
-SHUT = {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}
+SHUT: Any = {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}
 CLOSED = [{"metadata": {"name": "istio", "namespace": "istio-system"},
            "data": {"mesh": "outboundTrafficPolicy:\n  mode: REGISTRY_ONLY\n"}}]  # fmt: skip
 
@@ -47,7 +47,7 @@ def test_whom_it_does_not_know_it_does_not_call_where_nothing_else_is_let_out() 
     shut = said(CLIENT, SERVER, istio_sidecars=[listing("other/*", **SHUT)])
     assert (shut.outcome, "Sidecar shop/narrow" in shut.says) == (Reach.FAILED, True)
     assert said(CLIENT, SERVER, istio_sidecars=[listing("other/*")], mesh_settings=CLOSED).outcome is Reach.FAILED
-    wide = {"outboundTrafficPolicy": {"mode": "ALLOW_ANY"}}
+    wide: Any = {"outboundTrafficPolicy": {"mode": "ALLOW_ANY"}}
     found = said(CLIENT, SERVER, istio_sidecars=[listing("other/*", **wide)], mesh_settings=CLOSED)
     assert found.outcome is Reach.REACHED
     assert said(CLIENT, SERVER, istio_sidecars=[listing("./*", **SHUT)]).outcome is Reach.REACHED
