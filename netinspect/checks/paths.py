@@ -70,7 +70,9 @@ def _judged(view: View, questions: Iterable[Question]) -> Iterator[Seen]:
         if not _should_arrive(found, view) or _is_there(found, question):
             continue
         if found.arrival in _BAD and found.cause is not None:
-            group = groups.setdefault(_key(found.cause, found.arrival), _Group(found.cause, found.arrival, _way(found), _ends(found)))
+            group = groups.setdefault(
+                _key(found.cause, found.arrival), _Group(found.cause, found.arrival, _way(found), _ends(found))
+            )
             group.flows.append(_flow(found))
             group.about &= _ends(found)
             group.way = max(group.way, _way(found), key=len)
