@@ -71,11 +71,13 @@ def test_every_mesh_is_listed() -> None:
         "istio_pairs",
         "istio_policy",
         "istio_relay",
+        "istio_scope",
         "linkerd_effects",
         "linkerd_pairs",
         "linkerd_policy",
         "linkerd_relay",
         "ranges",
+        "service_routes",
         "sight",
     }
     modules = {m.name for m in pkgutil.iter_modules(mesh.__path__)} - helpers

@@ -51,6 +51,16 @@ class _Group:
     way: tuple[str, ...]
     about: set[str]
     flows: list[str] = field(default_factory=list)
+    # The addresses that nobody has for which they leave.
+    beyond: set[str] = field(default_factory=set)
+
+    def add(self, found: Trace, cause: Cause) -> None:
+        """Put one more flow into the group."""
+        self.flows.append(_flow(found))
+        self.about &= _ends(found)
+        self.way = max(self.way, _way(found), key=len)
+        if found.arrival is Arrival.LEAVES:
+            self.beyond.add(cause.reason.rpartition(" ")[2])
 
 
 def _judged(view: View, questions: Iterable[Question]) -> Iterator[Seen]:
@@ -70,12 +80,9 @@ def _judged(view: View, questions: Iterable[Question]) -> Iterator[Seen]:
         if not _should_arrive(found, view) or _is_there(found, question):
             continue
         if found.arrival in _BAD and found.cause is not None:
-            group = groups.setdefault(
-                _key(found.cause, found.arrival), _Group(found.cause, found.arrival, _way(found), _ends(found))
-            )
-            group.flows.append(_flow(found))
-            group.about &= _ends(found)
-            group.way = max(group.way, _way(found), key=len)
+            key = _key(found, found.cause)
+            group = groups.setdefault(key, _Group(found.cause, found.arrival, _way(found), _ends(found)))
+            group.add(found, found.cause)
         elif found.arrival is Arrival.UNKNOWN:
             unknown.append(found)
         elif found.level is not Level.SIMULATED:
@@ -115,14 +122,16 @@ def _should_arrive(found: Trace, view: View) -> bool:
     return not view.cni.policy or (proof.section != "nftables" and not _POLICIES.match(proof.text))
 
 
-def _key(cause: Cause, arrival: Arrival) -> tuple[str, str]:
+def _key(found: Trace, cause: Cause) -> tuple[str, str]:
     """Tell causes from each other: by the line that is the proof, without its counters, else by the reason.
 
-    The route by which something leaves is of all that leaves: there the reason names what nobody has.
+    A route by which what leaves the cluster leaves is no cause: what no Service's rules took is told from the rest.
     """
-    if cause.proof is None or arrival is Arrival.LEAVES:
+    if cause.proof is None:
         return cause.place, cause.reason
-    return cause.place, f"{cause.proof.section} {_COUNTED.sub('', cause.proof.text)}"
+    line = f"{cause.proof.section} {_COUNTED.sub('', cause.proof.text)}"
+    kept = found.arrival is Arrival.LEAVES and cause.reason.endswith(f" {found.destination.address}")
+    return cause.place, f"{line} untranslated" if kept else line
 
 
 def _flow(found: Trace) -> str:
@@ -157,8 +166,11 @@ def _problem(group: _Group, key: str) -> Problem:
         Arrival.LEAVES: "led out of the cluster",
     }.get(group.arrival, "lost")
     way = " (their answers)" if cause.leg not in ("request", "data", "") else ""
+    others = f" and {len(group.beyond) - 1} addresses more" if len(group.beyond) > 1 else ""
+    # One more address that is led out is news, though it goes the same way.
+    key = " ".join((key, *sorted(group.beyond)))
     return Problem(
-        cause.place or "cluster", f"{cause.reason}{way}", f"{verb} is {shown}{more}", cause.remedy or _SETTLES,
+        cause.place or "cluster", f"{cause.reason}{others}{way}", f"{verb} is {shown}{more}", cause.remedy or _SETTLES,
         proof=cause.proof, way=group.way, key=key,
         about=tuple(sorted(group.about)),
     )  # fmt: skip

@@ -253,6 +253,7 @@ def _bridge(settings: Settings) -> None:
 
 
 def _istio(settings: Settings) -> None:
+    _gateway_api(settings)
     # Once it runs, its control plane writes into what its charts have made.
     if not kubectl(settings, "-n", istio.NAMESPACE, "get", "deployment/istiod", "--ignore-not-found"):
         kubectl(settings, "apply", "--server-side", "-f", "-", stdin=istio.NAMESPACE_MANIFEST)
@@ -274,9 +275,13 @@ def _static_pods(settings: Settings) -> list[Any]:
     return pods
 
 
-def _workloads(settings: Settings) -> None:
+def _gateway_api(settings: Settings) -> None:
     _apply(settings, "gateway-api.yaml")
     kubectl(settings, "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+
+
+def _workloads(settings: Settings) -> None:
+    _gateway_api(settings)
     _apply(settings, "workloads.yaml")
     address = {"ip": "192.0.2.10", "ipMode": "VIP"}
     statuses = {
