@@ -49,7 +49,7 @@ class Case:
     def begins(self, *probes: Probe) -> list[tuple[Attempt, ...]]:
         """Give the same of probes that are the first packets after the state was read."""
         with Built(self.scene(*probes)) as built, Session(built) as session:
-            return _right(compare(session, built.read()))
+            return _right(compare(session, built.read))
 
 
 def _right(found: Comparison) -> list[tuple[Attempt, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
@@ -96,8 +96,9 @@ def _same(seen: Seen, real: Seen) -> bool:
     )
 
 
-def compare(session: Session, world: World) -> Comparison:
+def compare(session: Session, read: Callable[[], World]) -> Comparison:
     """Send all probes, and say which of the kernel's answers the simulator does not give."""
+    world = read()
     probes = session.probes
     session.ask(range(len(probes)), 0.2)
     outcomes = list(session.outcomes)
@@ -107,6 +108,14 @@ def compare(session: Session, world: World) -> Comparison:
         # A busy machine may answer late: what disagrees is asked again, with patience.
         session.ask(doubtful, 1.2)
         for n in doubtful:
+            outcomes[n] = session.outcomes[n]
+            attempts[n] = simulate(world, session, n)
+    unheard = [n for n in doubtful if not _covered(attempts[n], probes[n], outcomes[n]) and _unheard(attempts[n])]
+    if unheard:
+        # Who was not known when the state was read may have been heard of since, by what asked for this host.
+        world = read()
+        session.ask(unheard, 1.2)
+        for n in unheard:
             outcomes[n] = session.outcomes[n]
             attempts[n] = simulate(world, session, n)
     wrong, unknown = [], 0
@@ -123,6 +132,10 @@ def compare(session: Session, world: World) -> Comparison:
     return Comparison(len(probes) - unknown - len(wrong), unknown, tuple(wrong), tuple(attempts))
 
 
+def _unheard(attempts: Iterable[Attempt]) -> bool:
+    return any(a.request.end.stage is Stage.NEIGHBOUR for a in attempts)
+
+
 def _covered(attempts: Iterable[Attempt], probe: Probe, outcome: Outcome) -> bool:
     return any(fits(a, probe, outcome) for a in attempts)
 
@@ -132,4 +145,4 @@ def judge(scene: Scene) -> Comparison:
     with Built(scene) as built, Session(built) as session:
         # What the first packets make the kernels learn is there when the state is read.
         session.ask(range(len(scene.probes)), 0.15)
-        return compare(session, built.read())
+        return compare(session, built.read)
