@@ -172,7 +172,10 @@ class Judge:
             )  # fmt: skip
         refused = ""
         for driver in DRIVERS:
-            wish, asked = self._wish(driver, pod)
+            wish = driver.wish(pod, self.sight)
+            if wish is None and driver.NAME not in self._webhooks:
+                continue
+            wish, asked = self._asked(driver, pod, wish)
             if wish is not None and wish.wanted:
                 return self._missing(pod, driver, wish, asked)
             if wish is not None:
@@ -184,9 +187,8 @@ class Judge:
             return _plain(pod, Verdict.UNKNOWN, says, settled_by=self.blind)
         return _plain(pod, Verdict.NOT_MESHED, says, part=part, proven=seen is not None, settled_by=self.blind)
 
-    def _wish(self, driver: Driver, pod: Pod) -> tuple[Wish | None, tuple[Webhook, ...]]:
-        """Say what is asked of a mesh for a pod, and which of its webhooks were asked about it."""
-        wish = driver.wish(pod, self.sight)
+    def _asked(self, driver: Driver, pod: Pod, wish: Wish | None) -> tuple[Wish | None, tuple[Webhook, ...]]:
+        """Say what is asked of a mesh for a pod, by webhooks too, and which of them were asked about it."""
         hooks = self._webhooks.get(driver.NAME)
         if hooks is None or (wish is not None and not wish.wanted):
             return wish, ()

@@ -29,6 +29,8 @@ def _control(pod: wire.NotedPod) -> dict[str, wire.NotedContainer]:
     """Give by mesh the container that tells a control plane's version, where a pod is of one."""
     labels = pod.metadata.labels
     found: dict[str, wire.NotedContainer] = {}
+    if _MARKS.keys().isdisjoint(labels):
+        return found
     for key in (k for k in labels if k in _MARKS):
         for mesh, value, container in _MARKS[key]:
             own = next((c for c in pod.spec.containers if container in ("", c.name)), None)
