@@ -2,6 +2,10 @@
 
 Its webhooks' selectors say who gets a sidecar, for every revision, tag and distribution; labels, and annotations that
 veto, say the rest. An ambient pod is known by what the node's agent noted on it.
+
+Of a request to a sidecar are followed: PeerAuthentications, DestinationRules, VirtualServices, HTTPRoutes of Services,
+Sidecars, exportTo, REGISTRY_ONLY, AuthorizationPolicies; Telemetries are told. What waypoints, gateways and GRPCRoutes
+make of it is unknown, and an EnvoyFilter is named, as it may change all.
 """
 
 from __future__ import annotations

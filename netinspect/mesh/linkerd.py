@@ -1,6 +1,9 @@
 """Linkerd: a small proxy of its own beside each application, with mTLS between all that have one.
 
 The annotation that asks for injection stays where none happened, so it says what was meant, and nothing of what is.
+
+Of a request are followed: Servers with their authorizations of both kinds, default policies, HTTPRoutes of Services and
+ServiceProfiles. What routes of a Server let in, GRPCRoutes and splits of a ServiceProfile are unknown.
 """
 
 from __future__ import annotations
