@@ -6,7 +6,7 @@ Sources: kubernetes-sigs/gateway-api geps/gep-1426, apis/v1/{httproute,grpcroute
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from netinspect.mesh.base import Call
 from netinspect.model import wire
@@ -21,14 +21,13 @@ _EXACT = 10_000
 class Led:
     """What the routes of a Service make of a call: why it goes nowhere, or why where it goes is not known.
 
-    With neither it goes to the Service's own pods. ``settled_by`` is of a doubt; ``rule`` is the one that matched.
+    With neither it goes to the Service's own pods. ``settled_by`` is of a doubt.
     """
 
     source: str
     fails: str = ""
     doubt: str = ""
     settled_by: str = ""
-    rule: wire.HTTPRouteRule | None = None
 
 
 def of_service(call: Call, routes: Iterable[wire.HTTPRoute]) -> list[wire.HTTPRoute]:
@@ -57,7 +56,7 @@ def follow(call: Call, snapshot: Snapshot, routes: list[wire.HTTPRoute]) -> Led 
     if not exact:
         return Led(name, fails=f"no rule of {name} matches: the client's proxy answers 404")
     rule = max(exact, key=lambda found: found[0])[1]
-    return replace(_led(rule, snapshot, call.service, name), rule=rule)
+    return _led(rule, snapshot, call.service, name)
 
 
 def _led(rule: wire.HTTPRouteRule, snapshot: Snapshot, service: wire.Service, name: str) -> Led:
