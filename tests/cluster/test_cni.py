@@ -187,31 +187,15 @@ def act(lab: Settings, command: str) -> None:
             process.run("ip", "netns", "exec", lab.namespace("n1"), "sh", "-c", within)
 
 
-@contextmanager
-def frozen(lab: Settings) -> Iterator[None]:
-    """Keep the agents from mending what is broken while it is looked at: they answer signals as any process."""
-    if lab.cni is Cni.BRIDGE:
-        yield
-        return
+def freeze(lab: Settings, what: signal.Signals) -> None:
+    """Stop the agents of a lab, or let them go on."""
     name = "flanneld" if lab.cni is Cni.FLANNEL else "calico-node"
-    pids = [
-        pid
-        for node in lab.node_names
-        for pid in network.processes(lab.namespace(node))
-        if Path(f"/proc/{pid}/comm").read_text().strip() == name
-    ]
-    _signal(pids, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        _signal(pids, signal.SIGCONT)
-
-
-def _signal(pids: Iterable[int], what: signal.Signals) -> None:
-    for pid in pids:
-        # A kubelet may have killed it meanwhile, as its probes had no answer.
-        with suppress(ProcessLookupError):
-            os.kill(pid, what)
+    for node in lab.node_names:
+        for pid in network.processes(lab.namespace(node)):
+            # A kubelet may kill one meanwhile, as its probes have no answer.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if Path(f"/proc/{pid}/comm").read_text().strip() == name:
+                    os.kill(pid, what)
 
 
 def test_each_fault_is_named(ready: Settings, netinspect: Netinspect) -> None:
@@ -220,18 +204,22 @@ def test_each_fault_is_named(ready: Settings, netinspect: Netinspect) -> None:
 
 def name_each(lab: Settings, netinspect: Netinspect, faults: Iterable[Fault], known: Mapping[str, str]) -> None:
     """Break, look and heal, fault by fault: it is named at its place and nowhere else, and then nothing is."""
-    for fault in faults:
-        # Each fault anew: what stands still for long is started again.
-        with frozen(lab), ExitStack() as healing:
-            healing.callback(act, lab, fault.healed.format(**known))
-            act(lab, fault.broken.format(**known))
-            found = told(lab, netinspect)
-        assert (fault.kind, fault.place) in kinds(found), (fault.name, found["findings"])
-        # An agent that does nothing meanwhile is soon not ready.
-        places = {place for kind, place in kinds(found) if kind != "agent"}
-        assert places == {fault.place}, (fault.name, found["findings"])
-        said = [f["says"] for f in found["findings"] if f["kind"] == fault.kind]
-        assert any(fault.says.format(**known) in s for s in said), (fault.name, said)
+    with ExitStack() as stack:
+        # They mend what is broken, and answer signals as any process.
+        stack.callback(freeze, lab, signal.SIGCONT)
+        for fault in faults:
+            # One that was started anew meanwhile stops too.
+            freeze(lab, signal.SIGSTOP)
+            with ExitStack() as healing:
+                healing.callback(act, lab, fault.healed.format(**known))
+                act(lab, fault.broken.format(**known))
+                found = told(lab, netinspect)
+            assert (fault.kind, fault.place) in kinds(found), (fault.name, found["findings"])
+            # An agent that does nothing meanwhile is soon not ready.
+            places = {place for kind, place in kinds(found) if kind != "agent"}
+            assert places == {fault.place}, (fault.name, found["findings"])
+            said = [f["says"] for f in found["findings"] if f["kind"] == fault.kind]
+            assert any(fault.says.format(**known) in s for s in said), (fault.name, said)
     # A probe that waited for an agent as it stood still may fail only after it goes on.
     until = time.monotonic() + RECOVERY
     while (left := kinds(told(lab, netinspect))) and dict(left).keys() == {"agent"} and time.monotonic() < until:

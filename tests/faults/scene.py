@@ -9,7 +9,9 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from tests.cluster.test_inside import processes
 from tests.faults.catalogue import SECONDS, Fault, Flow, Step, named
@@ -26,6 +28,9 @@ PROGRAMS = next(m for m in binaries.MODULE_TABLE if m.folder == "kubernetes").ca
 CLIENT = Path(__file__).with_name("client.py")
 # So many that a way taken once in three times is all but never missed.
 TIMES = 16
+FAMILIES = ("-4", "-6")
+LOST_WITH_A_LINK = ("-j addr show scope global", "neigh show nud permanent", "route show")
+Json = dict[str, Any]
 
 
 def _started(pid: int) -> int:
@@ -47,19 +52,19 @@ class Scene:
             pid = lab_node.init(lab, node)
             self._namespaces[f"n{number}"] = ["nsenter", f"--target={pid}", "--mount", "--uts", "--net", "--pid", "--"]
             self.facts[f"node{number}"] = lab.node_addresses(node)[0]
-        self._nodes()
-        self._pods()
-        self._services()
+        every = get(lab, "nodes,pods,services", "-A")["items"]
+        self._nodes([o for o in every if o["kind"] == "Node"])
+        self._pods([o for o in every if o["kind"] == "Pod"])
+        self._services([o for o in every if o["kind"] == "Service"])
 
-    def _nodes(self) -> None:
-        for number, node in enumerate(get(self.lab, "nodes")["items"][:2], 1):
+    def _nodes(self, nodes: list[Json]) -> None:
+        for number, node in enumerate(nodes[:2], 1):
             for cidr in node["spec"]["podCIDRs"]:
                 self.facts[f"pods{number}{'_6' if is_ipv6(cidr.partition('/')[0]) else ''}"] = cidr
             # Which node gets which range is a matter of which came first.
             self.facts[f"net{number}"] = node["spec"]["podCIDR"].rpartition(".")[0]
 
-    def _pods(self) -> None:
-        pods = [p for p in get(self.lab, "pods", "-A")["items"] if "deletionTimestamp" not in p["metadata"]]
+    def _pods(self, pods: list[Json]) -> None:
         names = {
             "web": ("web1", "web2"),
             "cart": ("", "cart"),
@@ -71,10 +76,11 @@ class Scene:
             app = pod["metadata"].get("labels", {}).get("app", "")
             place = self.lab.node_names.index(pod["spec"].get("nodeName") or self.lab.node_names[0])
             name = names.get(app, ("", ""))[min(place, 1)]
-            if name and name not in self._namespaces and pod["status"]["phase"] == "Running":
+            gone = "deletionTimestamp" in pod["metadata"] or pod["status"]["phase"] != "Running"
+            if name and name not in self._namespaces and not gone:
                 self._pod(name, pod)
 
-    def _pod(self, name: str, pod: dict) -> None:  # type: ignore[type-arg]
+    def _pod(self, name: str, pod: Json) -> None:
         # Containers come and go with their processes; the sandbox's own stays.
         pid = min(processes(pod["metadata"]["uid"]), key=_started)
         self._namespaces[name] = ["nsenter", f"--net=/proc/{pid}/ns/net", "--"]
@@ -87,8 +93,8 @@ class Scene:
         links = json.loads(self.run(node, "ip -j link show type veth"))
         self.facts[f"{name}_veth"] = next(k["ifname"] for k in links if k["ifindex"] == link["link_index"])
 
-    def _services(self) -> None:
-        for service in get(self.lab, "services", "-A")["items"]:
+    def _services(self, services: list[Json]) -> None:
+        for service in services:
             if service["spec"].get("clusterIP", "None") != "None":
                 self.facts[f"svc_{service['metadata']['name'].replace('-', '_')}"] = service["spec"]["clusterIP"]
 
@@ -144,16 +150,19 @@ class Scene:
     def _lost_with_a_link(self, place: str) -> dict[str, str]:
         """Give the commands that put back what goes when a device goes down: addresses, neighbours and routes."""
         made: dict[str, str] = {}
-        for family in ("-4", "-6"):
-            for link in json.loads(self.run(place, f"ip {family} -j addr show scope global")):
+        asked = "; echo =; ".join(f"ip {family} {what}" for family in FAMILIES for what in LOST_WITH_A_LINK)
+        told = iter(self.run(place, asked).split("=\n"))
+        for family in FAMILIES:
+            addresses, neighbours, ways = islice(told, len(LOST_WITH_A_LINK))
+            for link in json.loads(addresses):
                 for one in filter(None, link.get("addr_info", ())):
                     address = f"{one['local']}/{one['prefixlen']} dev {link['ifname']}"
                     made[f"{family} addr {address}"] = f"ip {family} addr add {address}" + " nodad" * (family == "-6")
-            for line in self.run(place, f"ip {family} neigh show nud permanent").splitlines():
+            for line in neighbours.splitlines():
                 made[f"{family} neigh {line}"] = (
                     f"ip {family} neigh replace {line.replace('PERMANENT', 'nud permanent')}"
                 )
-            routes = [r for r in self.run(place, f"ip {family} route show").splitlines() if "fe80" not in r]
+            routes = [r for r in ways.splitlines() if "fe80" not in r]
             # Those over a gateway need the others first.
             for route in sorted(routes, key=lambda r: " via " in r):
                 plain = route.replace(" linkdown", "").replace(" dead", "")
