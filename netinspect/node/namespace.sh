@@ -84,7 +84,7 @@ namespace() {
       ipv4/conf/*/ignore_routes_with_linkdown ipv4/neigh/default/gc_thresh* ipv4/vs/* \
       ipv6/bindv6only ipv6/flowlabel_reflect ipv6/fib_multipath_hash_policy ipv6/fwmark_reflect ipv6/ip_nonlocal_bind \
       ipv6/icmp/echo_ignore_all \
-      ipv6/conf/*/forwarding ipv6/conf/*/accept_ra ipv6/conf/*/disable_ipv6 ipv6/conf/*/proxy_ndp \
+      ipv6/conf/*/forwarding ipv6/conf/*/accept_ra ipv6/conf/*/disable_ipv6 ipv6/conf/*/proxy_ndp ipv6/conf/*/hop_limit \
       ipv6/neigh/default/gc_thresh* bridge/* \
       netfilter/nf_conntrack_max netfilter/nf_conntrack_count netfilter/nf_conntrack_buckets \
       netfilter/nf_conntrack_tcp_be_liberal netfilter/nf_conntrack_tcp_loose netfilter/nf_conntrack_acct \

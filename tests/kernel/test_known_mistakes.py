@@ -502,3 +502,11 @@ def test_what_is_routed_anew_is_nobodys_in_ipv4(case: Case) -> None:
     four, six = case.goes(tcp(B, uid=1337), tcp("fd00:2::2", uid=1337))
     assert results(four) == {"ok"}
     assert results(six) == {"timeout"}
+
+
+def test_a_host_may_give_all_its_packets_another_time_to_live(case: Case) -> None:
+    case.add("a", "sysctl ipv4/ip_default_ttl=1", "sysctl ipv6/conf/eth0/hop_limit=1")
+    case.add("r", "sysctl ipv4/ip_default_ttl=2")
+    four, six, near = case.goes(tcp(B), tcp("fd00:2::2"), tcp("10.1.0.1"))
+    assert results(four) == results(six) == {"unreachable"}
+    assert results(near) == {"refused"}

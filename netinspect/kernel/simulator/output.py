@@ -20,6 +20,8 @@ from netinspect.model.walk import End, Pointer, Stage, Verdict
 
 _BROADCAST4 = 0xFFFFFFFF
 _LOOPBACK_NETWORK = 127
+# With which packets are made; a host may have another for all.
+_TTL = 64
 _POINT_TO_POINT = frozenset({"ipip", "sit", "gre", "ip6tnl", "ip6gre", "wireguard", "tun"})
 # What has a hardware address in front of its packets even where it asks nobody for one (ip link set DEVICE arp off).
 _FRAMED = frozenset({"veth", "bridge", "macvlan", "vlan"})
@@ -67,9 +69,19 @@ def send(walk: Walk, state: Send) -> State | End:
             if not found.ways:
                 return _no_way_from_here(stack, packet, found, evidence)
             way = _local(found) or choose(walk, found.ways, stack, evidence, packet)
+    packet = _living(stack, packet, way.dev)
     ends = f"{text(packet.src, packet.family)} → {text(packet.dst, packet.family)}"
     walk.step(stack, Stage.ROUTE, f"{ends} dev {way.dev} mtu {mtu_of(stack, found, way)}", packet, evidence)
     return _may_not_leave(state, packet, found, way) or _output(walk, stack, packet, found, way)
+
+
+def _living(stack: Stack, packet: Packet, dev: str) -> Packet:
+    """Give a packet the time to live that its host gives all (ip4_dst_hoplimit, ip6_dst_hoplimit)."""
+    if packet.ttl != _TTL:
+        return packet
+    of_host = "ipv4/ip_default_ttl" if packet.family == 4 else f"ipv6/conf/{dev}/hop_limit"
+    own = stack.sysctl(of_host)
+    return structs.replace(packet, ttl=int(own)) if own.isdecimal() and int(own) else packet
 
 
 def _to_this_host(walk: Walk, state: Send) -> State | End:
