@@ -176,12 +176,12 @@ class Policies:
 
     def scope(self, namespace: str, labels: wire.Labels, service: Service, known: wire.Service) -> Scope:
         """Say whether a client's proxy knows a Service."""
-        led_to = {
+        led_to = (
             _full(d.destination.host, v.metadata.namespace, service)
             for v in self._snapshot.virtual_services
             for rule in (*v.spec.http, *v.spec.tcp)
             for d in rule.route
-        }
+        )
         return scope(self.sidecar(namespace, labels), namespace, service, known, led_to)
 
     def patched(self, namespace: str, labels: wire.Labels) -> str:

@@ -32,8 +32,7 @@ class Led:
 
 def of_service(call: Call, routes: Iterable[wire.HTTPRoute]) -> list[wire.HTTPRoute]:
     """Give the routes that hang on a Service, for this client."""
-    service = call.service
-    return [r for r in routes if service is not None and _hangs(r.metadata.namespace, r.spec.parent_refs, call)]
+    return [r for r in routes if _hangs(r.metadata.namespace, r.spec.parent_refs, call)]
 
 
 def follow(call: Call, snapshot: Snapshot, routes: list[wire.HTTPRoute]) -> Led | None:

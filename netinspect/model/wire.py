@@ -1138,31 +1138,40 @@ class VirtualService(Wire, frozen=True):
 
 
 class WorkloadLabels(Wire, frozen=True):
-    """Whom a Sidecar is about, by labels."""
+    """Whom a Sidecar or an EnvoyFilter is about, by labels."""
 
     labels: Labels = field(default_factory=dict)
-
-
-class SidecarPort(Wire, frozen=True):
-    """A port of a listener."""
-
-    number: int = 0
 
 
 class SidecarListener(Wire, frozen=True):
     """What a proxy listens for: of what goes out the hosts (namespace/name) that it knows."""
 
-    port: SidecarPort | None = None
+    port: PortSelector | None = None
     bind: str = ""
     capture_mode: Term = ""
     hosts: tuple[str, ...] = ()
-    default_endpoint: str = ""
 
 
 class OutboundPolicy(Wire, frozen=True):
     """What becomes of what goes to nobody known: ALLOW_ANY or REGISTRY_ONLY."""
 
     mode: Term = ""
+
+
+class SidecarSpec(Wire, frozen=True):
+    """Which pods a Sidecar is about, and what their proxies know and take."""
+
+    workload_selector: WorkloadLabels | None = None
+    ingress: tuple[SidecarListener, ...] = ()
+    egress: tuple[SidecarListener, ...] = ()
+    outbound_traffic_policy: OutboundPolicy | None = None
+
+
+class IstioSidecar(Wire, frozen=True):
+    """A Sidecar (istio.io/api/networking/v1alpha3/sidecar.proto)."""
+
+    metadata: NotedMetadata
+    spec: SidecarSpec = SidecarSpec()
 
 
 class EnvoyFilterSpec(Wire, frozen=True):
@@ -1214,22 +1223,6 @@ class Telemetry(Wire, frozen=True):
 
     metadata: NotedMetadata
     spec: TelemetrySpec = TelemetrySpec()
-
-
-class SidecarSpec(Wire, frozen=True):
-    """Which pods a Sidecar is about, and what their proxies know and take."""
-
-    workload_selector: WorkloadLabels | None = None
-    ingress: tuple[SidecarListener, ...] = ()
-    egress: tuple[SidecarListener, ...] = ()
-    outbound_traffic_policy: OutboundPolicy | None = None
-
-
-class IstioSidecar(Wire, frozen=True):
-    """A Sidecar (istio.io/api/networking/v1alpha3/sidecar.proto)."""
-
-    metadata: NotedMetadata
-    spec: SidecarSpec = SidecarSpec()
 
 
 class ServiceEntrySpec(Wire, frozen=True):
@@ -1523,10 +1516,9 @@ class ProfileRoute(Wire, frozen=True):
 
 
 class ProfileTarget(Wire, frozen=True):
-    """Where else a Service's requests go, and the share of them as the quantities of the API write it."""
+    """Where else a Service's requests go."""
 
     authority: str = ""
-    weight: str | int = ""
 
 
 class ServiceProfileSpec(Wire, frozen=True):
@@ -1534,7 +1526,6 @@ class ServiceProfileSpec(Wire, frozen=True):
 
     routes: tuple[ProfileRoute, ...] = ()
     retry_budget: RetryBudget | None = None
-    opaque_ports: tuple[str, ...] = ()
     dst_overrides: tuple[ProfileTarget, ...] = ()
 
 

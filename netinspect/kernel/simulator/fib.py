@@ -14,7 +14,7 @@ from netinspect.model.kernel import NextHopObject, PolicyRule, Route
 from netinspect.model.packet import BITS, PROTOCOLS, number
 
 # What a look-up says of a destination that it has no way for (errno of fib_props in net/ipv4/fib_semantics.c).
-REFUSALS: Final = frozenset({"unreachable", "prohibit", "blackhole"})
+_REFUSALS: Final = frozenset({"unreachable", "prohibit", "blackhole"})
 _SCOPES: Final = {"": 0, "global": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
 # The bits of a TOS that rules and routes look at: INET_DSCP_LEGACY_TOS_MASK of IPv4, INET_DSCP_MASK of IPv6.
 _TOS_BITS: Final = {4: 0x1C, 6: 0xFC}
@@ -63,6 +63,11 @@ class Found(Struct, frozen=True, gc=False):
     ways: tuple[Way, ...] = ()
     rule: PolicyRule | None = None
     unsure: str = ""
+
+    @property
+    def nowhere(self) -> bool:
+        """Say whether no route was found, or one that refuses."""
+        return self.kind == "none" or self.kind in _REFUSALS
 
 
 class Entry(Struct, frozen=True, gc=False):
@@ -216,7 +221,7 @@ class Fib:
                 ahead = (i for i in range(position, len(rules)) if rules[i].priority == rule.goto)
                 position = next(ahead, position)
                 continue
-            if rule.action in REFUSALS:
+            if rule.action in _REFUSALS:
                 return Found(rule.action, rule=rule)
             if rule.action == "nop":
                 continue
@@ -249,7 +254,7 @@ class Fib:
             entry, ways = chosen
             if entry.route.type == "throw":
                 return None
-            refuses = entry.route.type in REFUSALS
+            refuses = entry.route.type in _REFUSALS
             if rule.suppress_prefixlength is not None and bits <= rule.suppress_prefixlength and not refuses:
                 return None
             if entry.route.nhid is not None and not ways and not refuses:
@@ -304,7 +309,7 @@ def _first4(entries: Sequence[Entry], flow: Flow) -> tuple[Entry, tuple[Way, ...
             continue
         if _SCOPES.get(entry.route.scope, 0) < flow.scope:
             continue
-        if entry.route.type in REFUSALS or entry.route.type == "throw" or _without_object(entry):
+        if entry.route.type in _REFUSALS or entry.route.type == "throw" or _without_object(entry):
             return entry, ()
         ways = tuple(w for w in entry.ways if not flow.oif or w.dev == flow.oif)
         if ways:
@@ -318,7 +323,7 @@ def _first6(entries: Sequence[Entry], flow: Flow, silent: Set[tuple[str, int]]) 
         serving: list[tuple[Entry, tuple[Way, ...]]] = []
         for entry in entries:
             if entry.route.metric == metric:
-                if entry.route.type in REFUSALS or entry.route.type == "throw":
+                if entry.route.type in _REFUSALS or entry.route.type == "throw":
                     # They stand on the loopback device, which who is bound to another does not see (rt6_check_dev).
                     serving += [(entry, ())] if flow.oif in ("", "lo") else []
                 elif _without_object(entry):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import structs
 
 from netinspect.kernel.simulator import fib, neighbour, programs, source
-from netinspect.kernel.simulator.fib import REFUSALS, Found
+from netinspect.kernel.simulator.fib import Found
 from netinspect.kernel.simulator.forks import Maybe, Way
 from netinspect.kernel.simulator.nat import LOOPBACK4
 from netinspect.kernel.simulator.netfilter import call
@@ -42,7 +42,7 @@ def send(walk: Walk, state: Send) -> State | End:
     packet = made
     asked = structs.replace(packet, src=0) if state.kept else packet
     found = look_up(walk, stack, flow(stack, asked, oif=state.oif, first=True))
-    if packet.family == 6 and not asked.src and (found.kind == "none" or found.kind in REFUSALS):
+    if packet.family == 6 and not asked.src and found.nowhere:
         # There may be a way for the address that it will have, which is chosen without one (ip6_dst_lookup_tail).
         packet = structs.replace(packet, src=packet.src or source.of_device6(stack, "", packet.dst) or 0)
         found = look_up(walk, stack, flow(stack, packet, oif=state.oif, first=True))

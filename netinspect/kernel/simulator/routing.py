@@ -11,7 +11,7 @@ from typing import Final
 from msgspec import structs
 
 from netinspect.kernel.simulator import forks
-from netinspect.kernel.simulator.fib import REFUSALS, Fib, Flow, Found, Way
+from netinspect.kernel.simulator.fib import Fib, Flow, Found, Way
 from netinspect.kernel.simulator.netfilter import call
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.states import Deliver, Forward, Leave, Route, State
@@ -75,7 +75,7 @@ def look_up(walk: Walk, stack: Stack, asked: Flow) -> Found:
     four = asked.family == 4
     walk.needs(stack, *(("rules4", "routes4") if four else ("rules6", "routes6")), "nexthops")
     found = stack.fib.look_up(asked)
-    if four and asked.oif and not asked.vrf and (found.kind == "none" or found.kind in REFUSALS):
+    if four and asked.oif and not asked.vrf and found.nowhere:
         return Found("unicast", None, (Way(asked.oif),))
     return found
 
