@@ -66,6 +66,7 @@ def test_every_mesh_is_listed() -> None:
         "consul_pairs",
         "consul_relay",
         "glance",
+        "istio_ambient",
         "istio_authorization",
         "istio_effects",
         "istio_pairs",

@@ -4,8 +4,10 @@ Its webhooks' selectors say who gets a sidecar, for every revision, tag and dist
 veto, say the rest. An ambient pod is known by what the node's agent noted on it.
 
 Of a request to a sidecar are followed: PeerAuthentications, DestinationRules, VirtualServices, HTTPRoutes of Services,
-Sidecars, exportTo, REGISTRY_ONLY, AuthorizationPolicies; Telemetries are told. What waypoints, gateways and GRPCRoutes
-make of it is unknown, and an EnvoyFilter is named, as it may change all.
+Sidecars, exportTo, REGISTRY_ONLY, AuthorizationPolicies; Telemetries are told. Of ambient: PeerAuthentications and
+AuthorizationPolicies as ztunnel takes them, and of a waypoint those that hang on it or on the Service, and HTTPRoutes.
+What gateways, GRPCRoutes and a waypoint's VirtualServices make of it is unknown, as is a call between a sidecar and a
+ztunnel; an EnvoyFilter is named, as it may change all.
 """
 
 from __future__ import annotations

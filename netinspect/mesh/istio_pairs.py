@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from netinspect.mesh import istio_ambient
 from netinspect.mesh.base import NOTED, Call, Said
 from netinspect.mesh.istio import control, takes_inbound, takes_outbound, trust_domain
 from netinspect.mesh.istio_authorization import Request
@@ -20,6 +21,10 @@ _STRAIGHT = "passes on what goes straight to a pod as it is"
 _LET_IN = "the server's proxy lets it in"
 _RESET = "the server's proxy resets the connection"
 _CLOSED = "under REGISTRY_ONLY ({}) the client's proxy closes what goes to an address it does not know"
+_BEYOND = Said(
+    Transport.UNKNOWN, Reach.UNKNOWN, "what gateways, waypoints and sidecars beside ambient make is not evaluated",
+    settled_by="istioctl ztunnel-config, istioctl proxy-config",
+)  # fmt: skip
 _STOPPED = Said(Transport.NONE, Reach.FAILED, "", proxied=True)
 
 
@@ -33,11 +38,16 @@ class _Ends:
 
 
 def said(call: Call, sight: Sight) -> Said:
-    """Go through the client's proxy, how it calls, what the server's asks for, and whether it lets the request in."""
+    """Ask those who stand between the two: sidecars, or the nodes' proxies."""
     parts = {s.presence.part for s in (call.client, call.server) if s.presence is not None}
-    if parts - {Part.SIDECAR}:
-        return _beyond(call, parts)
     policies = Policies(sight.snapshot, _control(call))
+    if parts == {Part.AMBIENT}:
+        return istio_ambient.said(call, sight, policies, _request(call, ""))
+    return _BEYOND if parts - {Part.SIDECAR} else _by_sidecars(call, sight, policies)
+
+
+def _by_sidecars(call: Call, sight: Sight, policies: Policies) -> Said:
+    """Go through the client's proxy, how it calls, what the server's asks for, and whether it lets the request in."""
     ends = _ends(call)
     request = _request(call, "")
     subset, reasons, caveat = "", ends.reasons, ""
@@ -85,14 +95,6 @@ def _control(call: Call) -> tuple[str, str]:
     """Give the control plane of the server, else of the client."""
     server, client = control(call.server.pod), control(call.client.pod)
     return server if server[0] else client
-
-
-def _beyond(call: Call, parts: set[Part]) -> Said:
-    """Say what is known of ends that are not sidecars: whether both are in, but not what waypoints and policies do."""
-    both = call.client.presence is not None and call.server.presence is not None
-    transport = Transport.MTLS if both and parts == {Part.AMBIENT} else Transport.UNKNOWN
-    says = "what waypoints, gateways and ztunnel make of it is not evaluated"
-    return Said(transport, Reach.UNKNOWN, says, settled_by="istioctl ztunnel-config, istioctl proxy-config")
 
 
 def _clue(says: str, source: str) -> Clue:

@@ -102,6 +102,21 @@ class Policies:
                 found = Mode(at_port.mode, name)
         return found
 
+    def ambient(self, namespace: str, labels: wire.Labels, port: int) -> Mode:
+        """Give what a workload's ztunnel asks for, to which DISABLE is as PERMISSIVE.
+
+        It is no way for a port out of a STRICT that the workload inherits.
+        Source: pilot/pkg/serviceregistry/ambient/authorization.go.
+        """
+        found = self.server(namespace, labels, port)
+        if found.mode != "DISABLE":
+            return found
+        whole = self.server(namespace, labels, 0)
+        spec = next((p.spec for p in reversed(tuple(self._levels(namespace, labels)))), wire.PeerAuthenticationSpec())
+        own = spec.mtls.mode if spec.selector is not None and spec.mtls is not None else ""
+        inherited = whole.mode == "STRICT" and own in ("", "UNSET")
+        return whole if inherited else replace(found, mode="PERMISSIVE")
+
     def _levels(self, namespace: str, labels: wire.Labels) -> Iterator[wire.PeerAuthentication]:
         """Give the policy of the mesh, of the namespace and of the workload, of each the oldest."""
 
@@ -161,14 +176,30 @@ class Policies:
 
     def authorize(self, namespace: str, labels: wire.Labels, request: Request) -> Decision:
         """Decide whether a sidecar lets a request in; policies for waypoints and gateways are none of its."""
-        own = (
-            p for p in self._snapshot.authorization_policies
-            if p.metadata.namespace in (namespace, self.root)
-            and p.spec.target_ref is None and not p.spec.target_refs
-            and p.metadata.annotations.get("istio.io/dry-run") != "true"
-            and (p.spec.selector is None or _selects(p.spec.selector, labels))
-        )  # fmt: skip
-        return decide(own, request)
+        chosen = self.selecting(namespace, labels)
+        return decide((p for p in chosen if p.metadata.annotations.get("istio.io/dry-run") != "true"), request)
+
+    @property
+    def authorizations(self) -> tuple[wire.AuthorizationPolicy, ...]:
+        """Give all AuthorizationPolicies."""
+        return self._snapshot.authorization_policies
+
+    def selecting(self, namespace: str, labels: wire.Labels) -> Iterator[wire.AuthorizationPolicy]:
+        """Give the policies for a pod's own proxy: those without a target, of its namespace and of the root."""
+        for policy in self._snapshot.authorization_policies:
+            free = policy.spec.target_ref is None and not policy.spec.target_refs
+            if free and policy.metadata.namespace in (namespace, self.root) and _selects(policy.spec.selector, labels):
+                yield policy
+
+    def about(self, namespace: str, name: str) -> Iterator[str]:
+        """Name the VirtualServices and DestinationRules of a Service, for whichever clients."""
+        service = Service(namespace, name, 0)
+        for rule in self._snapshot.destination_rules:
+            if _names(rule.spec.host, rule.metadata.namespace, service):
+                yield f"DestinationRule {rule.metadata.namespace}/{rule.metadata.name}"
+        for virtual in self._snapshot.virtual_services:
+            if any(_names(h, virtual.metadata.namespace, service) for h in virtual.spec.hosts):
+                yield f"VirtualService {virtual.metadata.namespace}/{virtual.metadata.name}"
 
     def sidecar(self, namespace: str, labels: wire.Labels) -> wire.IstioSidecar | None:
         """Find the Sidecar of a pod."""
