@@ -7,7 +7,8 @@ STAMP := $(VENV)/.installed
 
 # What the tests and the lab need, by Debian's names.
 TEST_PACKAGES := bash busybox chromium-headless-shell conntrack containernetworking-plugins curl ethtool fish gcc graphviz ipset iproute2 iptables \
-	ipvsadm kmod libc6-dev nftables openssl openvswitch-switch ovn-central ovn-host procps runc socat tcpdump user-mode-linux zsh
+	ipvsadm kmod libc6-dev nftables openssl openvswitch-switch ovn-central ovn-host procps qemu-system-x86 runc socat \
+	tcpdump user-mode-linux wireguard-tools zsh
 
 .PHONY: demo docs test faults lint lab lab-down test-packages lab-packages completions demo-recording bench fuzz clean
 

@@ -98,7 +98,8 @@ class Judge:
         self.sight = Sight(snapshot)
         self._inside = match(snapshot)
         self._causes = Causes(self.sight)
-        self._webhooks = {d.NAME: Webhooks(snapshot, d.SIGNATURE.webhooks) for d in DRIVERS if d.SIGNATURE.webhooks}
+        every = {d.NAME: Webhooks(snapshot, d.SIGNATURE.webhooks) for d in DRIVERS if d.SIGNATURE.webhooks}
+        self._webhooks = {name: hooks for name, hooks in every.items() if hooks.all}
 
     @cached_property
     def blind(self) -> str:

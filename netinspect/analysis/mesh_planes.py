@@ -13,11 +13,11 @@ from netinspect.model import wire
 from netinspect.model.mesh import ControlPlane
 from netinspect.model.snapshot import Snapshot
 
-# Few pods bear any of these labels, and each is looked up once for all meshes.
-_MARKS: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
+# By label and value, or by a label that may have any. Many pods bear such labels, few with such values.
+_MARKS: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
 for _driver in DRIVERS:
     for _key, _value, _container in _driver.SIGNATURE.control:
-        _MARKS[_key].append((_driver.NAME, _value, _container))
+        _MARKS[_key, _value].append((_driver.NAME, _container))
 
 
 def is_control(pod: wire.NotedPod) -> bool:
@@ -27,15 +27,13 @@ def is_control(pod: wire.NotedPod) -> bool:
 
 def _control(pod: wire.NotedPod) -> dict[str, wire.NotedContainer]:
     """Give by mesh the container that tells a control plane's version, where a pod is of one."""
-    labels = pod.metadata.labels
     found: dict[str, wire.NotedContainer] = {}
-    if _MARKS.keys().isdisjoint(labels):
-        return found
-    for key in (k for k in labels if k in _MARKS):
-        for mesh, value, container in _MARKS[key]:
-            own = next((c for c in pod.spec.containers if container in ("", c.name)), None)
-            if own is not None and value in ("", labels[key]):
-                found.setdefault(mesh, own)
+    for key, value in pod.metadata.labels.items():
+        for mark in ((key, value), (key, "")):
+            for mesh, container in _MARKS[mark] if mark in _MARKS else ():
+                own = next((c for c in pod.spec.containers if container in ("", c.name)), None)
+                if own is not None:
+                    found.setdefault(mesh, own)
     return found
 
 

@@ -40,6 +40,7 @@ from netinspect.model.kernel import (
     Route,
     Socket,
     VirtualService,
+    WireguardDevice,
     WireguardPeer,
 )
 from netinspect.model.nft import NftRuleset
@@ -62,7 +63,7 @@ EXPECTED = (
 )  # fmt: skip
 _OPTIONAL = (
     "wireguard-endpoints", "wireguard-allowed-ips", "wireguard-latest-handshakes", "wireguard-listen-port",
-    "resolv.conf",
+    "wireguard-public-key", "wireguard-fwmark", "resolv.conf",
 )  # fmt: skip
 # iptables-save says this of a table in which there is something that iptables cannot show.
 _INCOMPATIBLE = "is incompatible, use 'nft' tool"
@@ -203,6 +204,12 @@ class Namespace:
                 dev, _, direction = name.removeprefix("filters:").rpartition(":")
                 found += traffic.filters(self.text(name), dev, direction)
         return (*found, *traffic.programs(self.text("bpf-net")))
+
+    @cached_property
+    def wireguard_devices(self) -> tuple[WireguardDevice, ...]:
+        """Give the WireGuard devices, each with what is its own."""
+        parts = ("wireguard-listen-port", "wireguard-public-key", "wireguard-fwmark")
+        return wireguard.devices(*map(self.text, parts))
 
     @cached_property
     def wireguard(self) -> tuple[WireguardPeer, ...]:

@@ -1,4 +1,4 @@
-"""WireGuard's peers, out of ``wg show all endpoints``, ``allowed-ips`` and ``latest-handshakes``: never a private key.
+"""WireGuard's devices and peers, out of what ``wg show all`` says of one thing at a time: never a private key.
 
 Source: wireguard-tools src/show.c.
 """
@@ -6,7 +6,7 @@ Source: wireguard-tools src/show.c.
 from __future__ import annotations
 
 from netinspect.kernel.reading import lines
-from netinspect.model.kernel import WireguardPeer
+from netinspect.model.kernel import WireguardDevice, WireguardPeer
 
 
 def parse(endpoints: str, allowed_ips: str, handshakes: str) -> tuple[WireguardPeer, ...]:
@@ -24,6 +24,27 @@ def parse(endpoints: str, allowed_ips: str, handshakes: str) -> tuple[WireguardP
         )
         for dev, key in dict.fromkeys([*allowed, *reached])
     )
+
+
+def devices(listen_ports: str, public_keys: str, fwmarks: str) -> tuple[WireguardDevice, ...]:
+    """Put together what is said of each device; ``off`` is a mark of 0."""
+    ports = dict(lines("wireguard listen-port", listen_ports, _pair))
+    keys = dict(lines("wireguard public-key", public_keys, _pair))
+    marks = dict(lines("wireguard fwmark", fwmarks, _pair))
+    return tuple(
+        WireguardDevice(
+            dev=dev,
+            listen_port=int(ports[dev]) if dev in ports else None,
+            public_key=keys.get(dev, ""),
+            fwmark=None if dev not in marks else 0 if marks[dev] == "off" else int(marks[dev], 0),
+        )
+        for dev in dict.fromkeys([*ports, *keys, *marks])
+    )
+
+
+def _pair(line: str, _number: int) -> tuple[str, str]:
+    dev, value = line.split()
+    return dev, value
 
 
 def _row(line: str, _number: int) -> tuple[tuple[str, str], tuple[str, ...]]:

@@ -56,7 +56,11 @@ class BridgeData(Fact, frozen=True, kw_only=True, tag="bridge"):
 
 
 class BridgePortData(Fact, frozen=True, kw_only=True):
-    """``IFLA_BRPORT_*``: a link's part in its bridge; ``hairpin`` lets a frame leave where it came in."""
+    """``IFLA_BRPORT_*``: a link's part in its bridge; ``hairpin`` lets a frame leave where it came in.
+
+    ``flood``, ``bcast_flood`` and ``mcast_flood`` say whether what is for an unknown address, for all and for a group
+    leaves by it.
+    """
 
     state: str = ""
     hairpin: bool = False
@@ -64,6 +68,8 @@ class BridgePortData(Fact, frozen=True, kw_only=True):
     root_block: bool = False
     learning: bool = True
     flood: bool = True
+    bcast_flood: bool = True
+    mcast_flood: bool = True
     isolated: bool = False
     proxy_arp: bool = False
     proxy_arp_wifi: bool = False
@@ -456,6 +462,15 @@ class VirtualService(Fact, frozen=True, kw_only=True):
     persistent: int | None = None
     servers: tuple[RealServer, ...] = ()
     line: int = 0
+
+
+class WireguardDevice(Fact, frozen=True, kw_only=True):
+    """What is a WireGuard device's own (wg(8)); ``fwmark`` is of the packets that it sends, None where not read."""
+
+    dev: str
+    listen_port: int | None = None
+    public_key: str = ""
+    fwmark: int | None = None
 
 
 class WireguardPeer(Fact, frozen=True, kw_only=True):

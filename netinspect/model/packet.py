@@ -73,8 +73,8 @@ class Packet(Struct, frozen=True, kw_only=True):
 
     ``fragment`` is the length of its largest fragment, 0 where it is whole. ``type``, ``code`` and ``ident`` belong to
     ICMP. ``inner`` is what a tunnel carries, or what an ICMP error is about; ``key`` is the tunnel's (a VNI, a GRE
-    key), ``options`` are Geneve's. ``loose`` names the fields that stand for any of several values, such as a source
-    port that is drawn: no rule may be decided by them.
+    key), ``options`` are Geneve's, ``keys`` the public keys of WireGuard's two ends. ``loose`` names the fields that
+    stand for any of several values, such as a source port that is drawn: no rule may be decided by them.
 
     Beside the headers (struct sk_buff): ``mark``; ``uid`` and ``gid`` of the sender's socket where it is local, -1 if
     they were not read; ``connection`` is the number of its entry in this walk's connection tracking, ``state`` what
@@ -99,6 +99,7 @@ class Packet(Struct, frozen=True, kw_only=True):
     fragment: int = 0
     key: int | None = None
     options: tuple[Option, ...] = ()
+    keys: tuple[str, str] | None = None
     tunnel: Tunnel | None = None
     inner: Packet | None = None
     mtu: int = 0

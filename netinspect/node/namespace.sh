@@ -68,6 +68,8 @@ namespace() {
   section wireguard-allowed-ips wg show all allowed-ips
   section wireguard-latest-handshakes wg show all latest-handshakes
   section wireguard-listen-port wg show all listen-port
+  section wireguard-public-key wg show all public-key
+  section wireguard-fwmark wg show all fwmark
   section xfrm-policy ip -d xfrm policy list
   section xfrm-state ip xfrm state list nokeys
   bounded conntrack "$BOUND" conntrack -L -o extended -f ipv4
@@ -83,7 +85,7 @@ namespace() {
       ipv4/conf/*/arp_filter ipv4/conf/*/src_valid_mark ipv4/conf/*/send_redirects ipv4/conf/*/accept_source_route \
       ipv4/conf/*/ignore_routes_with_linkdown ipv4/neigh/default/gc_thresh* ipv4/vs/* \
       ipv6/bindv6only ipv6/flowlabel_reflect ipv6/fib_multipath_hash_policy ipv6/fwmark_reflect ipv6/ip_nonlocal_bind \
-      ipv6/icmp/echo_ignore_all \
+      ipv6/icmp/echo_ignore_all ipv6/icmp/echo_ignore_anycast ipv6/anycast_src_echo_reply \
       ipv6/conf/*/forwarding ipv6/conf/*/accept_ra ipv6/conf/*/disable_ipv6 ipv6/conf/*/proxy_ndp ipv6/conf/*/hop_limit \
       ipv6/neigh/default/gc_thresh* bridge/* \
       netfilter/nf_conntrack_max netfilter/nf_conntrack_count netfilter/nf_conntrack_buckets \

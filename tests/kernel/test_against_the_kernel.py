@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, unavailable
+from tests.kernel.oracle import emulated
 from tests.kernel.oracle.campaign import KEPT, Campaign
 from tests.kernel.oracle.compare import judge
 from tests.kernel.oracle.scene import load
@@ -20,6 +21,7 @@ from tests.kernel.oracle.scene import load
 FIXED, FRESH = 54, 5
 LEAST = 2000
 USER_MODE = 6
+EMULATED = 2
 UML = Path(__file__).parent / "oracle" / "uml" / "run.sh"
 
 
@@ -62,5 +64,17 @@ def test_what_this_kernel_lacks_goes_as_the_simulator_says_too() -> None:
          "tests.kernel.oracle.user_mode", str(USER_MODE)],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_no_kernel_at_hand_has_goes_as_the_simulator_says_too() -> None:
+    """WireGuard, bonds, VRFs and ipvlan, in a whole kernel that is emulated."""
+    needs("qemu-system-x86_64", "busybox", "depmod", "wg")
+    command = [sys.executable, "-m", "tests.kernel.oracle.uncommon", str(EMULATED)]
+    try:
+        done = emulated.run(command, ROOT)
+    except emulated.Absent as absent:
+        unavailable(str(absent))
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr

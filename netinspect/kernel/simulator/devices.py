@@ -11,6 +11,7 @@ from typing import Final
 from msgspec import structs
 
 from netinspect.kernel.simulator import output, programs
+from netinspect.kernel.simulator.bonds import senders, uses
 from netinspect.kernel.simulator.bridge import VLAN_HEADER
 from netinspect.kernel.simulator.forks import Way
 from netinspect.kernel.simulator.hooks import Registered
@@ -21,12 +22,13 @@ from netinspect.kernel.simulator.traversal import EGRESS, INGRESS, Traversal
 from netinspect.kernel.simulator.tunnels import by_metadata, encapsulate
 from netinspect.kernel.simulator.walk import Walk
 from netinspect.kernel.simulator.world import Port
-from netinspect.model.kernel import BondData, Link, MacvlanData, VlanData
+from netinspect.model.kernel import Link, MacvlanData, VlanData
 from netinspect.model.packet import BROADCAST_MAC, Packet, number
 from netinspect.model.programs import RECEIVE, SEND, Action, Emit, HandOver, Inject, Output, Pass, Wrap
 from netinspect.model.walk import End, Stage, Verdict
 
 _VETH: Final = "veth"
+_VRF: Final = "vrf"
 OPENVSWITCH: Final = "openvswitch"
 _OFPROTO_TRACE: Final = "the flows of its bridges (`ovs-appctl ofproto/trace` on the node), or a probe"
 _TUNNELS: Final = frozenset({"vxlan", "geneve", "ipip", "sit", "gre", "gretap", "ip6tnl", "ip6gre", "wireguard"})
@@ -43,6 +45,9 @@ def transmit(walk: Walk, state: Transmit) -> State | End:
     if not isinstance(ended, Packet):
         return ended
     state = _with_packet(state, ended)
+    master = stack.links.get(link.master) if link.master else None
+    if master is not None and master.kind == _VRF:
+        return _of_vrf(stack, link, state.packet)
     if link.kind in _TUNNELS:
         return encapsulate(walk, state, link)
     sender = _SENDERS.get(link.kind)
@@ -192,11 +197,11 @@ def _vlan(walk: Walk, state: Transmit, link: Link) -> State | End:
 
 
 def _bond(_walk: Walk, state: Transmit, link: Link) -> State | End:
-    active = link.data.active_slave if isinstance(link.data, BondData) else ""
-    members = [k for k in state.stack.namespace.links if k.master == link.ifname and k.up]
+    members = senders(state.stack, link)
     if not members:
-        return End(Verdict.DROPPED, f"no member of {link.ifname} is up", state.stack.name, state.packet)
-    return Transmit(state.stack, state.packet, active or members[0].ifname)
+        said, evidence = f"no member of {link.ifname} can carry it", state.stack.pointer("links", text=link.ifname)
+        return End(Verdict.DROPPED, said, state.stack.name, state.packet, evidence)
+    return Transmit(state.stack, state.packet, members[0].ifname)
 
 
 def _macvlan(walk: Walk, state: Transmit, link: Link) -> State | End:
@@ -330,14 +335,25 @@ def arrive(walk: Walk, state: Arrive) -> State | End:
 
 def _to_master(stack: Stack, link: Link, packet: Packet, master: Link | None) -> State | End | None:
     """Give a frame to the device that a link belongs to; None where IP gets it from the link itself."""
-    if master is None or master.kind == "vrf":
+    if master is None:
         return None
+    if master.kind == _VRF:
+        return _of_vrf(stack, link, packet)
     if master.kind == "bridge":
         return Switch(stack, packet, master.ifname, link.ifname)
     if master.kind == "bond":
-        return Arrive(stack, packet, master.ifname)
+        if uses(master, link):
+            return Arrive(stack, packet, master.ifname)
+        said = f"{link.ifname} is a backup of {master.ifname}, which takes nothing by it"
+        return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("links", text=master.ifname))
     said = f"{link.ifname} belongs to {master.ifname}, and switches of kind {master.kind or 'unknown'} are not modelled"
     return End(Verdict.UNKNOWN, said, stack.name, packet, settles="its own tables, or a probe")
+
+
+def _of_vrf(stack: Stack, link: Link, packet: Packet) -> End:
+    """Give up: hooks see what a VRF's devices carry twice, and sockets of no device see none of it (vrf.c)."""
+    said = f"{link.ifname} belongs to the VRF {link.master}, and VRFs are not modelled"
+    return End(Verdict.UNKNOWN, said, stack.name, packet, stack.pointer("links", text=link.ifname), settles="a probe")
 
 
 def _switched(walk: Walk, stack: Stack, link: Link, packet: Packet, hook: str) -> State | End:

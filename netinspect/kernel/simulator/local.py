@@ -14,6 +14,7 @@ from netinspect.kernel.simulator.forks import Maybe
 from netinspect.kernel.simulator.listeners import listening
 from netinspect.kernel.simulator.netfilter import call
 from netinspect.kernel.simulator.output import balance
+from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.states import Deliver, Receive, Route, State
 from netinspect.kernel.simulator.tracking import ends
 from netinspect.kernel.simulator.traversal import INPUT, PREROUTING, Traversal, unreachable
@@ -34,6 +35,7 @@ from netinspect.model.packet import (
     UDP,
     Packet,
     end,
+    text,
 )
 from netinspect.model.walk import End, Stage, Verdict
 
@@ -113,13 +115,27 @@ def _echo(at: Traversal) -> End:
     name = "ipv4/icmp_echo_ignore_all" if packet.family == 4 else "ipv6/icmp/echo_ignore_all"
     if at.stack.sysctl(name) != "0":
         return at.end(Verdict.DROPPED, f"{name.rpartition('/')[2]} is on", at.stack.pointer("sysctl"))
+    anycast = _is_anycast(at.stack, packet)
+    if anycast and at.stack.sysctl("ipv6/icmp/echo_ignore_anycast") != "0":
+        return at.end(Verdict.DROPPED, "echo_ignore_anycast is on", at.stack.pointer("sysctl"))
     at.step(Stage.DELIVER, "the kernel answers", None)
-    return at.end(Verdict.DELIVERED, "the kernel answers the echo", answer=traversal.turned(packet, tos=packet.tos))
+    answer = traversal.turned(packet, tos=packet.tos)
+    if anycast and at.stack.sysctl("ipv6/anycast_src_echo_reply") == "0":
+        # It comes from an address of its own, for which no connection stands (icmpv6_echo_reply).
+        answer = structs.replace(answer, src=0, connection=None, reply=False)
+    return at.end(Verdict.DELIVERED, "the kernel answers the echo", answer=answer)
+
+
+def _is_anycast(stack: Stack, packet: Packet) -> bool:
+    return packet.family == 6 and stack.fib.address_type(6, packet.dst) == "anycast"
 
 
 def _socket(walk: Walk, at: Traversal, dev: str) -> End:
     stack, packet = at.stack, at.packet
     walk.needs(stack, "sockets")
+    if packet.protocol == TCP and not packet.steered and _is_anycast(stack, packet):
+        # Neither a connection nor a reset (tcp_v6_conn_request, tcp_v6_send_reset).
+        return at.end(Verdict.DROPPED, f"TCP is not for the anycast address {text(packet.dst, 6)}")
     aim = structs.replace(packet, dport=packet.steered) if packet.steered else packet
     found = listening(stack, aim, dev)
     if packet.steered and found is None:

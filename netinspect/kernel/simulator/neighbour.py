@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from msgspec import structs
 
+from netinspect.kernel.simulator.bonds import senders, uses
 from netinspect.kernel.simulator.fib import Flow
 from netinspect.kernel.simulator.forks import Maybe, Way
 from netinspect.kernel.simulator.netfilter import bridge_chains, call
@@ -280,13 +281,19 @@ def _asked(walk: Walk, stack: Stack, link: Link, heard: Heard, question: Questio
     sent_by = next((goes for _, _, came, goes in heard.crossed if not came), "")
     crossed = tuple(one for one in heard.crossed if one[2])
     there = (*_out_of(stack, link, sent_by), *_in_bridges(crossed, family), *_into(other, port, heard.by))
-    if not _passes(walk, asked, there):
+    if not all(_floods(at.links[goes], family) for at, _, _, goes in crossed) or not _passes(walk, asked, there):
         return False
     # Who is asked learns who asks.
     walk.learned[other.name, port.ifname, family, own] = link.address.lower()
     back = tuple((s, b, o, i) for s, b, i, o in reversed(crossed))
     answer = (*_out_of(other, port, heard.by), *_in_bridges(back, family), *_into(stack, link, sent_by))
     return _passes(walk, told, answer)
+
+
+def _floods(port: Link, family: int) -> bool:
+    """Say whether a request that came by another port leaves by this one: to all, or to a group (br_flood)."""
+    settings = port.port or BridgePortData()
+    return settings.bcast_flood if family == 4 else settings.mcast_flood
 
 
 class Hook(NamedTuple):
@@ -436,9 +443,8 @@ def _over_device(
 ) -> Iterator[Heard | Beyond]:
     """Give who hears what goes straight out of a device, or of the members of a bond."""
     if link.kind == "bond":
-        for member in stack.namespace.links:
-            if member.master == link.ifname:
-                yield from hears(world, stack, member, seen, vlan, crossed)
+        for member in senders(stack, link):
+            yield from hears(world, stack, member, seen, vlan, crossed)
     elif link.kind == _OPENVSWITCH:
         yield Beyond(switch=(stack, link), hook=SEND)
         return
@@ -513,19 +519,23 @@ def heard_by(
     if not link.up:
         return
     seen.add((stack.name, link.ifname))
+    master = stack.links.get(link.master) if link.master else None
+    if master is not None and master.kind == "bond":
+        if master.up and uses(master, link):
+            yield from heard_by(world, stack, master, seen, vlan, crossed)
+        return
     if vlan:
         for other, upper in world.vlans(stack, link):
             if isinstance(upper.data, VlanData) and upper.data.id == vlan:
                 yield from heard_by(world, other, upper, seen, 0, crossed)
         return
-    master = stack.links.get(link.master) if link.master else None
     if master is not None and master.kind == "bridge":
         if master.up and forwards(link):
             seen.add((stack.name, master.ifname))
             yield Heard(stack, master, crossed, link.ifname)
             yield from _behind_bridge(world, stack, master, seen, link.ifname, crossed)
         return
-    if master is not None and master.kind not in ("bond", "vrf"):
+    if master is not None and master.kind != "vrf":
         # What belongs to a switch that is not the kernel's goes who knows where, unless its programs tell.
         yield Beyond(switch=(stack, link) if master.kind == _OPENVSWITCH else None, hook=RECEIVE)
         return
@@ -548,7 +558,7 @@ def _answers(walk: Walk, stack: Stack, link: Link, asked: Question) -> bool:
         return False
     proxied = (dev, asked.family, address) in stack.proxied
     if asked.family == 6:
-        if _holds(link, 6, address):
+        if _holds(link, 6, address) or (dev, address) in stack.anycast:
             return True
         proxies = stack.conf(6, dev, "forwarding") and (
             stack.conf(6, "all", "proxy_ndp") or stack.conf(6, dev, "proxy_ndp")

@@ -9,7 +9,7 @@ from netinspect.kernel.simulator.fib import Found
 from netinspect.kernel.simulator.forks import Maybe, Way
 from netinspect.kernel.simulator.nat import LOOPBACK4
 from netinspect.kernel.simulator.netfilter import call
-from netinspect.kernel.simulator.routing import choose, flow, look_up, mtu_of, no_way, pointer, too_long
+from netinspect.kernel.simulator.routing import HERE, choose, flow, look_up, mtu_of, no_way, pointer, too_long
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.states import Leave, Send, State, Transmit
 from netinspect.kernel.simulator.traversal import OUTPUT, POSTROUTING, Traversal, multicast, unreachable
@@ -47,14 +47,14 @@ def send(walk: Walk, state: Send) -> State | End:
         packet = structs.replace(packet, src=packet.src or source.of_device6(stack, "", packet.dst) or 0)
         found = look_up(walk, stack, flow(stack, packet, oif=state.oif, first=True))
     evidence = pointer(stack, found, packet.family)
-    if not found.ways and found.kind not in ("local", "broadcast"):
+    if not found.ways and found.kind not in (*HERE, "broadcast"):
         return _no_way_from_here(stack, packet, found, evidence)
     way = _local(found) or choose(walk, found.ways, stack, evidence, packet)
     if state.past and way.dev == state.past:
         said = f"the tunnel {state.past} would carry its own packets"
         return End(Verdict.DROPPED, said, stack.name, packet, evidence)
     if not packet.src:
-        own = source.of_route(stack, found, found.ways[0] if found.kind == "local" else way, packet.dst, packet.family)
+        own = source.of_route(stack, found, found.ways[0] if found.kind in HERE else way, packet.dst, packet.family)
         if found.kind == "local":
             own = _prefsrc(found) or packet.dst
         if own is None:
@@ -179,7 +179,8 @@ def _prefsrc(found: Found) -> int:
 
 
 def _local(found: Found) -> fib.Way | None:
-    return fib.Way("lo") if found.kind == "local" else None
+    """Give lo, by which all goes that is for this host (ip6_rt_get_dev_rcu)."""
+    return fib.Way("lo") if found.kind in HERE else None
 
 
 def _output(walk: Walk, stack: Stack, packet: Packet, found: Found, way: fib.Way) -> State | End:
@@ -217,7 +218,7 @@ def balance(at: Traversal) -> State | End:
         return no_way(at.stack, packet, found, pointer(at.stack, found, family))
     evidence = pointer(at.stack, found, family)
     way = _local(found) or choose(at.walk, found.ways, at.stack, evidence, packet)
-    if found.kind != "local" and way.gateway is None:
+    if found.kind not in HERE and way.gateway is None:
         way = fib.Way(way.dev, address, family)
     return _output(at.walk, at.stack, packet, found, way)
 

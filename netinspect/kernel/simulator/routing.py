@@ -35,6 +35,8 @@ from netinspect.model.walk import End, Pointer, Stage, Verdict
 _CODES4: Final = {"none": 0, "unreachable": 1, "prohibit": 13}
 _CODES6: Final = {"none": 0, "unreachable": 0, "prohibit": 1}
 _ECHO_REPLY: Final = 0
+# The kinds of routes to this host itself; an anycast address is that of a subnet's routers (RFC 4291, section 2.6.1).
+HERE: Final = ("local", "anycast")
 _LOOPBACK_NETWORK: Final = 127
 _MULTICAST4: Final = 0xE
 _MULTICAST6: Final = 0xFF
@@ -221,7 +223,7 @@ def _route6(walk: Walk, state: Route) -> State | End:
         return End(Verdict.UNKNOWN, "multicast is not modelled", stack.name, packet, settles="a probe")
     found = look_up(walk, stack, flow(stack, packet, iif=dev))
     evidence = pointer(stack, found, 6)
-    if found.kind in ("local", "anycast"):
+    if found.kind in HERE:
         return Deliver(stack, packet, dev, state.physin)
     if found.kind != "unicast":
         return no_way(stack, packet, found, evidence)
@@ -254,7 +256,7 @@ def mtu_of(stack: Stack, found: Found, way: Way) -> int:
     """Give how large a packet may be on a way: the route's own MTU, or the device's."""
     if found.route is not None and found.route.mtu:
         return found.route.mtu
-    link = stack.links.get("lo" if found.kind == "local" else way.dev)
+    link = stack.links.get("lo" if found.kind in HERE else way.dev)
     return link.mtu if link is not None and link.mtu else 1500
 
 

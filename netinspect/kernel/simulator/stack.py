@@ -11,7 +11,16 @@ from netinspect.kernel.simulator.fib import Fib
 from netinspect.kernel.simulator.hooks import Hooks
 from netinspect.kernel.simulator.ipsets import Sets
 from netinspect.kernel.simulator.tracking import Ends, by_aim, by_tuple
-from netinspect.model.kernel import Connection, FdbEntry, Link, LinkAddress, Neighbour, Socket, VirtualService
+from netinspect.model.kernel import (
+    Connection,
+    FdbEntry,
+    Link,
+    LinkAddress,
+    Neighbour,
+    Socket,
+    VirtualService,
+    WireguardDevice,
+)
 from netinspect.model.packet import PROTOCOLS, number
 from netinspect.model.walk import Pointer
 
@@ -27,7 +36,9 @@ _DEFAULTS: Final = {
 
 
 # What matters only where there is such a device.
-_WIREGUARD: Final = frozenset({"wireguard-endpoints", "wireguard-allowed-ips", "wireguard-listen-port"})
+_WIREGUARD: Final = frozenset(
+    {"wireguard-endpoints", "wireguard-allowed-ips", "wireguard-listen-port", "wireguard-fwmark"}
+)
 
 
 class Stack:
@@ -67,6 +78,12 @@ class Stack:
             for address in link.addresses:
                 found.setdefault(number(address.local), (link, address))
         return found
+
+    @cached_property
+    def anycast(self) -> frozenset[tuple[str, int]]:
+        """Give the devices' anycast addresses, such as their subnets' routers have (RFC 4291, section 2.6.1)."""
+        found = (r for r in self.namespace.routes if r.type == "anycast")
+        return frozenset((r.dev, number(r.dst.partition("/")[0])[1]) for r in found)
 
     @cached_property
     def fib(self) -> Fib:
@@ -154,10 +171,9 @@ class Stack:
         return "dir out" in self.namespace.text("xfrm-policy")
 
     @cached_property
-    def wireguard_ports(self) -> dict[str, int]:
-        """Give the port on which each WireGuard device listens (wg show all listen-port)."""
-        lines = (line.split() for line in self.namespace.text("wireguard-listen-port").splitlines())
-        return {words[0]: int(words[1]) for words in lines if len(words) == 2 and words[1].isdecimal()}
+    def wireguard(self) -> dict[str, WireguardDevice]:
+        """Give the WireGuard devices by name."""
+        return {device.dev: device for device in self.namespace.wireguard_devices}
 
     def sysctl(self, name: str) -> str:
         """Give a sysctl; the kernel's default where it has no such setting."""

@@ -15,11 +15,12 @@ from netinspect.kernel.simulator.fib import prefix
 from netinspect.kernel.simulator.forks import Way
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.states import Arrive, Send, State, Transmit
+from netinspect.kernel.simulator.traversal import unreachable
 from netinspect.kernel.simulator.walk import Walk
-from netinspect.model.kernel import FdbEntry, GeneveData, Link, TunnelData, VxlanData, WireguardPeer
+from netinspect.model.kernel import FdbEntry, GeneveData, Link, TunnelData, VxlanData, WireguardDevice, WireguardPeer
 from netinspect.model.packet import BITS, BROADCAST_MAC, GRE, IPIP, IPV6, UDP, Packet, Tunnel, number, text
 from netinspect.model.programs import Wrap
-from netinspect.model.walk import End, Stage, Verdict
+from netinspect.model.walk import End, Pointer, Stage, Verdict
 
 _IP_HEADER: Final = {4: 20, 6: 40}
 _UDP_HEADER: Final = 8
@@ -29,6 +30,8 @@ _OPTION_HEADER: Final = 4
 _ETHERNET_HEADER: Final = 14
 _GRE_HEADER: Final = 4
 _WIREGUARD_HEADER: Final = 32
+# To how many bytes a load is filled up (MESSAGE_PADDING_MULTIPLE).
+_WIREGUARD_BLOCK: Final = 16
 _ANYBODY: Final = "00:00:00:00:00:00"
 _DRAWN: Final = frozenset({"sport"})
 # How many devices may send through one another (XMIT_RECURSION_LIMIT in include/linux/netdevice.h).
@@ -190,35 +193,48 @@ def _ttl(said: int | str | None, packet: Packet) -> int:
 
 
 def _wireguard(walk: Walk, state: Transmit, link: Link) -> State | End:
-    """Choose the peer by its allowed addresses (wg_allowedips_lookup_dst)."""
+    """Choose the peer by its allowed addresses (wg_xmit, wg_allowedips_lookup_dst)."""
     stack, packet = state.stack, state.packet
     walk.needs(stack, "wireguard-allowed-ips", "wireguard-endpoints")
     peer = _peer(stack, {link.ifname}, packet.dst, packet.family)
     if peer is None:
         said = f"no peer of {link.ifname} is allowed {text(packet.dst, packet.family)}"
-        return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("wireguard-allowed-ips"))
-    endpoint = peer.endpoint
-    if not endpoint or endpoint == "(none)":
-        return End(
-            Verdict.DROPPED, "the peer has no endpoint", stack.name, packet, stack.pointer("wireguard-endpoints")
-        )
-    address, _, port = endpoint.rpartition(":")
-    family, dst = number(address.strip("[]"))
-    if any(rule.fwmark is not None for rule in stack.fib.rules[family]):
+        return _refused_by_wireguard(stack, packet, said, stack.pointer("wireguard-allowed-ips"))
+    evidence = stack.pointer("wireguard-endpoints", text=f"{peer.dev} {peer.public_key} {peer.endpoint or '(none)'}")
+    if not peer.endpoint:
+        return _refused_by_wireguard(stack, packet, f"the peer of {link.ifname} has no endpoint", evidence)
+    if peer.latest_handshake is None:
+        ways = (Way("it succeeds"), Way("it fails"))
+        asked = f"does the handshake of {link.ifname} of {stack.name} with {peer.endpoint} succeed: there was none yet"
+        if walk.forks.take(asked, ways, evidence, once=(stack.name, link.ifname, peer.public_key)):
+            said = f"{link.ifname} and its peer {peer.endpoint} have no session"
+            return End(Verdict.DROPPED, said, stack.name, packet, evidence)
+    family, dst, port = endpoint(peer.endpoint)
+    device = stack.wireguard.get(link.ifname, WireguardDevice(dev=link.ifname))
+    if device.fwmark is None and any(rule.fwmark is not None for rule in stack.fib.rules[family]):
         # wg-quick and Calico mark what the device sends, so that it does not come back to it.
-        ways = (Way("they have none"), Way("they have one"))
-        asked = f"do the packets of {link.ifname} of {stack.name} have a mark"
-        if walk.forks.take(asked, ways, once=(stack.name, link.ifname, "fwmark")):
-            said = f"the mark of {link.ifname}, by which its packets are routed, was not read"
-            return End(Verdict.UNKNOWN, said, stack.name, packet, settles=f"wg show {link.ifname} fwmark")
+        walk.needs(stack, "wireguard-fwmark")
+    padded = -(-packet.size // _WIREGUARD_BLOCK) * _WIREGUARD_BLOCK
+    carried = structs.replace(packet, size=max(packet.size, min(padded, link.mtu)))
     made = outer(
-        packet, family, 0, dst, UDP, _UDP_HEADER + _WIREGUARD_HEADER, sport=int(port), dport=int(port), loose=_DRAWN,
-        uid=None, gid=None, mark=0,
+        carried, family, 0, dst, UDP, _UDP_HEADER + _WIREGUARD_HEADER, sport=device.listen_port or port, dport=port,
+        loose=frozenset() if device.listen_port else _DRAWN, uid=None, gid=None, mark=device.fwmark or 0,
+        keys=(device.public_key, peer.public_key), inner=packet,
     )  # fmt: skip
-    walk.step(
-        stack, Stage.ENCAPSULATE, f"{link.ifname}: WireGuard to {endpoint}", made, stack.pointer("wireguard-endpoints")
-    )
+    walk.step(stack, Stage.ENCAPSULATE, f"{link.ifname}: WireGuard to {peer.endpoint}", made, evidence)
     return Send(stack, made, past=link.ifname)
+
+
+def endpoint(written: str) -> tuple[int, int, int]:
+    """Read a peer's endpoint, such as ``[fd00::1]:51820``: its family, address and port."""
+    address, _, port = written.rpartition(":")
+    return *number(address.strip("[]")), int(port)
+
+
+def _refused_by_wireguard(stack: Stack, packet: Packet, said: str, evidence: Pointer) -> End:
+    """Tell the sender, by the address that it had before it was translated here (icmp_ndo_send)."""
+    answer = unreachable(packet, 1 if packet.family == 4 else 3)
+    return End(Verdict.UNREACHABLE, said, stack.name, packet, evidence, answer=answer)
 
 
 def decapsulate(walk: Walk, stack: Stack, packet: Packet) -> State | End | None:
@@ -301,19 +317,32 @@ def _peer(stack: Stack, devices: set[str], address: int, family: int) -> Wiregua
 
 
 def _out_of_wireguard(walk: Walk, stack: Stack, packet: Packet, inner: Packet) -> State | End | None:
+    """Take it from the peer whose key it was encrypted with, if that may send from its address (wg_packet_rx_poll)."""
     walk.needs(stack, "wireguard-allowed-ips", "wireguard-listen-port")
-    ports = stack.wireguard_ports
     devices = {k.ifname for k in stack.namespace.links if k.kind == "wireguard" and k.up}
-    devices = {dev for dev in devices if ports.get(dev, packet.dport) == packet.dport}
+    devices = {dev for dev in devices if _listens(stack.wireguard.get(dev), packet.dport)}
     if not devices or packet.key is not None:
         return None
+    sender, aim = packet.keys or ("", "")
+    if aim and all(d.public_key not in ("", aim) for d in map(stack.wireguard.get, devices) if d is not None):
+        said = f"no WireGuard device here has the key {aim}, which it is for"
+        return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("wireguard-public-key"))
+    if sender and not any(p.public_key == sender for p in stack.namespace.wireguard if p.dev in devices):
+        said = f"no peer of {', '.join(sorted(devices))} has the key {sender}, with which it was sent"
+        return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("wireguard-endpoints"))
     peer = _peer(stack, devices, inner.src, inner.family)
-    if peer is None:
-        said = f"no peer here is allowed to send from {text(inner.src, inner.family)}"
+    if peer is None or (sender and peer.public_key != sender):
+        said = f"{'no peer here' if peer is None else 'another peer than this'} is allowed to send from "
+        said += text(inner.src, inner.family)
         return End(Verdict.DROPPED, said, stack.name, packet, stack.pointer("wireguard-allowed-ips"))
-    made = _bare(_unwrapped(packet, inner))
+    # What was beside it, the mark too, is gone (wg_reset_packet).
+    made = structs.replace(_bare(_unwrapped(packet, inner)), mark=0)
     walk.step(stack, Stage.DECAPSULATE, f"out of WireGuard on {peer.dev}", made)
     return Arrive(stack, made, peer.dev)
+
+
+def _listens(device: WireguardDevice | None, port: int) -> bool:
+    return device is None or device.listen_port in (None, port)
 
 
 def _out_of_ip(walk: Walk, stack: Stack, packet: Packet, inner: Packet) -> State | End | None:

@@ -130,7 +130,7 @@ def _probe(rng: random.Random, ns: str, dst: str, number: int) -> Probe:
     )  # fmt: skip
 
 
-def _sysctls(draft: Draft, ns: str) -> None:
+def sysctls(draft: Draft, ns: str) -> None:
     """Set some of what decides, for the devices that there are."""
     rng = draft.rng
     for dev in ("all", "default", *draft.devices[ns]):
@@ -148,7 +148,7 @@ def _sysctls(draft: Draft, ns: str) -> None:
             draft.add(ns, f"sysctl ipv4/conf/{dev}/arp_ignore=1")
 
 
-def _forwarding(draft: Draft, ns: str) -> None:
+def forwarding(draft: Draft, ns: str) -> None:
     draft.add(ns, f"sysctl ipv4/ip_forward={0 if draft.chance(0.05) else 1}",
               f"sysctl ipv6/conf/all/forwarding={0 if draft.chance(0.05) else 1}")  # fmt: skip
     if draft.chance(0.06) and draft.devices[ns]:
@@ -254,10 +254,10 @@ def routed(rng: random.Random, seed: str) -> Scene:
     if d.chance(0.3):
         d.add("a", "ip route add 10.2.0.0/24 via 10.4.0.1", "ip route add fd02::/64 via fd04::1")
     d.add("a", "ip route add default via fd01::1")
-    _forwarding(d, "r")
+    forwarding(d, "r")
     for ns in d.namespaces:
         if d.chance(0.5 if ns == "r" else 0.2):
-            _sysctls(d, ns)
+            sysctls(d, ns)
     if d.chance(0.3):
         d.add("r", f"ip link set rb0 mtu {rng.choice([1280, 1400])}")
     if d.chance(0.3):
@@ -285,7 +285,7 @@ def routed(rng: random.Random, seed: str) -> Scene:
         d.rules("a", extra, targets, 5)
     if d.chance(0.4):
         d.rules("b", extra, targets, 5)
-    return d.scene("routed", [*extra, "10.1.0.77", "10.3.0.99", "10.77.0.1"], ["a", "a", "a", "b", "c", "r"])
+    return d.scene("routed", [*extra, "10.1.0.77", "10.3.0.99", "10.77.0.1", "fd02::"], ["a", "a", "a", "b", "c", "r"])
 
 
 def bridged(rng: random.Random, seed: str) -> Scene:
@@ -304,6 +304,11 @@ def bridged(rng: random.Random, seed: str) -> Scene:
     d.add("n", *(f"bridge link set dev veth{n} hairpin on" for n in hairpin))
     if d.chance(0.1):
         d.add("n", "bridge link set dev veth2 isolated on", "bridge link set dev veth3 isolated on")
+    if d.chance(0.1):
+        d.add(
+            "n",
+            f"bridge link set dev veth{rng.choice([2, 3, 4])} {rng.choice(['flood', 'mcast_flood', 'bcast_flood'])} off",
+        )
     d.pair("e", "eth0", "n", "eth0")
     d.address("n", "cni0", "10.244.0.1/24", "fd44::1/64")
     d.address("n", "eth0", "10.9.0.1/24", "fd09::1/64")
@@ -312,11 +317,11 @@ def bridged(rng: random.Random, seed: str) -> Scene:
     d.up("e", "eth0")
     d.devices["n"].append("cni0")
     d.add("e", "ip route add default via 10.9.0.1", "ip route add default via fd09::1")
-    _forwarding(d, "n")
+    forwarding(d, "n")
     nf = d.chance(0.6)
     d.add("n", f"sysctl bridge/bridge-nf-call-iptables={int(nf)}", f"sysctl bridge/bridge-nf-call-ip6tables={int(nf)}")
     if d.chance(0.3):
-        _sysctls(d, "n")
+        sysctls(d, "n")
     extra = ["10.96.0.1", "10.96.0.2", "fd96::1"]
     targets = ["10.244.0.2", "10.244.0.3", "10.244.0.4", "fd44::2", "fd44::3", "fd44::4", "10.9.0.2"]
     d.rules("n", extra, targets, 8, bridged=nf)
@@ -365,9 +370,9 @@ def overlay(rng: random.Random, seed: str) -> Scene:
             d.add(node, f"bridge fdb add 02:00:00:00:ee:0{other} dev {flannel} dst 172.16.0.{other} self permanent")
         if d.chance(0.5):
             d.add(node, f"ip route add fd4{other}::/64 via fd16::{other}")
-        _forwarding(d, node)
+        forwarding(d, node)
         if d.chance(0.2):
-            _sysctls(d, node)
+            sysctls(d, node)
     extra = ["10.96.0.1", "fd96::1"]
     targets = ["10.244.1.2", "10.244.2.2", "172.16.0.2", "fd41::2", "fd42::2"]
     for node in ("n1", "n2"):
@@ -450,7 +455,7 @@ def tunnelled(rng: random.Random, seed: str) -> Scene:
             )
         else:
             d.add(node, f"ip route add 10.244.{other}.0/24 dev tun1")
-        _forwarding(d, node)
+        forwarding(d, node)
     targets = ["10.244.1.2", "10.244.2.2", "172.16.0.2", "fd41::2", "fd42::2"]
     for node in ("n1", "n2"):
         if d.chance(0.6):
@@ -470,7 +475,7 @@ def balanced(rng: random.Random, seed: str) -> Scene:
         d.up(ns, "eth0")
         d.up("r", f"r{ns}0")
         d.add(ns, f"ip route add default via 10.{n}.0.1", f"ip route add default via fd0{n}::1")
-    _forwarding(d, "r")
+    forwarding(d, "r")
     d.add("r", "ip link add name kube-ipvs0 index 260 type dummy")
     vips = ["10.96.0.1", "10.96.0.2", "fd96::1"]
     for vip in vips:

@@ -37,7 +37,9 @@ echo 0 >/proc/sys/net/ipv6/conf/all/accept_dad
 ip link set lo up
 """
 _SOON = """
-for d in /proc/sys/net/ipv[46]/neigh/*; do echo 1 >$d/mcast_solicit; echo 60 >$d/retrans_time_ms; done
+for d in /proc/sys/net/ipv[46]/neigh/*; do
+  echo 1 >$d/mcast_solicit; echo 60 >$d/retrans_time_ms; echo 0 >$d/proxy_delay
+done
 """
 # The kernel gives a device its link-local address when it hears that it has a carrier, which may take a second.
 _SETTLED = """
@@ -72,8 +74,9 @@ class Probe(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Scene(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is built: links as lines of ip-batch(8) in which namespaces stand in braces, then lines for each namespace.
 
-    A line of ``setup`` begins with its kind: ``ip``, ``sysctl NAME=VALUE``, ``ipset``, ``nft``, ``tc``, or
-    ``iptables-nft TABLE`` (also ``iptables-legacy``, ``ip6tables-nft``, ``ip6tables-legacy``) with a rule or a chain.
+    A line of ``setup`` begins with its kind: ``ip``, ``sysctl NAME=VALUE``, ``ipset``, ``nft``, ``tc``,
+    ``wg DEVICE``, or ``iptables-nft TABLE`` (also ``iptables-legacy``, ``ip6tables-nft``, ``ip6tables-legacy``) with a
+    rule or a chain.
     """
 
     name: str
@@ -179,6 +182,11 @@ def commands(lines: tuple[str, ...]) -> str:
             made += [_tried("ip -6", sixes)] if sixes else []
         elif kind == "bridge":
             made += [f"bridge {r}" for r in rests]
+        elif kind == "wg":
+            devices: dict[str, list[str]] = {}
+            for dev, _, setting in (r.partition(" ") for r in rests):
+                devices.setdefault(dev, []).append(setting)
+            made += [_fed(f"wg setconf {dev} /proc/self/fd/0", settings) for dev, settings in devices.items()]
         elif kind == "ipvsadm":
             made.append(_fed("ipvsadm -R", rests))
         elif kind == "ipset":
@@ -191,6 +199,7 @@ def commands(lines: tuple[str, ...]) -> str:
 
 
 _ORDER = (
+    "wg",
     "ip",
     "bridge",
     "sysctl",
