@@ -30,7 +30,7 @@ def _control(pod: wire.NotedPod) -> dict[str, wire.NotedContainer]:
     found: dict[str, wire.NotedContainer] = {}
     for key, value in pod.metadata.labels.items():
         for mark in ((key, value), (key, "")):
-            for mesh, container in _MARKS[mark] if mark in _MARKS else ():
+            for mesh, container in _MARKS.get(mark, ()):
                 own = next((c for c in pod.spec.containers if container in ("", c.name)), None)
                 if own is not None:
                     found.setdefault(mesh, own)

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from netinspect.analysis.cni import NEEDS
 from netinspect.analysis.inside import host_end
-from netinspect.analysis.pods import addresses
+from netinspect.analysis.pods import addresses, holders
 from netinspect.analysis.ranges import Network, node_ranges, parse_address, parse_network
 from netinspect.checks.base import Problem, Seen, check, issue, problem
 from netinspect.checks.view import View
@@ -193,6 +193,29 @@ def _unplugged(link: Link, far: Link | None, links: tuple[Link, ...]) -> str:
     return ""
 
 
+@check(
+    "NI1608", "no node has the address of a pod", Category.ROUTES, Severity.ERROR, needs=NEEDS, vantage=Vantage.NODE,
+    reads=("links",), explains=("NI22",), remedy="take the address from the node's interface: `ip addr del`",
+)  # fmt: skip
+def pod_address_on_node(view: View) -> Iterator[Seen]:
+    """Find interfaces of nodes with an address that a pod on the pod network has.
+
+    The node then keeps what is for the pod, and drops what comes from it as a martian. Somebody added the address by
+    hand, or a load balancer's or VPN's range meets the pods'.
+    """
+    held = holders(view.snapshot)
+    for node, kernel in view.sight.read:
+        for link in (kernel.links or {}).values():
+            for address in sorted({a.local for a in link.addresses} & held.keys()):
+                pod = held[address][0]
+                yield Problem(
+                    f"node/{node.name}", f"{link.ifname} has {address}, which is the address of pod/{pod}",
+                    "somebody gave it to the node, or two ranges meet", f"ip addr del it from {link.ifname}",
+                    key=f"{link.ifname} {address}",
+                )  # fmt: skip
+
+
 CHECKS = (
     route_missing, interface_missing, pod_route, bridge_address, foreign_route, pod_without_route, pod_unplugged,
+    pod_address_on_node,
 )  # fmt: skip

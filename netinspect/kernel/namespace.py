@@ -161,7 +161,7 @@ class Namespace:
     @cached_property
     def nftables(self) -> NftRuleset:
         """Give the nftables ruleset; what iptables-nft made is in it too, without its options."""
-        return nft.parse(self.text("nftables"))
+        return nft.parse(self.text("nftables"), nft.devices(self.text("nft-devices")))
 
     @cached_property
     def ipsets(self) -> tuple[IpSet, ...]:

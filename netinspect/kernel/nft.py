@@ -5,6 +5,8 @@ A rule is parsed when its chain is asked for its rules.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -95,10 +97,31 @@ _KNOWN: Final = {
     for kind in (*EXPRESSIONS, *STATEMENTS)
 }
 _SHOWN = 80
+_NOWHERE: Final[Mapping[tuple[str, str, str], tuple[str, ...]]] = {}
+_AT: Final = re.compile(r" hook \S+ (?:device (?P<one>\S+)|devices = \{(?P<several>[^}]*)\}) ")
 
 
-def parse(text: str) -> NftRuleset:
-    """Read a ruleset; rules are parsed later. Raises ``ParseError`` that counts the objects as lines, from 1."""
+def devices(text: str) -> dict[tuple[str, str, str], tuple[str, ...]]:
+    """Read out of ``nft list chains`` at which devices chains are, which nft 1.0 leaves out of its JSON."""
+    found: dict[tuple[str, str, str], tuple[str, ...]] = {}
+    family = table = chain = ""
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] == ["table"] and len(words) >= 3:
+            family, table = words[1:3]
+        elif words[:1] == ["chain"] and len(words) >= 2:
+            chain = words[1]
+        elif told := _AT.search(line):
+            names = told["one"] or told["several"]
+            found[family, table, chain] = tuple(n.strip().strip('"') for n in names.split(","))
+    return found
+
+
+def parse(text: str, at: Mapping[tuple[str, str, str], tuple[str, ...]] = _NOWHERE) -> NftRuleset:
+    """Read a ruleset; rules are parsed later. Raises ``ParseError`` that counts the objects as lines, from 1.
+
+    ``at`` gives the devices of chains, by family, table and name, of which it does not say them.
+    """
     try:
         found = msgspec.json.decode(text or '{"nftables":[]}', type=_Dump).nftables
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError) as error:
@@ -129,6 +152,7 @@ def parse(text: str) -> NftRuleset:
             tables.append(NftObject(kind, body, number))
         elif kind == "chain":
             mine = tuple(rules.get(place, ()))
+            body.setdefault("dev", at.get(place))
             chains[place] = guarded(SECTION, number, kind, lambda _t, n, b=body, m=mine: _chain(b, m, n))  # type: ignore[misc]
         elif kind in ("set", "map"):
             sets[place] = guarded(SECTION, number, kind, lambda _text, n, body=body: _set(body, n))  # type: ignore[misc]

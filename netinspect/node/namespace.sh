@@ -54,6 +54,8 @@ namespace() {
     command -v "ip${family}tables-nft-save" >/dev/null 2>&1 || section "ip${family}tables" "ip${family}tables-save" -c
   done
   section nftables nft -j list ruleset
+  # Which devices chains are at, older versions leave out of their JSON.
+  shell nft-devices 'nft list chains netdev; nft list chains inet'
   section ipset ipset save
   # To find the processes of sockets ss looks through all that the machine has, which is done once.
   owners=

@@ -210,6 +210,9 @@ FIRES: dict[str, Edit] = {
                    section("n1", "routes4", and_more("unicast 10.244.1.128/25 dev docker0 table main proto kernel\n"))),
     "NI1606": section("n1", "routes4", lines_without("default"), place="web-"),
     "NI1607": section("n1", "links", link("eth0", down=True), place="web-"),
+    "NI1608": section("n2", "links", items(lambda k: [x["addr_info"].append(
+        {"family": "inet", "local": "10.244.0.3", "prefixlen": 32, "scope": "global"})
+        for x in k if x["ifname"] == "cni0"])),
     "NI1701": add("network_policies", {"metadata": {"name": "deny", "namespace": "shop"}, "spec": {"podSelector": {}}}),
     "NI1702": situation("calico", "k8s-networkpolicy-felix-crashlooping"),
     "NI1703": lambda _: section("c1", "iptables-nft", lines_without("-A FORWARD -m comment --comment \"cali:"))(

@@ -501,3 +501,19 @@ def test_sockets_of_ss_are_those_of_proc() -> None:
     }
     assert len(by_ss) == 6
     assert by_ss == by_proc
+
+
+def test_devices_are_read_where_json_leaves_them_out() -> None:
+    """As printed by nft 1.0.6: ``nft list chains netdev``."""
+    told = """table netdev stray {
+\tchain c {
+\t\ttype filter hook ingress device "eth0" priority filter; policy accept;
+\t}
+\tchain d {
+\t\ttype filter hook egress devices = { eth0, veth1 } priority filter + 1; policy accept;
+\t}
+}
+"""
+    chains = [{"chain": {"family": "netdev", "table": "stray", "name": n, "hook": "ingress"}} for n in ("c", "d", "e")]
+    ruleset = nft.parse(json.dumps({"nftables": chains}), nft.devices(told))
+    assert [c.devices for c in ruleset.chains.values()] == [("eth0",), ("eth0", "veth1"), ()]

@@ -22,7 +22,7 @@ from netinspect.kernel.simulator.traversal import EGRESS, INGRESS, Traversal
 from netinspect.kernel.simulator.tunnels import by_metadata, encapsulate
 from netinspect.kernel.simulator.walk import Walk
 from netinspect.kernel.simulator.world import Port
-from netinspect.model.kernel import Link, MacvlanData, VlanData
+from netinspect.model.kernel import IpvlanData, Link, MacvlanData, VlanData
 from netinspect.model.packet import BROADCAST_MAC, Packet, number
 from netinspect.model.programs import RECEIVE, SEND, Action, Emit, HandOver, Inject, Output, Pass, Wrap
 from netinspect.model.walk import End, Stage, Verdict
@@ -218,11 +218,25 @@ def _macvlan(walk: Walk, state: Transmit, link: Link) -> State | End:
 def _ipvlan(walk: Walk, state: Transmit, link: Link) -> State | End:
     """Straight to a sibling that has the address, else out of the lower device (ipvlan_queue_xmit)."""
     stack, packet = state.stack, state.packet
+    if not _bridges(link):
+        return _of_ipvlan(stack, link, packet)
     for other, sibling in walk.world.siblings(stack, link):
         if any(number(a.local) == (packet.family, packet.dst) for a in sibling.addresses):
             walk.step(stack, Stage.TRANSMIT, f"to {sibling.ifname} of {other.name}", packet)
             return Arrive(other, scrubbed(packet, same=other is stack), sibling.ifname)
     return _out_below(walk, state, link)
+
+
+def _bridges(link: Link) -> bool:
+    """Say whether an ipvlan is of the kind that is modelled: frames go between all that stand on one device."""
+    data = link.data if isinstance(link.data, IpvlanData) else IpvlanData()
+    return data.mode in ("", "l2") and data.mode_flag in ("", "bridge")
+
+
+def _of_ipvlan(stack: Stack, link: Link, packet: Packet) -> End:
+    data = link.data if isinstance(link.data, IpvlanData) else IpvlanData()
+    said = f"{link.ifname} is an ipvlan in mode {data.mode} {data.mode_flag}".rstrip() + ", which is not modelled"
+    return End(Verdict.UNKNOWN, said, stack.name, packet, stack.pointer("links", text=link.ifname), settles="a probe")
 
 
 def _bridge(_walk: Walk, state: Transmit, link: Link) -> State | End:
@@ -365,7 +379,7 @@ def _switched(walk: Walk, stack: Stack, link: Link, packet: Packet, hook: str) -
     return action if isinstance(action, End) else _moved(walk, stack, action)
 
 
-def _above(walk: Walk, state: Arrive, link: Link, packet: Packet) -> State | None:
+def _above(walk: Walk, state: Arrive, link: Link, packet: Packet) -> State | End | None:
     """Give the macvlan or ipvlan on a device that a frame is for; it may live in another namespace of the node."""
     if link.kind in ("macvlan", "ipvlan"):
         return None
@@ -375,7 +389,7 @@ def _above(walk: Walk, state: Arrive, link: Link, packet: Packet) -> State | Non
         if upper.kind != "ipvlan" and upper.address.lower() == packet.dmac:
             return _up(state, packet, (other, upper))
         if upper.kind == "ipvlan" and any(number(a.local) == (packet.family, packet.dst) for a in upper.addresses):
-            return _up(state, packet, (other, upper))
+            return _up(state, packet, (other, upper)) if _bridges(upper) else _of_ipvlan(other, upper, packet)
     return None
 
 

@@ -41,12 +41,14 @@ for d in /proc/sys/net/ipv[46]/neigh/*; do
   echo 1 >$d/mcast_solicit; echo 60 >$d/retrans_time_ms; echo 0 >$d/proxy_delay
 done
 """
-# The kernel gives a device its link-local address when it hears that it has a carrier, which may take a second.
+# The kernel gives a device its link-local address when it hears that it has a carrier, which may take a second; some
+# have none.
 _SETTLED = """
 n=0
 while [ $n -lt 30 ]; do
   missing=
-  for dev in $(ip -o link show up 2>/dev/null | sed -n 's/^[0-9]*: \\([^:@]*\\)[:@].*/\\1/p'); do
+  for dev in $(ip -o -d link show up 2>/dev/null | grep -v ' bond_slave \\| wireguard \\| ipip \\| vrf ' |
+      sed -n 's/^[0-9]*: \\([^:@]*\\)[:@].*/\\1/p'); do
     [ "$dev" = lo ] || grep -q "^fe80.* 20 .* $dev\\$" /proc/net/if_inet6 || missing=$dev
   done
   [ -n "$missing" ] || break
