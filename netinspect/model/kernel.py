@@ -146,10 +146,11 @@ class MacvlanData(Fact, frozen=True, kw_only=True, tag="macvlan"):
 
 
 class IpvlanData(Fact, frozen=True, kw_only=True, tag="ipvlan"):
-    """``IFLA_IPVLAN_*``: l2, l3 or l3s; bridge, private or vepa."""
+    """``IFLA_IPVLAN_*``: l2, l3 or l3s; all that stand on one device meet, unless they are private or vepa."""
 
     mode: str = ""
-    mode_flag: str = msgspec.field(name="flags", default="")
+    private: bool = False
+    vepa: bool = False
 
 
 class VlanData(Fact, frozen=True, kw_only=True, tag="vlan"):

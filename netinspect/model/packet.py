@@ -68,13 +68,17 @@ class Tunnel(Struct, frozen=True, gc=False):
     options: tuple[Option, ...] = ()
 
 
+ANY_PORT: Final = (1, 65535)
+
+
 class Packet(Struct, frozen=True, kw_only=True):
     """An IP packet of a family (4 or 6); addresses are numbers, ``size`` is its length with the IP header, in bytes.
 
     ``fragment`` is the length of its largest fragment, 0 where it is whole. ``type``, ``code`` and ``ident`` belong to
     ICMP. ``inner`` is what a tunnel carries, or what an ICMP error is about; ``key`` is the tunnel's (a VNI, a GRE
     key), ``options`` are Geneve's, ``keys`` the public keys of WireGuard's two ends. ``loose`` names the fields that
-    stand for any of several values, such as a source port that is drawn: no rule may be decided by them.
+    stand for any of several values, such as a source port that is drawn: no rule may be decided by them, but by what
+    all of them are or none; ``drawn`` are the least and the greatest port that it may be.
 
     Beside the headers (struct sk_buff): ``mark``; ``uid`` and ``gid`` of the sender's socket where it is local, -1 if
     they were not read; ``connection`` is the number of its entry in this walk's connection tracking, ``state`` what
@@ -104,6 +108,7 @@ class Packet(Struct, frozen=True, kw_only=True):
     inner: Packet | None = None
     mtu: int = 0
     loose: frozenset[str] = frozenset()
+    drawn: tuple[int, int] = ANY_PORT
     mark: int = 0
     priority: int = 0
     uid: int | None = None

@@ -22,6 +22,13 @@ from tests.kernel.small_node import node, sections
 
 _TABLE = {"family": "ip", "table": "t"}
 _BASE = {"type": "filter", "hook": "forward", "prio": 0, "policy": "accept"}
+_PORT = {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 80}}
+_NFT = [
+    {"metainfo": {"version": "1.1.1"}},
+    {"table": {"family": "ip", "name": "t", "handle": 1}},
+    {"chain": {**_TABLE, "name": "c", "handle": 1, **_BASE}},
+    {"rule": {**_TABLE, "chain": "c", "handle": 2, "expr": [_PORT, {"drop": None}]}},
+]
 POD, OUTSIDE, OWN = (10 << 24) + (243 << 16) + 7, (198 << 24) + (51 << 16) + (100 << 8) + 9, (192 << 24) + 513
 PACKET = Packet(family=4, src=POD, dst=OUTSIDE, protocol=TCP, sport=40000, dport=80, flags=SYN)
 
@@ -70,6 +77,35 @@ def test_a_match_that_is_not_modelled_goes_both_ways(match: str) -> None:
     (dropped,) = [b for b in branches if b.end.verdict is Verdict.DROPPED]
     assert dropped.end.evidence is not None
     assert (dropped.end.evidence.section, dropped.end.evidence.line) == ("iptables-nft", 3)
+
+
+def nft_rule(op: str, right: object) -> dict[str, str]:
+    left = {"payload": {"protocol": "tcp", "field": "sport"}}
+    match = {"match": {"op": op, "left": left, "right": right}}
+    made = [*_NFT[:3], {"rule": {**_TABLE, "chain": "c", "handle": 2, "expr": [match, {"drop": None}]}}]
+    return {"nftables": json.dumps({"nftables": made})}
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdicts"),
+    [
+        (rules("-p tcp --sport 30080 -j DROP"), {Verdict.LEFT}),
+        (rules("-p tcp --sport 1024:65535 -j DROP"), {Verdict.DROPPED}),
+        (rules("-p tcp --sport 32768:32800 -j DROP"), {Verdict.DROPPED, Verdict.LEFT}),
+        (rules("-p tcp -m multiport --sports 53,80,30000:32767 -j DROP"), {Verdict.LEFT}),
+        (nft_rule("==", 30080), {Verdict.LEFT}),
+        (nft_rule("!=", 30080), {Verdict.DROPPED}),
+        (nft_rule("==", {"range": [32768, 60999]}), {Verdict.DROPPED}),
+        (nft_rule("==", 40000), {Verdict.DROPPED, Verdict.LEFT}),
+        (nft_rule("==", {"set": [53, {"range": [30000, 32767]}]}), {Verdict.LEFT}),
+        (nft_rule("==", {"set": [53, {"range": [30000, 32768]}]}), {Verdict.DROPPED, Verdict.LEFT}),
+    ],
+)  # fmt: skip
+def test_of_a_port_that_is_drawn_it_is_known_what_all_or_none_of_them_are(
+    changed: dict[str, str], verdicts: set[Verdict]
+) -> None:
+    drawn = structs.replace(PACKET, loose=frozenset({"sport"}), drawn=(32768, 60999))
+    assert set(ends(through(node(sections(changed)), drawn))) == verdicts
 
 
 def test_a_target_that_is_not_modelled_ends_unknown() -> None:
@@ -233,13 +269,6 @@ def test_every_way_through_the_forks_is_gone_once() -> None:
     assert len(runs) == len(found)
 
 
-_PORT = {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 80}}
-_NFT = [
-    {"metainfo": {"version": "1.1.1"}},
-    {"table": {"family": "ip", "name": "t", "handle": 1}},
-    {"chain": {**_TABLE, "name": "c", "handle": 1, **_BASE}},
-    {"rule": {**_TABLE, "chain": "c", "handle": 2, "expr": [_PORT, {"drop": None}]}},
-]
 BROKEN = {
     **rules("-p tcp -m multiport --dports 80,443 -j REJECT", "-m set --match-set s src -j DROP"),
     "nftables": json.dumps({"nftables": _NFT}),

@@ -230,12 +230,13 @@ def _ipvlan(walk: Walk, state: Transmit, link: Link) -> State | End:
 def _bridges(link: Link) -> bool:
     """Say whether an ipvlan is of the kind that is modelled: frames go between all that stand on one device."""
     data = link.data if isinstance(link.data, IpvlanData) else IpvlanData()
-    return data.mode in ("", "l2") and data.mode_flag in ("", "bridge")
+    return data.mode in ("", "l2") and not data.private and not data.vepa
 
 
 def _of_ipvlan(stack: Stack, link: Link, packet: Packet) -> End:
     data = link.data if isinstance(link.data, IpvlanData) else IpvlanData()
-    said = f"{link.ifname} is an ipvlan in mode {data.mode} {data.mode_flag}".rstrip() + ", which is not modelled"
+    kind = " private" * data.private + " vepa" * data.vepa
+    said = f"{link.ifname} is an ipvlan in mode {data.mode}{kind}, which is not modelled"
     return End(Verdict.UNKNOWN, said, stack.name, packet, stack.pointer("links", text=link.ifname), settles="a probe")
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from netinspect.kernel.simulator.datatypes import BITMASKS, Unmodelled, Value, constant
 from netinspect.kernel.simulator.fib import Flow
-from netinspect.kernel.simulator.forks import Maybe, Way
+from netinspect.kernel.simulator.forks import Drawn, Maybe, Way
 from netinspect.kernel.simulator.headers import bits
 from netinspect.kernel.simulator.listeners import listening
 from netinspect.kernel.simulator.tracking import UNTRACKED
@@ -114,7 +114,7 @@ def _payload(term: Term, at: Traversal) -> Read:
     if known is None:
         raise Unmodelled(f"{protocol} {field}")
     if known[1] in packet.loose:
-        return Maybe("the port is drawn")
+        return Drawn("the port is drawn", first=packet.drawn[0], last=packet.drawn[1])
     if protocol == "ether" and not getattr(packet, known[1]):
         return None
     value: Value = getattr(packet, known[1])

@@ -21,6 +21,19 @@ class Maybe(Struct, frozen=True, gc=False):
     probability: float | None = None
 
 
+class Drawn(Maybe, frozen=True, gc=False):
+    """A number that is drawn between two others, both included."""
+
+    first: int = 0
+    last: int = 0
+
+    def among(self, first: int, last: int) -> Truth:
+        """Say whether it is one of some numbers: where all or none are, that is known."""
+        if last < self.first or self.last < first:
+            return False
+        return True if first <= self.first and self.last <= last else self
+
+
 Truth = bool | Maybe
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from netinspect.kernel.simulator.fib import Flow, dscp_class
-from netinspect.kernel.simulator.forks import Maybe, Truth
+from netinspect.kernel.simulator.forks import Drawn, Maybe, Truth
 from netinspect.kernel.simulator.listeners import listening
 from netinspect.kernel.simulator.tracking import INVALID, UNTRACKED, Ends, Entry
 from netinspect.kernel.simulator.traversal import OUTPUT, POSTROUTING, Traversal
@@ -125,7 +125,8 @@ def _port(which: str, span: Span, at: Traversal) -> Truth:
     if (span.first, span.last) == _ANY_PORT:
         return True
     if which in at.packet.loose:
-        return Maybe(f"the {'source' if which == 'sport' else 'destination'} port is drawn")
+        reason = f"the {'source' if which == 'sport' else 'destination'} port is drawn"
+        return Drawn(reason, first=at.packet.drawn[0], last=at.packet.drawn[1]).among(span.first, span.last)
     port: int = getattr(at.packet, which)
     return span.first <= port <= span.last
 

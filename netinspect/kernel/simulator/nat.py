@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 
 from netinspect.kernel.simulator.forks import Way
 from netinspect.kernel.simulator.tracking import Ends, Entry
-from netinspect.model.packet import BITS, ICMP, ICMPV6, PORTED, Packet, end, text
+from netinspect.model.packet import ANY_PORT, BITS, ICMP, ICMPV6, PORTED, Packet, end, text
 from netinspect.model.walk import Pointer, Stage
 
 if TYPE_CHECKING:
@@ -41,18 +41,22 @@ def setup(at: Traversal, entry: Entry, wanted: Range, *, source: bool, evidence:
     plain = entry.back.inverse
     address = _address(at, plain, wanted, source=source)
     mapped = _with(plain, source=source, address=address)
-    port, loose = _port(at, entry, mapped, wanted, source=source)
+    port, drawn = _port(at, entry, mapped, wanted, source=source)
     mapped = _with(mapped, source=source, port=port)
     entry.back = mapped.inverse
     if source:
         entry.source_done = True
     else:
         entry.destination_done = True
-    if loose:
-        at.packet = structs.replace(at.packet, loose=at.packet.loose | {"sport" if source else "dport"})
+    if drawn is not None:
+        which = "sport" if source else "dport"
+        other = at.packet.loose & {"sport", "dport"} - {which}
+        at.packet = structs.replace(
+            at.packet, loose=at.packet.loose | {which}, drawn=ANY_PORT if other else drawn
+        )  # fmt: skip
     if mapped != plain:
         said = becomes(plain, mapped, source=source)
-        at.step(Stage.NAT, said + (" (the port is drawn)" if loose else ""), evidence)
+        at.step(Stage.NAT, said + (" (the port is drawn)" if drawn else ""), evidence)
 
 
 def becomes(plain: Ends, mapped: Ends, *, source: bool) -> str:
@@ -89,34 +93,36 @@ def _address(at: Traversal, plain: Ends, wanted: Range, *, source: bool) -> int:
     return first + at.walk.forks.take("which address of the range is drawn", ways)
 
 
-def _port(at: Traversal, entry: Entry, mapped: Ends, wanted: Range, *, source: bool) -> tuple[int, bool]:
-    """Give the port, and whether it stands for any that the kernel might draw (nf_nat_l4proto_unique_tuple)."""
+def _port(
+    at: Traversal, entry: Entry, mapped: Ends, wanted: Range, *, source: bool
+) -> tuple[int, tuple[int, int] | None]:
+    """Give the port, and between which others the kernel draws where it does (nf_nat_l4proto_unique_tuple)."""
     icmp = mapped.protocol in (ICMP, ICMPV6)
     own = mapped.sport if source or icmp else mapped.dport
     if mapped.protocol not in PORTED and not icmp:
-        return own, False
+        return own, None
     free = not at.walk.tracking.taken(at.stack, entry.zones[1], mapped.inverse)
     if not wanted.random:
         if wanted.ports is not None and wanted.ports[0] <= own <= wanted.ports[1]:
             if wanted.ports[0] == wanted.ports[1] or free:
-                return own, False
+                return own, None
         elif wanted.ports is None and (free or not source):
-            return own, False
+            return own, None
     if wanted.ports is None and not source:
-        return own, False
+        return own, None
     low, high = wanted.ports or _class_of(own)
     if low == high:
-        return low, False
+        return low, None
     if not source and not wanted.random:
-        return low, False
+        return low, None
     drawn = own if low <= own <= high else low
     if wanted.random:
         # Some other one: that it is the same again is not expected of a draw, and who waits on the old one waits on.
         drawn = own + 1 if low <= own < high else low
     for port in chain(range(drawn, high + 1), range(low, drawn)):
         if not at.walk.tracking.taken(at.stack, entry.zones[1], _with(mapped, source=source, port=port).inverse):
-            return port, not icmp
-    return drawn, not icmp
+            return port, None if icmp else (low, high)
+    return drawn, None if icmp else (low, high)
 
 
 def _class_of(port: int) -> tuple[int, int]:

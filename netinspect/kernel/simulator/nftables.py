@@ -13,7 +13,7 @@ from netinspect.errors import ParseError
 from netinspect.kernel.simulator import nat, targets
 from netinspect.kernel.simulator.datatypes import Interval, Part, Unmodelled, Value, constant, holds
 from netinspect.kernel.simulator.expressions import DRAWN, Read, draw, fields, is_bitmask, kinds, read, same_draw
-from netinspect.kernel.simulator.forks import Maybe, Truth, Way
+from netinspect.kernel.simulator.forks import Drawn, Maybe, Truth, Way
 from netinspect.kernel.simulator.targets import Next
 from netinspect.kernel.simulator.traversal import Traversal
 from netinspect.kernel.simulator.written import Written, since
@@ -116,10 +116,21 @@ class Elements:
     def candidates(self, value: tuple[Value | Maybe, ...]) -> Iterator[tuple[tuple[Part, ...], Any]]:
         """Give the elements that a value may be, as far as it is known."""
         for key, data in self.parts:
-            if len(key) == len(value) and all(
-                isinstance(v, Maybe) or holds(k, v) for k, v in zip(key, value, strict=True)
-            ):
+            if len(key) == len(value) and all(may_be(k, v) for k, v in zip(key, value, strict=True)):
                 yield key, data
+
+
+def may_be(part: Part, value: Value | Maybe) -> bool:
+    """Say whether a value may be what a part of an element's key holds, as far as it is known."""
+    if isinstance(value, Drawn):
+        return _drawn(part, value) is not False
+    return isinstance(value, Maybe) or holds(part, value)
+
+
+def _drawn(part: Part, value: Drawn) -> Truth:
+    if isinstance(part, Interval):
+        return value.among(part.first, part.last)
+    return value.among(part, part) if isinstance(part, int) else value
 
 
 def _wide(key: tuple[Part, ...]) -> bool:
@@ -312,7 +323,11 @@ class Rule:
         value = self.value(left)
         if value is None:
             return False
-        if isinstance(value, Maybe):
+        plain = not _is_set(right) and not (isinstance(right, Term) and right.kind != "range")
+        if isinstance(value, Drawn) and plain and op in ("==", "!="):
+            found = _drawn(constant(kind[0], right), value)
+            return found if isinstance(found, Maybe) else found != (op == "!=")
+        if isinstance(value, Maybe) and not (isinstance(value, Drawn) and _is_set(right)):
             return value
         if _is_set(right):
             elements = self.tables.elements(right, self.chain, kind, mapped=False)

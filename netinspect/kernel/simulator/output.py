@@ -15,7 +15,7 @@ from netinspect.kernel.simulator.states import Leave, Send, State, Transmit
 from netinspect.kernel.simulator.traversal import OUTPUT, POSTROUTING, Traversal, multicast, unreachable
 from netinspect.kernel.simulator.tunnels import in_tunnel
 from netinspect.kernel.simulator.walk import Walk
-from netinspect.model.packet import PORTED, Packet, number, text
+from netinspect.model.packet import ANY_PORT, PORTED, Packet, number, text
 from netinspect.model.walk import End, Pointer, Stage, Verdict
 
 _BROADCAST4 = 0xFFFFFFFF
@@ -110,7 +110,15 @@ def _made(walk: Walk, stack: Stack, packet: Packet, *, foreign: bool) -> Packet 
     told = _socket_programs(walk, stack, packet)
     if isinstance(told, End):
         return told
-    return _may_not_be_sent(stack, told, foreign=foreign) or told
+    return _may_not_be_sent(stack, told, foreign=foreign) or _drawn(stack, told)
+
+
+def _drawn(stack: Stack, packet: Packet) -> Packet:
+    """Say between which ports a sender's is drawn (inet_get_local_port_range)."""
+    if "sport" not in packet.loose or packet.drawn != ANY_PORT:
+        return packet
+    first, last = (int(word) for word in stack.sysctl("ipv4/ip_local_port_range").split())
+    return structs.replace(packet, drawn=(first, last))
 
 
 def _may_not_be_sent(stack: Stack, packet: Packet, *, foreign: bool) -> End | None:

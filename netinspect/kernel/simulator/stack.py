@@ -27,6 +27,7 @@ from netinspect.model.walk import Pointer
 # What the kernel has where nobody set it (Documentation/networking/ip-sysctl.rst); only for what a kernel may not have.
 _DEFAULTS: Final = {
     "ipv4/ip_default_ttl": "64",
+    "ipv4/ip_local_port_range": "32768 60999",
     "ipv6/bindv6only": "0",
     "bridge/bridge-nf-call-iptables": "0",
     "bridge/bridge-nf-call-ip6tables": "0",

@@ -142,6 +142,7 @@ def unreachable(packet: Packet, code: int, *, type_: int | None = None, mtu: int
         size=min(packet.size + (28 if four else 48), 576 if four else 1280),
         tos=_INTERNETWORK_CONTROL | packet.tos & _TOS if four else 0,
         loose=frozenset(_swap(f) for f in packet.loose),
+        drawn=packet.drawn,
     )
     return structs.replace(made, **_attached(packet))
 
@@ -172,6 +173,7 @@ def turned(packet: Packet, *, size: int | None = None, tos: int = 0) -> Packet:
         size=packet.size if size is None else size,
         tos=tos,
         loose=frozenset(_swap(f) for f in packet.loose),
+        drawn=packet.drawn,
     )
 
 
