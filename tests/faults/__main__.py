@@ -38,8 +38,9 @@ def main() -> None:
             if not options.lab:
                 cluster.down(lab.name, lambda _: None)
     print(table(rows))
-    first = sum(r.checked in ("first", "quiet") for r in rows)
-    print(f"\nnetinspect check: of {len(rows)} faults {first} named first, or rightly not at all")
+    asked = [r for r in rows if r.checked]
+    first = sum(r.checked in ("first", "quiet") for r in asked)
+    print(f"\nnetinspect check: of {len(asked)} faults {first} named first, or rightly not at all")
     exact = sum(r.judged == "exact" for r in rows)
     unknown = sum(r.judged == "unknown" for r in rows)
     print(f"\n{len(rows)} faults: {exact} exact, {unknown} unknown, {len(rows) - exact - unknown} wrong")
