@@ -63,6 +63,7 @@ def test_every_cni_is_listed_and_has_its_page() -> None:
 def test_every_mesh_is_listed() -> None:
     helpers = {
         "base",
+        "consul_chain",
         "consul_pairs",
         "consul_relay",
         "glance",

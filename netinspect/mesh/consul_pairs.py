@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from netinspect.mesh.base import NOTED, Call, Said, Side, number
+from netinspect.mesh.consul_chain import astray
 from netinspect.mesh.ranges import inside
 from netinspect.mesh.sight import Pod, Sight
 from netinspect.model import wire
@@ -47,13 +48,9 @@ def said(call: Call, sight: Sight) -> Said:
         says = "several Services select a pod: under which name it is registered is not known"
         return Said(Transport.UNKNOWN, Reach.UNKNOWN, says, proxied=True, settled_by="consul catalog services")
     reasons = (_clue("leads to its proxy by mutual TLS", f"service {destination}"),)
-    for kind, found in (
-        ("ServiceResolver", snapshot.service_resolvers), ("ServiceRouter", snapshot.service_routers),
-        ("ServiceSplitter", snapshot.service_splitters),
-    ):  # fmt: skip
-        if any(o.metadata.name == destination for o in found):
-            says = f"what {kind} {destination} makes of it is not evaluated"
-            return Said(Transport.UNKNOWN, Reach.UNKNOWN, says, reasons, proxied=True, settled_by="consul config read")
+    led = astray(call, snapshot, destination)
+    if led:
+        return Said(Transport.UNKNOWN, Reach.UNKNOWN, led, reasons, proxied=True, settled_by="consul config read")
     return replace(_intended(call, snapshot, destination, reasons), caveat=doubt)
 
 

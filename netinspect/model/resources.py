@@ -174,9 +174,9 @@ SERVICE_INTENTIONS = Resource("service_intentions", "serviceintentions", _CONSUL
 SERVICE_DEFAULTS = Resource("service_defaults", "servicedefaults", _CONSUL, wire.ConsulDefaults, optional=True)
 PROXY_DEFAULTS = Resource("proxy_defaults", "proxydefaults", _CONSUL, wire.ConsulDefaults, optional=True)
 CONSUL_MESHES = Resource("consul_meshes", "meshes", _CONSUL, wire.ConsulMesh, optional=True)
-SERVICE_RESOLVERS = Resource("service_resolvers", "serviceresolvers", _CONSUL, wire.Named, optional=True)
-SERVICE_ROUTERS = Resource("service_routers", "servicerouters", _CONSUL, wire.Named, optional=True)
-SERVICE_SPLITTERS = Resource("service_splitters", "servicesplitters", _CONSUL, wire.Named, optional=True)
+SERVICE_RESOLVERS = Resource("service_resolvers", "serviceresolvers", _CONSUL, wire.ServiceResolver, optional=True)
+SERVICE_ROUTERS = Resource("service_routers", "servicerouters", _CONSUL, wire.ServiceRouter, optional=True)
+SERVICE_SPLITTERS = Resource("service_splitters", "servicesplitters", _CONSUL, wire.ServiceSplitter, optional=True)
 _OF_CONSUL = (
     SERVICE_INTENTIONS, SERVICE_DEFAULTS, PROXY_DEFAULTS, CONSUL_MESHES, SERVICE_RESOLVERS, SERVICE_ROUTERS,
     SERVICE_SPLITTERS,

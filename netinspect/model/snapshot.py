@@ -95,9 +95,9 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     service_defaults: tuple[wire.ConsulDefaults, ...] = ()
     proxy_defaults: tuple[wire.ConsulDefaults, ...] = ()
     consul_meshes: tuple[wire.ConsulMesh, ...] = ()
-    service_resolvers: tuple[wire.Named, ...] = ()
-    service_routers: tuple[wire.Named, ...] = ()
-    service_splitters: tuple[wire.Named, ...] = ()
+    service_resolvers: tuple[wire.ServiceResolver, ...] = ()
+    service_routers: tuple[wire.ServiceRouter, ...] = ()
+    service_splitters: tuple[wire.ServiceSplitter, ...] = ()
     kernels: tuple[NodeEvidence, ...] = ()
 
     def gap(self, resource: str) -> Gap | None:

@@ -1553,6 +1553,87 @@ class ConsulPermission(Wire, frozen=True):
     http: ConsulPermissionHTTP | None = None
 
 
+class ConsulDestination(Wire, frozen=True):
+    """Where requests of Consul are led: a service, of which maybe a subset; the service itself where it says none."""
+
+    service: str = ""
+    service_subset: str = ""
+    datacenter: str = ""
+    peer: str = ""
+    sameness_group: str = ""
+
+
+class ServiceResolverSpec(Wire, frozen=True):
+    """Which instances of a service are called."""
+
+    default_subset: str = ""
+    redirect: ConsulDestination | None = None
+
+
+class ServiceResolver(Wire, frozen=True):
+    """A ServiceResolver of Consul's (consul-k8s control-plane/api/v1alpha1/serviceresolver_types.go)."""
+
+    metadata: Metadata
+    spec: ServiceResolverSpec = ServiceResolverSpec()
+
+
+class ConsulHTTPMatch(Wire, frozen=True):
+    """Requests that a route of a ServiceRouter is about."""
+
+    path_exact: str = ""
+    path_prefix: str = ""
+    path_regex: str = ""
+    case_insensitive: bool = False
+    methods: tuple[str, ...] = ()
+    header: tuple[Reason, ...] = ()
+    query_param: tuple[Reason, ...] = ()
+
+
+class ConsulRouteMatch(Wire, frozen=True):
+    """What a route asks of a request."""
+
+    http: ConsulHTTPMatch | None = None
+
+
+class ConsulRoute(Wire, frozen=True):
+    """A route: the first that matches counts."""
+
+    match: ConsulRouteMatch | None = None
+    destination: ConsulDestination | None = None
+
+
+class ServiceRouterSpec(Wire, frozen=True):
+    """Where requests for a service are led."""
+
+    routes: tuple[ConsulRoute, ...] = ()
+
+
+class ServiceRouter(Wire, frozen=True):
+    """A ServiceRouter of Consul's (consul-k8s control-plane/api/v1alpha1/servicerouter_types.go)."""
+
+    metadata: Metadata
+    spec: ServiceRouterSpec = ServiceRouterSpec()
+
+
+class ConsulSplit(ConsulDestination, frozen=True):
+    """A share of requests, in percent, and where it is led."""
+
+    weight: float = 0.0
+
+
+class ServiceSplitterSpec(Wire, frozen=True):
+    """How requests for a service are shared out."""
+
+    splits: tuple[ConsulSplit, ...] = ()
+
+
+class ServiceSplitter(Wire, frozen=True):
+    """A ServiceSplitter of Consul's (consul-k8s control-plane/api/v1alpha1/servicesplitter_types.go)."""
+
+    metadata: Metadata
+    spec: ServiceSplitterSpec = ServiceSplitterSpec()
+
+
 class ConsulSource(Wire, frozen=True):
     """A client by its service's name, or all by a star, and what is done with it."""
 

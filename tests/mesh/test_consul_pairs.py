@@ -88,3 +88,39 @@ def test_most_are_asked_and_few_are_unknown() -> None:
     assert len(answers) >= 40
     unknown = [r["to"] for r, said in answers if any(s.outcome is Reach.UNKNOWN for s in said)]
     assert len(unknown) <= len(answers) // 10, unknown
+
+
+def routed(prefix: str, to: str = "other") -> Json:
+    return {"routes": [{"match": {"http": {"pathPrefix": prefix}}, "destination": {"service": to}}]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "known"),
+    [
+        ("service_resolvers", {"connectTimeout": "5s", "loadBalancer": {"policy": "ring_hash"}}, True),
+        ("service_resolvers", {"defaultSubset": "v2"}, False),
+        ("service_resolvers", {"redirect": {"service": "other"}}, False),
+        ("service_routers", routed("/admin"), True),
+        ("service_routers", routed("/"), False),
+        ("service_routers", routed("/", "web"), True),
+        ("service_routers", {"routes": [{"match": {"http": {"header": [{"name": "x"}]}}}]}, False),
+        ("service_routers", {"routes": [{"match": {"http": {"methods": ["POST"]}}, "destination": {"service": "o"}}]},
+         True),
+        ("service_splitters", {"splits": [{"weight": 100}]}, True),
+        ("service_splitters", {"splits": [{"weight": 50, "service": "web"}, {"weight": 50, "service": "o"}]}, False),
+        ("service_splitters", {"splits": [{"weight": 100, "serviceSubset": "v2"}]}, False),
+    ],
+)  # fmt: skip
+def test_what_keeps_a_request_with_its_service_changes_nothing(kind: str, spec: Json, known: bool) -> None:
+    request = next(
+        r for r in verdicts()["requests"]
+        if r["result"]["http_code"] == "200" and (said := statements(r)) and said[0].service.startswith("store/web")
+        and said[0].outcome is Reach.REACHED
+    )  # fmt: skip
+    base = snapshot(request["scenario"])
+    objects: Any = {kind: [{"metadata": {"name": "web", "namespace": "store"}, "spec": spec}]}
+    changed = structs.replace(base, **{kind: getattr(build.snapshot(**objects), kind)})
+    aim = target(changed, request["to"])
+    assert aim is not None
+    found = pair(changed, f"{request['from']['namespace']}/{request['from']['pod']}", aim).statements
+    assert {s.outcome for s in found} == {Reach.REACHED if known else Reach.UNKNOWN}

@@ -11,7 +11,7 @@ from netinspect.kernel.simulator.forks import Drawn, Maybe, Way
 from netinspect.kernel.simulator.headers import bits
 from netinspect.kernel.simulator.listeners import listening
 from netinspect.kernel.simulator.tracking import UNTRACKED
-from netinspect.kernel.simulator.traversal import Traversal
+from netinspect.kernel.simulator.traversal import Traversal, confirmed
 from netinspect.model.kernel import Socket
 from netinspect.model.nft import Term
 from netinspect.model.packet import ARP, ICMP, ICMPV6, PORTED, SCTP, TCP, UDP, UDPLITE
@@ -212,12 +212,15 @@ def _ct(term: Term, at: Traversal) -> Read:
     return values[key]()
 
 
-def _status(at: Traversal) -> int:
+def _status(at: Traversal) -> int | Maybe:
     entry = at.entry
     if entry is None:
         return 0
+    stands = confirmed(at, entry)
+    if isinstance(stands, Maybe):
+        return stands
     flags = (
-        (2, entry.replied), (4, entry.assured), (8, entry.confirmed), (16, entry.source_translated),
+        (2, entry.replied), (4, entry.assured), (8, stands), (16, entry.source_translated),
         (32, entry.destination_translated),
     )  # fmt: skip
     return sum(bit for bit, on in flags if on)

@@ -9,7 +9,7 @@ from netinspect.kernel.simulator.fib import Flow, dscp_class
 from netinspect.kernel.simulator.forks import Drawn, Maybe, Truth
 from netinspect.kernel.simulator.listeners import listening
 from netinspect.kernel.simulator.tracking import INVALID, UNTRACKED, Ends, Entry
-from netinspect.kernel.simulator.traversal import OUTPUT, POSTROUTING, Traversal
+from netinspect.kernel.simulator.traversal import OUTPUT, POSTROUTING, Traversal, confirmed
 from netinspect.model.iptables import IptablesRule, Masked, Match, Option, Prefix, SetReference, Span
 from netinspect.model.packet import (
     ACK,
@@ -206,11 +206,11 @@ def _icmp(wanted: int, names: dict[str, tuple[int, int | None]]) -> Callable[[An
 
 # Connections.
 
-_STATUSES: Final[dict[str, Callable[[Entry], bool]]] = {
-    "EXPECTED": lambda _e: False,
-    "SEEN_REPLY": lambda e: e.replied,
-    "ASSURED": lambda e: e.assured,
-    "CONFIRMED": lambda e: e.confirmed,
+_STATUSES: Final[dict[str, Callable[[Entry, Traversal], Truth]]] = {
+    "EXPECTED": lambda _e, _at: False,
+    "SEEN_REPLY": lambda e, _at: e.replied,
+    "ASSURED": lambda e, _at: e.assured,
+    "CONFIRMED": lambda e, at: confirmed(at, e),
 }
 
 
@@ -244,7 +244,8 @@ def _connection(option: Option, entry: Entry, at: Traversal) -> Truth:
             return bool(at.packet.reply == (value == "REPLY"))
         case "--ctstatus":
             # NONE is no bit, so that it never matches.
-            return any(_STATUSES[name](entry) for name in value if name in _STATUSES)
+            told = [_STATUSES[name](entry, at) for name in value if name in _STATUSES]
+            return True if True in told else next((t for t in told if isinstance(t, Maybe)), False)
         case "--ctexpire":
             return Maybe("it hangs on how long the connection has been idle")
         case _:

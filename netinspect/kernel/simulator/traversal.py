@@ -154,6 +154,17 @@ def _attached(packet: Packet) -> dict[str, object]:
     return {"connection": packet.connection, "reply": not packet.reply, "state": "RELATED"}
 
 
+def confirmed(at: Traversal, entry: Entry) -> Truth:
+    """Say whether a connection stands.
+
+    A tunnel carries each fragment in a packet of its own, and all but the first find that it does.
+    """
+    carried = at.packet.inner
+    if not entry.confirmed and carried is not None and carried.fragment and not at.packet.is_error:
+        return Maybe("a fragment before it has confirmed the connection, unless it is the first")
+    return entry.confirmed
+
+
 def turned(packet: Packet, *, size: int | None = None, tos: int = 0) -> Packet:
     """Give a packet that goes back to where one came from: its headers turned round, nothing kept beside them.
 

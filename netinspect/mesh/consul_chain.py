@@ -1,0 +1,57 @@
+"""Where Consul leads requests for a service: by its router, then its splitter, then its resolver.
+
+Source: hashicorp/consul agent/consul/discoverychain/compile.go.
+"""
+
+from __future__ import annotations
+
+from netinspect.mesh.base import Call
+from netinspect.model import wire
+from netinspect.model.snapshot import Snapshot
+
+_ALL = 100.0
+
+
+def astray(call: Call, snapshot: Snapshot, service: str) -> str:
+    """Say why a request may not go to the service's own instances, all alike; nothing where it does."""
+    for router in snapshot.service_routers:
+        if router.metadata.name == service and (why := _routed(call, router, service)):
+            return why
+    for splitter in snapshot.service_splitters:
+        if splitter.metadata.name == service:
+            own = sum(split.weight for split in splitter.spec.splits if _is_itself(split, service))
+            if own < _ALL:
+                return f"ServiceSplitter {service} leads part of it elsewhere"
+    for resolver in snapshot.service_resolvers:
+        if resolver.metadata.name == service and (resolver.spec.default_subset or resolver.spec.redirect is not None):
+            to = resolver.spec.redirect.service if resolver.spec.redirect is not None else resolver.spec.default_subset
+            return f"ServiceResolver {service} leads it to {to or 'another place'}, which is not evaluated"
+    return ""
+
+
+def _routed(call: Call, router: wire.ServiceRouter, service: str) -> str:
+    """Follow the first route that matches; what none matches goes to the service itself."""
+    name = f"ServiceRouter {service}"
+    for route in router.spec.routes:
+        asked = route.match.http if route.match is not None else None
+        matched = True if asked is None else _matches(asked, call)
+        if matched is None:
+            return f"which route of {name} matches hangs on the request (--path, --method)"
+        if matched:
+            away = route.destination is not None and not _is_itself(route.destination, service)
+            return f"{name} leads it to {route.destination.service}" if away and route.destination is not None else ""
+    return ""
+
+
+def _is_itself(to: wire.ConsulDestination, service: str) -> bool:
+    return to.service in ("", service) and not (to.service_subset or to.datacenter or to.peer or to.sameness_group)
+
+
+def _matches(asked: wire.ConsulHTTPMatch, call: Call) -> bool | None:
+    if call.path is None or asked.header or asked.query_param or asked.path_regex or asked.case_insensitive:
+        return None
+    if asked.methods and call.method is None:
+        return None
+    path = call.path.partition("?")[0]
+    here = path == asked.path_exact if asked.path_exact else path.startswith(asked.path_prefix)
+    return here and (not asked.methods or call.method in asked.methods)
