@@ -14,7 +14,6 @@ from netinspect.kernel.simulator.forks import Maybe
 from netinspect.kernel.simulator.listeners import listening
 from netinspect.kernel.simulator.netfilter import call
 from netinspect.kernel.simulator.output import balance
-from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.states import Deliver, Receive, Route, State
 from netinspect.kernel.simulator.tracking import ends
 from netinspect.kernel.simulator.traversal import INPUT, PREROUTING, Traversal, unreachable
@@ -60,7 +59,8 @@ def receive(walk: Walk, state: Receive) -> State | End:
         return ended
     if dev == "lo" and at.packet.dst == packet.dst:
         # What comes over loopback keeps the route that it was sent with.
-        return Deliver(stack, at.packet, dev)
+        anycast = packet.family == 6 and stack.fib.address_type(6, packet.dst) == "anycast"
+        return Deliver(stack, at.packet, dev, anycast=anycast)
     return Route(stack, at.packet, dev)
 
 
@@ -91,8 +91,11 @@ def deliver(walk: Walk, state: Deliver) -> State | End:
         said = f"it carries another packet, and no tunnel here takes it out{how}"
         return at.end(Verdict.DROPPED, said, at.stack.pointer("links"))
     if packet.protocol in (ICMP, ICMPV6):
-        return _echo(at)
+        return _echo(at, anycast=state.anycast)
     if packet.protocol in (TCP, UDP):
+        if packet.protocol == TCP and state.anycast:
+            # Neither a connection nor a reset (tcp_v6_conn_request, tcp_v6_send_reset).
+            return at.end(Verdict.DROPPED, f"TCP is not for the anycast address {text(packet.dst, 6)}")
         return _socket(walk, at, state.dev)
     if packet.protocol == SCTP:
         return at.unknown("sockets of SCTP were not read", "a probe")
@@ -107,7 +110,7 @@ def _awaited(walk: Walk, name: str, packet: Packet) -> bool:
     return packet.inner is not None and (name, ends(packet.inner).inverse) in walk.waiting
 
 
-def _echo(at: Traversal) -> End:
+def _echo(at: Traversal, *, anycast: bool) -> End:
     packet = at.packet
     asks = packet.type in (ECHO_REQUEST, ECHO_REQUEST6)
     if not asks:
@@ -115,7 +118,6 @@ def _echo(at: Traversal) -> End:
     name = "ipv4/icmp_echo_ignore_all" if packet.family == 4 else "ipv6/icmp/echo_ignore_all"
     if at.stack.sysctl(name) != "0":
         return at.end(Verdict.DROPPED, f"{name.rpartition('/')[2]} is on", at.stack.pointer("sysctl"))
-    anycast = _is_anycast(at.stack, packet)
     if anycast and at.stack.sysctl("ipv6/icmp/echo_ignore_anycast") != "0":
         return at.end(Verdict.DROPPED, "echo_ignore_anycast is on", at.stack.pointer("sysctl"))
     at.step(Stage.DELIVER, "the kernel answers", None)
@@ -126,16 +128,9 @@ def _echo(at: Traversal) -> End:
     return at.end(Verdict.DELIVERED, "the kernel answers the echo", answer=answer)
 
 
-def _is_anycast(stack: Stack, packet: Packet) -> bool:
-    return packet.family == 6 and stack.fib.address_type(6, packet.dst) == "anycast"
-
-
 def _socket(walk: Walk, at: Traversal, dev: str) -> End:
     stack, packet = at.stack, at.packet
     walk.needs(stack, "sockets")
-    if packet.protocol == TCP and not packet.steered and _is_anycast(stack, packet):
-        # Neither a connection nor a reset (tcp_v6_conn_request, tcp_v6_send_reset).
-        return at.end(Verdict.DROPPED, f"TCP is not for the anycast address {text(packet.dst, 6)}")
     aim = structs.replace(packet, dport=packet.steered) if packet.steered else packet
     found = listening(stack, aim, dev)
     if packet.steered and found is None:

@@ -224,7 +224,7 @@ def _route6(walk: Walk, state: Route) -> State | End:
     found = look_up(walk, stack, flow(stack, packet, iif=dev))
     evidence = pointer(stack, found, 6)
     if found.kind in HERE:
-        return Deliver(stack, packet, dev, state.physin)
+        return Deliver(stack, packet, dev, state.physin, anycast=found.kind == "anycast")
     if found.kind != "unicast":
         return no_way(stack, packet, found, evidence)
     if not stack.conf(6, "all", "forwarding"):

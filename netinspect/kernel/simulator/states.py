@@ -97,7 +97,8 @@ class Forward(State):
 
 @dataclass(frozen=True)
 class Deliver(State):
-    """A packet for this host."""
+    """A packet for this host; ``anycast`` says that its route is that of an address which several hosts may have."""
 
     dev: str
     physin: str = ""
+    anycast: bool = False
