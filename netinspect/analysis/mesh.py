@@ -196,6 +196,8 @@ class Judge:
         if wish is None and (not driver.SELECTS or pod.on_host):
             return None, ()
         asked = tuple(hooks.selecting(pod.namespace, pod.asked, pod.labels))
+        if wish is not None and wish.by_default and not asked:
+            return None, ()
         if wish is None and asked:
             wish = Wish(True, f"webhook {asked[0].name} selects it")
         return wish, asked

@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from netinspect.analysis.webhooks import Webhooks
-from netinspect.mesh import DRIVERS
+from netinspect.mesh import BY_NAME, DRIVERS
 from netinspect.mesh.base import Driver
-from netinspect.mesh.sight import Sight, version
+from netinspect.mesh.sight import Pod, Sight, version
 from netinspect.model import wire
-from netinspect.model.mesh import ControlPlane
+from netinspect.model.mesh import ControlPlane, Part
 from netinspect.model.snapshot import Snapshot
 
 # By label and value, or by a label that may have any. Many pods bear such labels, few with such values.
@@ -42,6 +42,10 @@ def control_planes(sight: Sight) -> Iterator[ControlPlane]:
     every: dict[str, dict[tuple[str, str, str, str], list[wire.NotedPod]]] = {}
     for pod in sight.pods:
         for mesh, own in _control(pod).items():
+            around = sight.namespaces.get(pod.metadata.namespace)
+            part = BY_NAME[mesh].find(Pod(pod, around), sight)
+            if part is not None and part.part is Part.NODE_PROXY:
+                continue
             revision = pod.metadata.labels.get("istio.io/rev", "")
             key = (pod.metadata.namespace, _workload(pod), revision, version(own))
             every.setdefault(mesh, {}).setdefault(key, []).append(pod)

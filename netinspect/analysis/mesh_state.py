@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from netinspect.analysis.mesh_kernel import Seen
 from netinspect.analysis.moments import COMES_UP, elapsed
-from netinspect.mesh.base import Driver, Presence
+from netinspect.mesh.base import Driver, Presence, is_named
 from netinspect.mesh.sight import Pod
 from netinspect.model import wire
 from netinspect.model.mesh import Capture, Part
@@ -70,7 +70,7 @@ def _statuses(pod: Pod) -> Iterator[wire.ContainerStatus]:
 
 def _failed_start(pod: Pod, names: tuple[str, ...], proxy: str) -> tuple[str, str] | None:
     for status in pod.object.status.init_container_statuses:
-        if status.name == proxy or not names or not status.name.startswith(names):
+        if status.name == proxy or not is_named(status.name, names):
             continue
         waiting, ended = status.state.waiting, status.state.terminated
         if waiting is not None and waiting.reason not in _BEGINS:

@@ -20,7 +20,7 @@ from netinspect.analysis.pods import addresses, full_name
 from netinspect.kernel.simulator.simulate import Attempt
 from netinspect.kernel.simulator.world import World
 from netinspect.mesh import BY_NAME, RELAYS
-from netinspect.mesh.base import Driver, Onward, Presence, Relay, Said
+from netinspect.mesh.base import Driver, Onward, Presence, Relay, Said, is_named
 from netinspect.mesh.glance import sidecar as glimpsed
 from netinspect.mesh.sight import Pod, Sight
 from netinspect.model import walk, wire
@@ -67,7 +67,7 @@ class Sidecar:
     def application(self) -> str:
         """Name the first container that is not of the mesh; nothing where there is none."""
         mine = (self.presence.proxy, *self.driver.SIGNATURE.containers)
-        return next((c.name for c in self.pod.spec.containers if not c.name.startswith(mine)), "")
+        return next((c.name for c in self.pod.spec.containers if not is_named(c.name, mine)), "")
 
     @property
     def users(self) -> frozenset[int]:

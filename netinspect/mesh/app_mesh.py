@@ -40,7 +40,7 @@ def find(pod: Pod, _sight: Sight) -> Presence | None:
     for name, container in pod.containers.items():
         told = next((v.value for v in container.env or () if v.name in _TOLD), None)
         if told is not None:
-            gateway = "virtualGateway" in told
+            gateway = "/virtualGateway/" in told
             says = f"is told that it is {told or 'a virtual node'}"
             clues = (Clue(says=says, source=f"container {name}", weight=RUNS),)
             capture, shown = (Capture.NONE, ()) if gateway else _capture(pod)

@@ -34,9 +34,10 @@ class Product:
 class Signature:
     """By what a mesh is known.
 
-    Of a pod: its proxy's ``containers`` (beginnings of names), beginnings of ``keys`` of labels and annotations and of
-    the names of ``variables``; names of ``images``. Of a pod's namespace: beginnings of ``chains`` of iptables and of
-    ``tables`` of nftables, and the ports at which its proxy takes what comes ``inbound`` and goes ``outbound``.
+    Of a pod: its proxy's ``containers`` (names, or beginnings that end in a hyphen), beginnings of ``keys`` of labels
+    and annotations and of the names of ``variables``; names of ``images``. Of a pod's namespace: beginnings of
+    ``chains`` of iptables and of ``tables`` of nftables, and the ports at which its proxy takes what comes ``inbound``
+    and goes ``outbound``.
     Of the cluster: the keys of a namespace's labels and annotations that say who ``asks`` for it, the names of its
     ``webhooks`` that inject, ``groups`` of custom resources, and a label and its value that pods of the control plane
     bear (``control``), whose container that tells the version may be named; the ``products`` that it comes as, the
@@ -91,7 +92,8 @@ class Wish:
 
     ``own`` says that it is the pod itself that says so. ``key`` is the label or annotation, of the namespace where it
     is not the pod's own: when that was set tells which pods are older. ``unanswered`` is the cause, and its remedy,
-    where no webhook selects what asks.
+    where no webhook selects what asks. ``by_default`` says that nothing asks but what holds for all that a webhook
+    selects.
     """
 
     wanted: bool
@@ -100,6 +102,7 @@ class Wish:
     own: bool = False
     key: str = ""
     unanswered: tuple[str, str] | None = None
+    by_default: bool = False
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,11 @@ class Driver(Protocol):
 
     def wish(self, pod: Pod, sight: Sight, /) -> Wish | None:
         """Say what was asked for; None where nothing was, one way or the other."""
+
+
+def is_named(container: str, names: tuple[str, ...]) -> bool:
+    """Say whether a container has one of a mesh's names; those that end in a hyphen are beginnings."""
+    return container in names or container.startswith(tuple(n for n in names if n.endswith("-")))
 
 
 def true(text: str | None) -> bool | None:

@@ -6,8 +6,8 @@ its namespace is enrolled with ztunnel.
 
 from __future__ import annotations
 
-from netinspect.mesh.base import NOTED, Presence, Signature, Wish, true
-from netinspect.mesh.sight import Pod, Sight
+from netinspect.mesh.base import NOTED, RUNS, Presence, Signature, Wish, true
+from netinspect.mesh.sight import Pod, Sight, version
 from netinspect.model.finding import Clue
 from netinspect.model.mesh import Capture, Part
 
@@ -27,10 +27,16 @@ SOURCES: tuple[str, ...] = (
 )
 
 _ENROLLED = "io.cilium/mtls-enabled"
+_DAEMON_SET = "ztunnel-cilium"
 
 
 def find(pod: Pod, sight: Sight) -> Presence | None:
     """Find the pods of enrolled namespaces where ztunnel is on; what was done about each only its node tells."""
+    if is_ztunnel(pod):
+        clue = Clue(says=f"is of DaemonSet {_DAEMON_SET}", source="its owner", weight=RUNS)
+        return Presence(
+            Part.NODE_PROXY, (clue,), proxy="istio-proxy", version=version(pod.containers.get("istio-proxy"))
+        )
     if pod.on_host or true(pod.asked.get(_ENROLLED)) is not True or not _ztunnel(sight):
         return None
     clues = (
@@ -38,6 +44,13 @@ def find(pod: Pod, sight: Sight) -> Presence | None:
         Clue(says="enable-ztunnel is true", source="ConfigMap cilium-config", weight=NOTED),
     )
     return Presence(Part.AMBIENT, clues, capture=Capture.NODE)
+
+
+def is_ztunnel(pod: Pod) -> bool:
+    """Say whether it is Cilium's own ztunnel, which looks like Istio's: a DaemonSet of another name runs it."""
+    meta = pod.object.metadata
+    owners = [o.name for o in meta.owner_references if o.kind == "DaemonSet"]
+    return _DAEMON_SET in owners if owners else meta.name.startswith(f"{_DAEMON_SET}-")
 
 
 def _ztunnel(sight: Sight) -> bool:

@@ -16,7 +16,14 @@ NAME = "consul"
 TITLE = "Consul"
 SELECTS = False
 SIGNATURE = Signature(
-    containers=("consul-dataplane", "envoy-sidecar", "consul-connect-inject-init"),
+    containers=(
+        "consul-dataplane",
+        "consul-dataplane-",
+        "envoy-sidecar",
+        "envoy-sidecar-",
+        "consul-connect-inject-init",
+        "consul-connect-inject-init-",
+    ),
     keys=("consul.hashicorp.com/",),
     variables=("CONSUL_", "DP_"),
     images=frozenset({"consul-dataplane", "consul-k8s-control-plane", "hashicorp-consul"}),
@@ -82,22 +89,38 @@ def wish(pod: Pod, sight: Sight) -> Wish | None:
     if _GATEWAY in pod.annotations:
         return None
     asked = true(own)
+    told = _injector(sight)
+    left_out = _left_out(pod.namespace, told)
+    if left_out and asked is not False:
+        return Wish(False, left_out) if asked else None
     if asked is None:
-        return _default(pod, sight)
+        return _default(pod, told)
     if asked and pod.namespace in _NEVER:
         return Wish(False, f"nothing is injected in {pod.namespace}")
     return Wish(asked, f"the pod is annotated {_INJECT}={own}", own=True)
 
 
-def _default(pod: Pod, sight: Sight) -> Wish | None:
-    """Say what the injector does with pods that ask for nothing; it says so by a flag."""
-    by_default = any(
-        word in ("-default-inject=true", "--default-inject=true")
-        for p in sight.components.get("connect-injector", ())
-        for c in p.spec.containers
-        for line in words(c)
-        for word in line.split()
+def _injector(sight: Sight) -> tuple[str, ...]:
+    """Give the words of the injector's command line, which may be a line of a shell."""
+    lines = (line for p in sight.components.get("connect-injector", ()) for c in p.spec.containers for line in words(c))
+    return tuple(re.sub(r"[\"'\\\\]", "", word).lstrip("-") for line in lines for word in line.split())
+
+
+def _left_out(namespace: str, told: tuple[str, ...]) -> str:
+    """Say why nothing is injected in a namespace: it is on the list of the denied, or not on that of the allowed."""
+    denied, allowed = (
+        [word.partition("=")[2] for word in told if word.startswith(f"{flag}-k8s-namespace=")]
+        for flag in ("deny", "allow")
     )
-    if not by_default or pod.namespace in _NEVER or pod.labels.get("app") == "consul":
+    if namespace in denied:
+        return f"the injector was started with -deny-k8s-namespace={namespace}"
+    if allowed and not {"*", namespace} & set(allowed):
+        return f"the injector was started with -allow-k8s-namespace for others than {namespace}"
+    return ""
+
+
+def _default(pod: Pod, told: tuple[str, ...]) -> Wish | None:
+    """Say what the injector does with pods that ask for nothing; it says so by a flag."""
+    if "default-inject=true" not in told or pod.namespace in _NEVER or pod.labels.get("app") == "consul":
         return None
-    return Wish(True, "the injector was started with -default-inject=true")
+    return Wish(True, "the injector was started with -default-inject=true", by_default=True)

@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
+from netinspect.mesh import cilium
 from netinspect.mesh.base import NOTED, RUNS, Presence, Product, Signature, Wish, number
 from netinspect.mesh.ranges import inside
 from netinspect.mesh.sight import Pod, Sight, flag, names, variables, version, words
@@ -85,6 +86,8 @@ _IGNORED = frozenset({"kube-system", "kube-public", "kube-node-lease", "local-pa
 
 def find(pod: Pod, _sight: Sight) -> Presence | None:
     """Find a proxy by its container together with what the injector noted, then what the node's agent noted."""
+    if cilium.is_ztunnel(pod):
+        return None
     proxy = pod.containers.get("istio-proxy")
     told = variables(proxy)
     marks = tuple(_marks(pod, proxy, told)) if proxy is not None else ()
@@ -204,18 +207,20 @@ def _revision(pod: Pod) -> str:
 
 
 def wish(pod: Pod, _sight: Sight) -> Wish | None:
-    """Say what was asked for: an opt-out beats all, a sidecar ambient, and nothing is put on the host network."""
-    asked = _member(pod) if _MEMBER in pod.asked else _asked(pod)
+    """Say what was asked for: a sidecar beats ambient, but not where the pod opts out of one; none is on the host."""
+    ambient = _ambient(pod)
+    asked = _member(pod) if _MEMBER in pod.asked else _injection(pod)
     opted = pod.labels.get(_INJECT, pod.annotations.get(_INJECT, ""))
-    ambient = asked is not None and asked.part is Part.AMBIENT
-    if opted == "false" and not ambient:
+    if opted == "false" and ambient is None:
         where = "labelled" if _INJECT in pod.labels else "annotated"
         return Wish(False, f"the pod is {where} {_INJECT}=false", own=True)
+    if asked is None or (opted == "false") or (not asked.wanted and ambient is not None):
+        asked = ambient
     if asked is None or not asked.wanted:
         return asked
     if pod.on_host:
         return Wish(False, "it is on the host network, where nothing is captured", asked.part, own=True)
-    if pod.namespace in _IGNORED and not ambient:
+    if pod.namespace in _IGNORED and asked.part is not Part.AMBIENT:
         return Wish(False, f"nothing is injected in {pod.namespace}")
     return asked
 
@@ -223,34 +228,42 @@ def wish(pod: Pod, _sight: Sight) -> Wish | None:
 def _member(pod: Pod) -> Wish:
     """Say what a pod of OpenShift Service Mesh 2 asks for: each opts in, unless its control plane says otherwise."""
     value = pod.labels.get(_INJECT, pod.annotations.get(_INJECT, ""))
-    return Wish(value == "true", f"{_INJECT} is {value or 'not set'}, and in {_MEMBER} each pod opts in", own=True)
+    says = f"{_INJECT} is {value or 'not set'}, and in {_MEMBER} each pod opts in"
+    return Wish(value == "true", says, own=bool(value))
 
 
-def _asked(pod: Pod) -> Wish | None:
-    found = None
+def _ambient(pod: Pod) -> Wish | None:
+    """Say whether the node's proxy should take it, which never is where an injector noted that it was there."""
     own, around = pod.labels.get(_MODE, ""), pod.asked.get(_MODE, "")
+    if "ambient" not in (own, around):
+        return None
+    if _STATUS in pod.annotations:
+        return Wish(False, f"the pod is annotated {_STATUS}", Part.AMBIENT, own=True)
     if own == "ambient":
-        found = Wish(True, f"the pod is labelled {_MODE}=ambient", Part.AMBIENT)
-    elif around == "ambient":
-        found = Wish(True, f"namespace {pod.namespace} is labelled {_MODE}=ambient", Part.AMBIENT, key=_MODE)
-        if own == "none":
-            found = Wish(False, f"the pod is labelled {_MODE}=none", Part.AMBIENT, own=True)
+        return Wish(True, f"the pod is labelled {_MODE}=ambient", Part.AMBIENT)
+    if own == "none":
+        return Wish(False, f"the pod is labelled {_MODE}=none", Part.AMBIENT, own=True)
+    return Wish(True, f"namespace {pod.namespace} is labelled {_MODE}=ambient", Part.AMBIENT, key=_MODE)
+
+
+def _injection(pod: Pod) -> Wish | None:
+    """Say whether it should have a sidecar, by the labels that webhooks select by."""
     injection = pod.asked.get(_INJECTION, "")
     if injection == "enabled":
         says = f"namespace {pod.namespace} is labelled {_INJECTION}=enabled"
         return Wish(True, says, key=_INJECTION, unanswered=_no_default(pod))
     if _INJECTION in pod.asked:
         # Any value of it keeps the webhooks of revisions away.
-        return found or Wish(False, f"namespace {pod.namespace} is labelled {_INJECTION}={injection}")
-    if _REVISION in pod.asked and around != "ambient":
+        return Wish(False, f"namespace {pod.namespace} is labelled {_INJECTION}={injection}")
+    if _REVISION in pod.asked and pod.asked.get(_MODE) != "ambient":
         says = f"namespace {pod.namespace} is labelled {_REVISION}={pod.asked[_REVISION]}"
         return Wish(True, says, key=_REVISION, unanswered=_no_revision(pod.asked[_REVISION]))
-    if found is None and pod.labels.get(_INJECT) == "true":
+    if pod.labels.get(_INJECT) == "true" and _REVISION not in pod.asked:
         return Wish(True, f"the pod is labelled {_INJECT}=true")
-    if found is None and _REVISION in pod.labels:
-        says = f"the pod is labelled {_REVISION}={pod.labels[_REVISION]}"
-        return Wish(True, says, unanswered=_no_revision(pod.labels[_REVISION]))
-    return found
+    if _REVISION not in pod.labels or _REVISION in pod.asked:
+        return None
+    says = f"the pod is labelled {_REVISION}={pod.labels[_REVISION]}"
+    return Wish(True, says, unanswered=_no_revision(pod.labels[_REVISION]))
 
 
 def _no_revision(revision: str) -> tuple[str, str]:

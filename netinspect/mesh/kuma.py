@@ -33,6 +33,7 @@ SOURCES: tuple[str, ...] = (
 
 _INJECTION = "kuma.io/sidecar-injection"
 _INJECTED = "kuma.io/sidecar-injected"
+_BUILDERS = ("openshift.io/build.name", "openshift.io/deployer-pod-for.name")
 
 
 def find(pod: Pod, _sight: Sight) -> Presence | None:
@@ -49,8 +50,11 @@ def find(pod: Pod, _sight: Sight) -> Presence | None:
         )
     if proxy is None:
         return None
-    noted = next((k for k in (*pod.annotations, *pod.labels) if k.startswith(("kuma.io/", "traffic.kuma.io/"))), "")
-    if not noted and not any(v.startswith("KUMA_") for v in variables(proxy)):
+    # That it was asked for, or refused, says nothing of what is there.
+    keys = {*pod.annotations, *pod.labels} - {_INJECTION}
+    if not any(k.startswith(("kuma.io/", "traffic.kuma.io/")) for k in keys) and not any(
+        v.startswith("KUMA_") for v in variables(proxy)
+    ):
         return None
     clues = [Clue(says=f"runs {proxy.image}", source="container kuma-sidecar", weight=RUNS)]
     if _INJECTED in pod.annotations:
@@ -91,6 +95,8 @@ def wish(pod: Pod, _sight: Sight) -> Wish | None:
         return None
     if pod.on_host:
         return Wish(False, "it is on the host network, where nothing is captured", own=True)
+    if built := next((label for label in _BUILDERS if label in pod.labels), ""):
+        return Wish(False, f"the pod is labelled {built}: builds and deployers of OpenShift are left alone", own=True)
     where = "the pod" if own is not None else f"namespace {pod.namespace}"
     says = f"{where} is labelled {_INJECTION}={value}"
     return Wish(value in ("enabled", "true"), says, own=own is not None, key=_INJECTION)

@@ -44,7 +44,7 @@ _CONTROL = "linkerd.io/control-plane-ns"
 _VERSION = "linkerd.io/proxy-version"
 
 
-def find(pod: Pod, _sight: Sight) -> Presence | None:
+def find(pod: Pod, sight: Sight) -> Presence | None:
     """Find the proxy by its container together with the label of its control plane, or its own settings."""
     proxy = pod.containers.get("linkerd-proxy")
     if proxy is None:
@@ -56,7 +56,7 @@ def find(pod: Pod, _sight: Sight) -> Presence | None:
         clues.append(Clue(says=f"is {pod.annotations[_VERSION]}", source=f"annotation {_VERSION}", weight=NOTED))
     if not clues and not any(v.startswith("LINKERD2_PROXY_") for v in variables(proxy)):
         return None
-    capture, shown = _capture(pod)
+    capture, shown = _capture(pod, sight)
     return Presence(
         Part.SIDECAR,
         (Clue(says=f"runs {proxy.image}", source="container linkerd-proxy", weight=RUNS), *clues, *shown),
@@ -70,7 +70,7 @@ def find(pod: Pod, _sight: Sight) -> Presence | None:
     )
 
 
-def _capture(pod: Pod) -> tuple[Capture, tuple[Clue, ...]]:
+def _capture(pod: Pod, sight: Sight) -> tuple[Capture, tuple[Clue, ...]]:
     if pod.has("linkerd-init"):
         return Capture.IPTABLES, (
             Clue(says="sets the rules of redirection", source="container linkerd-init", weight=RUNS),
@@ -78,6 +78,9 @@ def _capture(pod: Pod) -> tuple[Capture, tuple[Clue, ...]]:
     if pod.has("linkerd-network-validator"):
         says = "waits for the CNI plug-in's rules"
         return Capture.CNI, (Clue(says=says, source="container linkerd-network-validator", weight=RUNS),)
+    if any(p.metadata.labels.get("k8s-app") == "linkerd-cni" for p in sight.pods):
+        # Before there was the validator, the plug-in acted on whoever has the proxy and no linkerd-init.
+        return Capture.CNI, (Clue(says="wires such pods", source="DaemonSet linkerd-cni", weight=NOTED),)
     return Capture.NONE, ()
 
 
@@ -117,6 +120,4 @@ def _stopped(pod: Pod) -> str:
         return "it is on the host network, where nothing is injected"
     if pod.has("istio-proxy") or pod.has("istio-init"):
         return "it has Istio's sidecar, beside which Linkerd injects none"
-    if pod.object.spec.automount_service_account_token is False:
-        return "automountServiceAccountToken is false, and the proxy needs the token"
     return ""

@@ -19,7 +19,7 @@ SIGNATURE = Signature(
     asks=("injector.nsm.nginx.com/auto-inject",),
     inbound=8901,
     outbound=8900,
-    webhooks=re.compile(r".*\.nsm\.nginx(?:\.com)?"),
+    webhooks=re.compile(r"nginx-mesh-(?:controller|api)(?:-obj)?\.sidecar\.injector"),
     groups=frozenset({"nsm.nginx.com", "specs.smi.nginx.com"}),
     control=(("app.kubernetes.io/name", "nginx-mesh-controller", ""), ("app", "nginx-mesh-controller", "")),
 )
@@ -32,7 +32,9 @@ _STATUS = "injector.nsm.nginx.com/status"
 def find(pod: Pod, _sight: Sight) -> Presence | None:
     """Find the sidecar by its container together with the status that the injector noted."""
     proxy = pod.containers.get("nginx-mesh-sidecar")
-    if proxy is None or not any(k.startswith(SIGNATURE.keys) for k in (*pod.labels, *pod.annotations)):
+    # That it was asked for, or refused, says nothing of what is there.
+    keys = {*pod.labels, *pod.annotations} - {_AUTO}
+    if proxy is None or not any(k.startswith(SIGNATURE.keys) for k in keys):
         return None
     clues = [Clue(says=f"runs {proxy.image}", source="container nginx-mesh-sidecar", weight=RUNS)]
     if _STATUS in pod.labels:

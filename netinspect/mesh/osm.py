@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from netinspect.mesh.base import NOTED, RUNS, Presence, Product, Signature, Wish, true
+from netinspect.mesh.base import NOTED, RUNS, Presence, Product, Signature, Wish
 from netinspect.mesh.sight import Pod, Sight, version
 from netinspect.model.finding import Clue
 from netinspect.model.mesh import Capture, Part
@@ -62,7 +62,7 @@ def wish(pod: Pod, _sight: Sight) -> Wish | None:
     if pod.on_host:
         return Wish(False, "it is on the host network, where nothing is injected", own=True)
     # pkg/injector/webhook.go takes these words, and no others.
-    wanted = value.lower() == "enabled" or true(value) is True
+    wanted = value.lower() in ("enabled", "yes", "true")
     return Wish(
         wanted,
         f"{where} is annotated {_INJECTION}={value}",

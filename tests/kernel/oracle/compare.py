@@ -133,7 +133,7 @@ def compare(session: Session, read: Callable[[], World]) -> Comparison:
 
 
 def _unheard(attempts: Iterable[Attempt]) -> bool:
-    return any(a.request.end.stage is Stage.NEIGHBOUR for a in attempts)
+    return any(branch.end.stage is Stage.NEIGHBOUR for a in attempts for branch in a.branches)
 
 
 def _covered(attempts: Iterable[Attempt], probe: Probe, outcome: Outcome) -> bool:
