@@ -201,7 +201,7 @@ def _recognised(view: Sight) -> list[_Found]:
     for name, mark in marks.items():
         if name in running:
             standing = Standing.ACTIVE
-        elif not mark.noted or (carried and _superseded(said[name])):
+        elif not mark.noted or (carried and _superseded(said[name])) or _unrun(view, name, said[name]):
             standing = Standing.LEFTOVER
         else:
             standing = Standing.PROBABLE
@@ -212,6 +212,12 @@ def _recognised(view: Sight) -> list[_Found]:
 
 def _at_work(found: Iterable[_Found]) -> _Active:
     return {d.NAME: (d, marks, said) for d, marks, said, standing in found if standing is not Standing.LEFTOVER}
+
+
+def _unrun(view: Sight, name: str, said: Description) -> bool:
+    """Say whether it is known that nobody runs a policy engine, whose rules are there still."""
+    embedded = name == "kube-router" and _embedded_policies(view)
+    return Role.DATAPATH not in said.roles and not view.snapshot.gap("daemon_sets") and not embedded
 
 
 def _superseded(said: Description) -> bool:
@@ -304,10 +310,24 @@ def proxy(view: Sight) -> tuple[str, str] | None:
     for node, kernel in view.read:
         if modes := proxy_modes(kernel):
             return modes[0], f"node/{node.name} netfilter"
+    return _runs_proxy(view)
+
+
+def _runs_proxy(view: Sight) -> tuple[str, str] | None:
+    """Find what runs kube-proxy: a DaemonSet, a static pod (RKE2, GKE), or the one process that is all of k3s."""
     busy = any(not a.parked for a in view.agents)
     for agent in view.agents:
         if any("kube-proxy" in names for names, _ in agent.images) and not (busy and agent.parked):
             return agent.argument("proxy-mode") or _configured_mode(view), f"DaemonSet {agent.name}"
+    for node in view.nodes.values():
+        for pod in node.pods:
+            static = any(o.kind == "Node" for o in pod.metadata.owner_references)
+            if static and any(c.name == "kube-proxy" for c in pod.spec.containers):
+                return "", f"pod/{pod.metadata.namespace}/{pod.metadata.name}"
+    for node in view.nodes.values():
+        inside = "+k3s" in node.object.status.node_info.kubelet_version
+        if inside and "--disable-kube-proxy" not in node.annotations.get("k3s.io/node-args", ""):
+            return "", f"k3s on node/{node.name}, which it is a part of"
     return None
 
 
@@ -368,18 +388,20 @@ def _version(driver: Driver, agent: Agent | None) -> str:
 def _facts(view: Sight, active: _Active, roles: Mapping[Role, tuple[str, ...]]) -> Iterator[Fact]:
     """Say what hangs on several of them: who does Services and policies, and how large a packet may be."""
     found = proxy(view)
+    told = any(f.subject is Subject.SERVICES for _, _, said in active.values() for f in said.facts)
     if not roles[Role.SERVICES]:
         if found is not None:
             mode = f" in {found[0]} mode" if found[0] else ""
             yield Fact(subject=Subject.SERVICES, says=f"kube-proxy{mode} translates Services", source=found[1])
-        elif not view.snapshot.gap("config_maps"):
+        elif not told and not view.snapshot.gap("config_maps") and not view.snapshot.gap("daemon_sets"):
             yield Fact(
                 subject=Subject.SERVICES, says="nobody was seen who translates Services", source="the API's objects"
             )
     elif found is not None and roles[Role.DATAPATH]:
-        says = f"kube-proxy is there beside {_title(roles[Role.SERVICES][0])}, which translates Services itself"
+        there = "is there" if _runs_proxy(view) is not None else "left its rules"
+        says = f"kube-proxy {there} beside {_title(roles[Role.SERVICES][0])}, which translates Services itself"
         yield Fact(subject=Subject.SERVICES, says=says, source=found[1])
-    if not roles[Role.POLICY]:
+    if not roles[Role.POLICY] and not view.snapshot.gap("daemon_sets") and roles[Role.DATAPATH]:
         yield Fact(subject=Subject.POLICIES, says="nobody enforces NetworkPolicies", source="the CNIs that are at work")
     for name in roles[Role.DATAPATH]:
         yield from sizes(view, active[name][2])
@@ -435,7 +457,7 @@ def _about_all(view: Sight, found: Iterable[_Found], roles: Mapping[Role, tuple[
             )  # fmt: skip
     yield from _configurations(view, (*carriers, *roles[Role.META]))
     policies = view.snapshot.network_policies
-    if policies and not roles[Role.POLICY] and carriers:
+    if policies and not roles[Role.POLICY] and carriers and not view.snapshot.gap("daemon_sets"):
         yield Finding(
             kind="policies-not-enforced", severity=Severity.WARNING, place="cluster",
             says=f"{'a NetworkPolicy is' if len(policies) == 1 else f'{len(policies)} NetworkPolicies are'} there, "

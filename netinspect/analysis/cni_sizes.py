@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from netinspect.cni import BY_NAME
 from netinspect.cni.base import Description, Driver
 from netinspect.cni.sight import Kernel, Node, Sight
 from netinspect.model.cni import Fact, Subject
@@ -88,13 +89,15 @@ def _is_six(tunnel: Link) -> bool:
 
 
 def _pods(node: Node, kernel: Kernel, tunnel: Link, takes: int, driver: Driver) -> Iterator[Finding]:
-    if not any(r.dev == tunnel.ifname and r.gateway for r in kernel.routes or ()):
+    plain = tunnel.kind == "wireguard"
+    if not any(r.dev == tunnel.ifname and (r.gateway or (plain and "/" in r.dst)) for r in kernel.routes or ()):
         # Nothing goes through it: all other nodes are in the same subnet.
         return
-    own = driver.SIGNATURE.interfaces
+    parts = (driver, *(BY_NAME[name] for name in driver.PARTS))
+    own = [d.SIGNATURE.interfaces for d in parts if d.SIGNATURE.interfaces is not None]
     large = [
         k for k in (kernel.links or {}).values()
-        if k.kind == "veth" and k.mtu > takes and (k.master == _BRIDGE or (own and own.fullmatch(k.ifname)))
+        if k.kind == "veth" and k.mtu > takes and (k.master == _BRIDGE or any(p.fullmatch(k.ifname) for p in own))
     ]  # fmt: skip
     if large:
         most = max(k.mtu for k in large)

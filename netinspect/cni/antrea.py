@@ -65,11 +65,19 @@ def describe(sight: Sight, _agent: Agent | None) -> Description:
         "encap": f"encap, {tunnel}", "hybrid": f"hybrid, {tunnel} between subnets", "noEncap": "noEncap",
         "networkPolicyOnly": "policy only",
     }.get(encap, encap)  # fmt: skip
-    ports = ((port,) if wrapped and port else ()) + (
-        Port(protocol="TCP", number=10349, purpose="agents to the controller, through Services"),
+    encryption = settings.get("trafficEncryptionMode", "none").lower()
+    if encryption == "wireguard":
+        # It carries the packets itself, and nothing is wrapped besides.
+        wrapped, port = True, Port(protocol="UDP", number=51820, purpose="WireGuard between nodes")
+        mode = f"{encap}, WireGuard"
+    sealed = (Port(protocol="ESP (50)", number=0, purpose="IPsec between nodes"),) if encryption == "ipsec" else ()
+    ports = (
+        sealed
+        + ((port,) if wrapped and port else ())
+        + (Port(protocol="TCP", number=10349, purpose="agents to the controller, through Services"),)
     )
     facts = tuple(_facts(settings, encap, tunnel, source)) if source else ()
-    if settings.get("trafficEncryptionMode", "none").lower() != "none" or encap == "hybrid":
+    if encryption != "none" or encap == "hybrid":
         overhead = None
     elif not wrapped:
         overhead = 0
@@ -92,13 +100,17 @@ def _facts(settings: Mapping[str, str], encap: str, tunnel: str, source: str) ->
         "noEncap": "none: the nodes' network must know the nodes' ranges",
         "networkPolicyOnly": "that of the CNI that carries the packets",
     }.get(encap, encap)
-    yield Fact(subject=Subject.ENCAPSULATION, says=says, source=source)
     encryption = settings.get("trafficEncryptionMode", "none").lower()
+    if encryption != "wireguard":
+        yield Fact(subject=Subject.ENCAPSULATION, says=says, source=source)
     if encryption != "none":
         yield Fact(subject=Subject.ENCAPSULATION, says=f"encrypted between nodes by {encryption}", source=source)
     yield Fact(
         subject=Subject.POLICIES, says="flows in Open vSwitch, for NetworkPolicies and Antrea's own", source=source
     )  # fmt: skip
+    if settings.get("AntreaProxy") != "false" and "proxyAll" not in settings:
+        says = "AntreaProxy balances what pods send to ClusterIPs, in Open vSwitch; kube-proxy does the rest"
+        yield Fact(subject=Subject.SERVICES, says=says, source="how it is made")
     if encap != "networkPolicyOnly":
         says = "each node's pods have addresses out of the node's pod CIDR (host-local), gateway antrea-gw0"
         yield Fact(subject=Subject.ADDRESSES, says=says, source="how it is made")
@@ -120,5 +132,5 @@ def expect(sight: Sight, _agent: Agent | None) -> Iterator[Expectation]:
         return
     for node in sight.nodes.values():
         remedy = f"see the log of antrea-agent on {node.name}, and `antctl get agentinfo`"
-        wanted = LinkExpected("antrea-gw0")
+        wanted = LinkExpected(configuration(sight).get("hostGateway", "antrea-gw0"))
         yield Expectation(node.name, "interface", wanted, "pods have no way out of Open vSwitch to the node", remedy)

@@ -85,8 +85,14 @@ def describe(_sight: Sight, agent: Agent | None) -> Description:
     if policies:
         says = "aws-network-policy-agent enforces NetworkPolicies, in eBPF"
         facts.append(Fact(subject=Subject.POLICIES, says=says, source=source))
-    if mtu:
-        facts.append(Fact(subject=Subject.MTU, says=f"interfaces and pods have an MTU of {mtu}", source=source))
+    own = agent.variables.get("POD_MTU", "") if agent else ""
+    if mtu or own:
+        says = (
+            f"interfaces have an MTU of {mtu or '9001'}, pods of {own}"
+            if own
+            else f"interfaces and pods have an MTU of {mtu}"
+        )
+        facts.append(Fact(subject=Subject.MTU, says=says, source=source))
     mode = ", ".join(modes) or ("secondary addresses" if agent else "")
     return Description(frozenset(roles), mode, source, 0, (), tuple(facts))
 

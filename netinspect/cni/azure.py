@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from netinspect.cni import cilium
 from netinspect.cni.base import Description, Signature
 from netinspect.cni.expectation import Expectation
 from netinspect.cni.ranges import forwarding
@@ -61,6 +62,9 @@ def describe(sight: Sight, _agent: Agent | None) -> Description:
         ),
     )
     roles = {Role.IPAM} if by_cilium else {Role.DATAPATH, Role.IPAM}
+    if by_cilium and not cilium.runs(sight):
+        # Its agent may be out of sight, and is Cilium all the same.
+        roles |= {Role.DATAPATH, Role.POLICY}
     return Description(frozenset(roles), mode, source, 0, (), facts)
 
 

@@ -95,11 +95,19 @@ def describe(sight: Sight, agent: Agent | None) -> Description:
         tunnels = ("tunl0",)
     if bgp:
         ports.append(_BGP)
-    if sight.settings("calico-config").get("typha_service_name", "none") != "none":
+    typha = variables.get("FELIX_TYPHAK8SSERVICENAME") or sight.settings("calico-config").get("typha_service_name")
+    if typha not in (None, "", "none"):
         ports.append(_TYPHA)
+    if _ebpf(sight, variables) and how != "VXLAN":
+        # Node ports with their servers on other nodes are carried there in VXLAN.
+        number = _felix(sight).vxlan_port or _VXLAN_PORT
+        ports.append(Port(protocol="UDP", number=number, purpose="node ports to servers on other nodes"))
     encrypted = _wireguard(sight, variables)
     if encrypted:
         ports.append(Port(protocol="UDP", number=51820, purpose="WireGuard between nodes"))
+    if _wireguard6(sight, variables):
+        encrypted = True
+        ports.append(Port(protocol="UDP", number=51821, purpose="WireGuard of IPv6 between nodes"))
     roles = {Role.DATAPATH, Role.POLICY}
     # A node's pod CIDR is used where the plug-in is told so, which an agent learns by USE_POD_CIDR.
     own_ipam = variables.get("USE_POD_CIDR", "").lower() != "true"
@@ -159,6 +167,11 @@ def _ebpf(sight: Sight, variables: object) -> bool:
 def _wireguard(sight: Sight, variables: object) -> bool:
     told = variables.get("FELIX_WIREGUARDENABLED", "") if isinstance(variables, dict) else ""
     return bool(_felix(sight).wireguard_enabled) or told.lower() == "true"
+
+
+def _wireguard6(sight: Sight, variables: object) -> bool:
+    told = variables.get("FELIX_WIREGUARDENABLEDV6", "") if isinstance(variables, dict) else ""
+    return bool(_felix(sight).wireguard_enabled_v6) or told.lower() == "true"
 
 
 def _pools(sight: Sight) -> tuple[wire.IPPool, ...]:
@@ -243,7 +256,7 @@ def _policy_facts(sight: Sight, agent: Agent | None) -> Iterator[Fact]:
     where = "iptables"
     if _ebpf(sight, variables):
         where = "eBPF programs"
-    elif felix.nftables_mode == "Enabled" or any(
+    elif "Enabled" in (felix.nftables_mode, variables.get("FELIX_NFTABLESMODE")) or any(
         c.startswith("nft:calico") for _, k in sight.read for c in k.chains or ()
     ):
         where = "nftables (table calico)"

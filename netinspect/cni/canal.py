@@ -34,10 +34,18 @@ def describe(sight: Sight, agent: Agent | None) -> Description:
         *(f for f in below.facts if f.subject in kept),
         Fact(subject=Subject.ATTACHMENT, says=attached, source="how it is made"),
         Fact(subject=Subject.POLICIES, says="Felix enforces NetworkPolicies and Calico's own", source="its DaemonSet"),
-        *(f for f in below.facts if f.subject is Subject.MASQUERADE),
+        *_masquerade(sight, below),
     )
     roles = frozenset({Role.DATAPATH, Role.IPAM, Role.POLICY})
     return Description(roles, below.mode, below.source, below.overhead, below.tunnels, facts, below.ports)
+
+
+def _masquerade(sight: Sight, below: Description) -> Iterator[Fact]:
+    if sight.settings("canal-config").get("masquerade", "").lower() == "false":
+        says = "not by it: what leaves keeps the pod's address"
+        yield Fact(subject=Subject.MASQUERADE, says=says, source="ConfigMap canal-config")
+        return
+    yield from (f for f in below.facts if f.subject is Subject.MASQUERADE)
 
 
 def expect(sight: Sight, agent: Agent | None) -> Iterator[Expectation]:

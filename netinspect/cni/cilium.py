@@ -105,6 +105,11 @@ def routing(settings: Mapping[str, str]) -> tuple[str, str]:
     return how, settings.get("tunnel-protocol", "vxlan") if how == "tunnel" else ""
 
 
+def runs(sight: Sight) -> bool:
+    """Say whether an agent of Cilium's is to be seen."""
+    return any(names & SIGNATURE.images for agent in sight.agents for names, _ in agent.images)
+
+
 def chaining(settings: Mapping[str, str]) -> str:
     """Name the CNI that it is chained behind; nothing where it is not."""
     mode = settings.get("cni-chaining-mode", "")

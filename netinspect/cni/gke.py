@@ -50,8 +50,12 @@ def describe(sight: Sight, _agent: Agent | None) -> Description:
     )  # fmt: skip
     # Where Cilium is chained behind it, it is Google's own plug-in that carries packets.
     by_cilium = second and not cilium.chaining(sight.settings("cilium-config"))
-    roles = frozenset({Role.IPAM} if by_cilium else {Role.DATAPATH, Role.IPAM})
-    return Description(roles, "Dataplane V2" if second else "routes of the VPC", "the nodes' labels", 0, (), facts)
+    roles = {Role.IPAM} if by_cilium else {Role.DATAPATH, Role.IPAM}
+    if by_cilium and not cilium.runs(sight):
+        # Its agent may be out of sight, and is Cilium all the same.
+        roles |= {Role.DATAPATH, Role.POLICY, Role.SERVICES}
+    mode = "Dataplane V2" if second else "routes of the VPC"
+    return Description(frozenset(roles), mode, "the nodes' labels", 0, (), facts)
 
 
 def expect(sight: Sight, _agent: Agent | None) -> Iterator[Expectation]:

@@ -35,6 +35,7 @@ SOURCES: tuple[str, ...] = (
     "cloudnativelabs/kube-router docs/troubleshoot.md",
 )
 PARTS: frozenset[str] = frozenset()
+_FOU = 5555
 
 
 def _runs(agent: Agent | None, part: str) -> bool:
@@ -63,7 +64,10 @@ def describe(_sight: Sight, agent: Agent | None) -> Description:
     if routed:
         kind = agent.argument("overlay-type") or "subnet" if agent else ""
         when = "between all nodes" if kind == "full" else "between nodes of different subnets"
-        says = "none" if overlay == "false" else f"IP in IP {when}; else none: routes learnt by BGP"
+        fou = agent is not None and agent.argument("overlay-encap") == "fou"
+        port = agent.argument("overlay-encap-port") if agent else ""
+        how = "IP in IP in UDP (FoU)" if fou else "IP in IP"
+        says = "none" if overlay == "false" else f"{how} {when}; else none: routes learnt by BGP"
         facts.append(Fact(subject=Subject.ENCAPSULATION, says=says, source=source))
         says = "each node's pods have addresses out of the node's pod CIDR (host-local)"
         facts.append(Fact(subject=Subject.ADDRESSES, says=says, source="how it is made"))
@@ -71,7 +75,11 @@ def describe(_sight: Sight, agent: Agent | None) -> Description:
         facts.append(Fact(subject=Subject.ATTACHMENT, says=says, source="how it is made"))
         ports = (Port(protocol="TCP", number=179, purpose="BGP between nodes"),)
         if overlay != "false":
-            ports += (Port(protocol="IPIP (4)", number=0, purpose="IP in IP between nodes of different subnets"),)
+            wrapped = Port(protocol="IPIP (4)", number=0, purpose="IP in IP between nodes of different subnets")
+            if fou:
+                number = int(port) if port.isdecimal() else _FOU
+                wrapped = Port(protocol="UDP", number=number, purpose="FoU between nodes of different subnets")
+            ports += (wrapped,)
     if Role.POLICY in roles:
         says = "iptables and ipsets (KUBE-ROUTER-FORWARD, KUBE-POD-FW-…, KUBE-NWPLCY-…)"
         facts.append(Fact(subject=Subject.POLICIES, says=says, source=source))

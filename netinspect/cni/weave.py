@@ -12,6 +12,7 @@ from netinspect.cni.base import Description, Signature
 from netinspect.cni.expectation import Expectation, LinkExpected
 from netinspect.cni.sight import Agent, Sight
 from netinspect.model.cni import Fact, Port, Role, Subject
+from netinspect.model.image import image_names
 
 NAME = "weave"
 TITLE = "Weave Net"
@@ -34,11 +35,13 @@ SOURCES: tuple[str, ...] = (
 PARTS: frozenset[str] = frozenset()
 
 _SOURCE = "how it is made"
+_POLICIES = Fact(subject=Subject.POLICIES, says="weave-npc, in iptables (WEAVE-NPC)", source=_SOURCE)
 
 
 def describe(_sight: Sight, agent: Agent | None) -> Description:
     """Say what it does everywhere; which of its two ways a pair of nodes uses only its own status tells."""
     given = agent.variables.get("IPALLOC_RANGE", "") if agent else ""
+    enforced = agent is None or any("weave-npc" in (c.name, *image_names(c.image)) for c in agent.spec.containers)
     facts = (
         Fact(
             subject=Subject.ENCAPSULATION,
@@ -51,7 +54,11 @@ def describe(_sight: Sight, agent: Agent | None) -> Description:
             source=f"DaemonSet {agent.name}" if agent and given else _SOURCE,
         ),
         Fact(subject=Subject.ATTACHMENT, says="pods hang by a veth (vethwepl…) on the bridge weave", source=_SOURCE),
-        Fact(subject=Subject.POLICIES, says="weave-npc, in iptables (WEAVE-NPC)", source=_SOURCE),
+        *(
+            [Fact(subject=Subject.POLICIES, says="weave-npc, in iptables (WEAVE-NPC)", source=_SOURCE)]
+            if enforced
+            else []
+        ),
         Fact(subject=Subject.MASQUERADE, says="what leaves for outside is masqueraded (chain WEAVE)", source=_SOURCE),
     )
     ports = (
@@ -59,7 +66,7 @@ def describe(_sight: Sight, agent: Agent | None) -> Description:
         Port(protocol="UDP", number=6783, purpose="sleeve between peers"),
         Port(protocol="UDP", number=6784, purpose="fast datapath between peers"),
     )
-    roles = frozenset({Role.DATAPATH, Role.IPAM, Role.POLICY})
+    roles = frozenset({Role.DATAPATH, Role.IPAM, *({Role.POLICY} if enforced else ())})
     return Description(roles, "fast datapath or sleeve", _SOURCE, None, (), facts, ports)
 
 

@@ -92,7 +92,7 @@ CNI_SETTINGS = Resource(
     optional=True,
     objects=(
         "amazon-vpc-cni", "antrea-config", "calico-config", "canal-config", "cilium-config", "kube-flannel-cfg",
-        "kube-router-cfg", "multus-cni-config", "ovnkube-config",
+        "kube-router-cfg", "multus-cni-config", "multus-daemon-config", "ovn-config", "ovnkube-config", "weave-net",
     ),
 )  # fmt: skip
 _CALICO = ("crd.projectcalico.org/v1", "projectcalico.org/v3")

@@ -749,6 +749,7 @@ class FelixConfigurationSpec(Wire, frozen=True):
 
     bpf_enabled: bool | None = None
     wireguard_enabled: bool | None = None
+    wireguard_enabled_v6: bool | None = field(default=None, name="wireguardEnabledV6")
     nftables_mode: Term = ""
     chain_insert_mode: Term = ""
     interface_prefix: str = ""
