@@ -88,6 +88,7 @@ def _cni(driver: Driver) -> str:
         ("annotations of nodes", signature.annotations),
         ("labels of nodes", signature.node_labels),
         ("CNI plug-ins", sorted(signature.plugins)),
+        ("files of the CNI configuration", sorted(signature.files)),
         ("interfaces", [signature.interfaces.pattern] if signature.interfaces else []),
         ("chains and tables", (f"{c}…" for c in signature.chains)),
         ("made of", sorted(driver.PARTS)),

@@ -251,6 +251,10 @@ def _combined(view: Sight, marks: dict[str, Marks]) -> dict[str, Marks]:
 def _roles(view: Sight, active: _Active) -> Mapping[Role, tuple[str, ...]]:
     """Name who plays each part: agents that run before those that are only probable."""
     found = {role: [n for n, (_, _, said) in active.items() if role in said.roles] for role in Role}
+    if any(marks.agent is not None for _, marks, _ in active.values()) and not view.snapshot.gap("daemon_sets"):
+        # That nodes are configured for it is no agent that would enforce.
+        alive = {n for n, (_, m, _) in active.items() if m.agent is not None or any(c.weight >= 4 for c in m.api)}
+        found[Role.POLICY] = [n for n in found[Role.POLICY] if n in alive]
     if found[Role.POLICY]:
         # Who enforces beside a carrier that would enforce by itself is who was put there for it.
         alone = [n for n in found[Role.POLICY] if Role.DATAPATH not in active[n][2].roles]

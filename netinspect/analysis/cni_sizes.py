@@ -16,6 +16,8 @@ from netinspect.model.topology import several
 _BRIDGE = "cni0"
 # The header of IPv6 is so much longer than that of IPv4.
 _SIX = 20
+# What VXLAN and Geneve add over IPv4.
+_WRAPPED = 50
 
 
 def sizes(view: Sight, said: Description) -> Iterator[Fact]:
@@ -23,7 +25,8 @@ def sizes(view: Sight, said: Description) -> Iterator[Fact]:
     found = [(link.mtu, name, link.ifname) for name, link in _uplinks(view, said).items()]
     if found and said.overhead is not None:
         mtu, node, dev = min(found)
-        says = f"{mtu} of {dev} - {said.overhead} = {mtu - said.overhead} bytes for pods at most"
+        overhead = said.overhead + (_SIX if said.overhead == _WRAPPED and view.families == (6,) else 0)
+        says = f"{mtu} of {dev} - {overhead} = {mtu - overhead} bytes for pods at most"
         yield Fact(subject=Subject.MTU, says=says, source=f"node/{node} links")
 
 
@@ -35,8 +38,9 @@ def too_large(view: Sight, driver: Driver, said: Description) -> Iterator[Findin
     for node, kernel in view.read:
         tunnels = [k for name in said.tunnels if (k := (kernel.links or {}).get(name)) is not None and k.up]
         if tunnels:
-            largest = max(tunnels, key=lambda k: k.mtu)
-            wrapped[node.name] = largest.mtu + said.overhead, largest
+            wrapped[node.name] = max(
+                ((k.mtu + said.overhead + (_SIX if _is_six(k) else 0), k) for k in tunnels), key=lambda found: found[0]
+            )
             both = any(not _is_six(k) for name in said.tunnels if (k := (kernel.links or {}).get(name)) is not None)
             # That of IPv6 takes less where both families have one; pods are made for the larger.
             room = {k.ifname: k.mtu + (_SIX if both and _is_six(k) else 0) for k in tunnels}

@@ -22,8 +22,9 @@ class Signature:
     beginnings of the names of its ``variables``; what anybody may choose, so that it counts little: names of
     ``containers`` and ``objects``, values of ``labels``, beginnings of the folders of the node that it ``mounts``.
     Of the API: names of ConfigMaps (``settings``), groups of custom resources, beginnings of the nodes' ``annotations``
-    and ``node_labels``, the ``taints`` that it sets. Of a node: ``plugins`` of the CNI configuration, ``interfaces``,
-    and beginnings of ``chains`` (``table/chain`` of iptables, ``nft:table`` of nftables).
+    and ``node_labels``, the ``taints`` that it sets. Of a node: ``plugins`` of the CNI configuration, the names of its
+    ``files`` where the plug-ins are anybody's, ``interfaces``, and beginnings of ``chains`` (``table/chain`` of
+    iptables, ``nft:table`` of nftables).
     """
 
     images: frozenset[str] = frozenset()
@@ -39,6 +40,7 @@ class Signature:
     node_labels: tuple[str, ...] = ()
     taints: tuple[str, ...] = ()
     plugins: frozenset[str] = frozenset()
+    files: frozenset[str] = frozenset()
     interfaces: re.Pattern[str] | None = None
     chains: tuple[str, ...] = ()
 

@@ -212,9 +212,10 @@ def _between_subnets(sight: Sight, agent: Agent | None) -> bool:
 def _facts(
     sight: Sight, how: str, source: str, *, own_ipam: bool, only_between: bool, encrypted: bool
 ) -> Iterator[Fact]:
+    six = sight.families == (6,)
     told = {
         "VXLAN": f"VXLAN, VNI {_felix(sight).vxlan_vni or _VNI}, UDP port {_felix(sight).vxlan_port or _VXLAN_PORT}, "
-        "by vxlan.calico; 50 bytes a packet",
+        f"by {'vxlan-v6.calico; 70' if six else 'vxlan.calico; 50'} bytes a packet",
         "IP in IP": "IP in IP, by tunl0; 20 bytes a packet; clouds such as Azure drop it",
         "no encapsulation": "none: the nodes' network must carry the pods' addresses, by BGP or on one link",
     }.get(how)

@@ -143,8 +143,9 @@ def _numbers(sight: Sight) -> tuple[int, int]:
 
 
 def _facts(sight: Sight, mode: str, source: str, vni: int, port: int) -> Iterator[Fact]:
+    device, more = ("flannel-v6", 70) if sight.families == (6,) else ("flannel", 50)
     said = {
-        "vxlan": f"VXLAN, VNI {vni}, UDP port {port}, by flannel.{vni}; 50 bytes a packet",
+        "vxlan": f"VXLAN, VNI {vni}, UDP port {port}, by {device}.{vni}; {more} bytes a packet",
         "host-gw": "none: each node's range is routed to its address, so all nodes must share a link",
         "wireguard": "WireGuard, encrypted, by flannel-wg; 80 bytes a packet",
         "ipip": "IP in IP, by flannel.ipip; 20 bytes a packet; IPv4 only",

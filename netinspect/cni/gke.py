@@ -27,6 +27,7 @@ SIGNATURE = Signature(
     mounts=("/home/kubernetes/bin",),
     node_labels=("cloud.google.com/gke-netd-ready", "cloud.google.com/gke-dpv2"),
     plugins=frozenset({"gke"}),
+    files=frozenset({"10-gke-ptp.conflist"}),
     interfaces=re.compile(r"gke[0-9a-f]{11}"),
     chains=("mangle/GCP-",),
 )

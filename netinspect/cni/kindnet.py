@@ -25,6 +25,7 @@ SIGNATURE = Signature(
     labels=frozenset({"kindnet"}),
     mounts=("/var/lib/cni-kindnet",),
     plugins=frozenset({"cni-kindnet"}),
+    files=frozenset({"10-kindnet.conflist"}),
     interfaces=re.compile(r"knet[0-9a-f]+|knet-xfrm0"),
     chains=("nat/KIND-MASQ-AGENT", "nft:kindnet-"),
 )

@@ -26,6 +26,7 @@ SIGNATURE = Signature(
     mounts=("/var/lib/kube-router",),
     settings=frozenset({"kube-router-cfg"}),
     annotations=("kube-router.io/pod-cidr",),
+    files=frozenset({"10-kuberouter.conflist", "10-kuberouter.conf"}),
     interfaces=re.compile(r"kube-bridge|kube-dummy-if|tun-[0-9a-f]{11}"),
     chains=("filter/KUBE-ROUTER-", "filter/KUBE-POD-FW-", "filter/KUBE-NWPLCY-"),
 )
@@ -43,7 +44,12 @@ def _runs(agent: Agent | None, part: str) -> bool:
     return agent is None or agent.argument(part) != "false"
 
 
-def describe(_sight: Sight, agent: Agent | None) -> Description:
+def _wires(sight: Sight) -> bool:
+    """Say whether nodes wire their pods by its configuration."""
+    return any(k.conflists and k.conflists[0].file in SIGNATURE.files for _, k in sight.read)
+
+
+def describe(sight: Sight, agent: Agent | None) -> Description:
     """Say which of its parts run, by its flags."""
     source = f"DaemonSet {agent.name}" if agent else "its marks on the nodes"
     roles = set()
@@ -53,7 +59,7 @@ def describe(_sight: Sight, agent: Agent | None) -> Description:
         roles.add(Role.POLICY)
     if _runs(agent, "run-service-proxy"):
         roles.add(Role.SERVICES)
-    if agent is None:
+    if agent is None and not _wires(sight):
         # What k3s has of it is the policies alone.
         roles = {Role.POLICY}
     overlay = (agent.argument("enable-overlay") or "true") if agent else ""

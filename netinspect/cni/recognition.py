@@ -44,10 +44,11 @@ def recognise(sight: Sight, drivers: Iterable[Driver]) -> Mapping[str, Marks]:
     """Give for each driver, by name, the marks of its CNI, where there are any."""
     known = tuple(drivers)
     agents = _agents(sight, known)
+    claimed = frozenset[str]().union(*(d.SIGNATURE.files for d in known))
     found = {}
     for driver in known:
         agent, clues = agents.get(driver.NAME, (None, ()))
-        configured = tuple(_configured(driver.SIGNATURE, sight))
+        configured = tuple(_configured(driver.SIGNATURE, sight, claimed - driver.SIGNATURE.files))
         marks = Marks(
             agent=agent,
             agent_clues=clues,
@@ -133,16 +134,17 @@ def _on_nodes(
             yield Clue(says=f"bears the {what} {marked[0][1]}", source=source, weight=weight)
 
 
-def _configured(signature: Signature, sight: Sight) -> Iterator[Clue]:
-    """Find nodes whose first file of the CNI configuration calls its plug-in."""
+def _configured(signature: Signature, sight: Sight, others: frozenset[str]) -> Iterator[Clue]:
+    """Find nodes whose first file of the CNI configuration calls its plug-in, or is its own by its name."""
     named = []
     for node, kernel in sight.read:
         first = kernel.conflists[0] if kernel.conflists else None
-        if first and signature.plugins & frozenset(first.types):
+        called = first is not None and signature.plugins & frozenset(first.types) and first.file not in others
+        if first is not None and (called or first.file in signature.files):
             named.append((node.name, first))
     if named:
         node_name, first = named[0]
-        plugin = next(t for t in first.types if t in signature.plugins)
+        plugin = next((t for t in first.types if t in signature.plugins), first.types[0])
         says = f"calls the plug-in {plugin}" + (f", as on {len(named) - 1} others" if len(named) > 1 else "")
         yield Clue(says=says, source=f"node/{node_name} {first.path}", weight=_CONFIGURED)
 

@@ -27,6 +27,11 @@ class Conflist:
     index: int
 
     @property
+    def file(self) -> str:
+        """Give the file's name."""
+        return self.path.rpartition("/")[2]
+
+    @property
     def types(self) -> tuple[str, ...]:
         """Give the plug-ins' names."""
         return tuple(str(p.get("type", "")) for p in self.plugins)
