@@ -18,7 +18,7 @@ from tests.conftest import ROOT, Netinspect
 def test_a_run_feels_like_a_doctor(netinspect: Netinspect) -> None:
     done = netinspect("check", "--from", WELL)
     assert done.code == 0
-    assert done.out.splitlines()[-1] == "√ passed: nothing found; 1 of 84 checks could not see everything"
+    assert done.out.splitlines()[-1] == "√ passed: nothing found; 1 of 85 checks could not see everything"
     done = netinspect("check", "--demo")
     assert done.code == 1
     assert "× NI1801 every Service has an endpoint that is ready (3)" in done.out  # noqa: RUF001 - our mark
