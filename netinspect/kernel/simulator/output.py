@@ -30,7 +30,7 @@ _FRAMED = frozenset({"veth", "bridge", "macvlan", "vlan"})
 def send(walk: Walk, state: Send) -> State | End:
     """Route what is made here, and let OUTPUT see it (ip_route_output_key, __ip_local_out)."""
     stack, packet = state.stack, state.packet
-    if packet.is_error and not state.complaint and stack.fib.address_type(packet.family, packet.src) != "local":
+    if packet.is_error and not state.complaint and stack.fib.address_type(packet.family, packet.src) not in HERE:
         # An error about a packet that was not for this host comes from the address that suits its way, one about a
         # packet that was from the address that it had, or not at all (icmp_send).
         packet = structs.replace(packet, src=0)
