@@ -8,8 +8,10 @@ section() {
   if command -v "$1" >/dev/null 2>&1; then
     printf '@%s section %s %s\n' "$NONCE" "$ns" "$name"
     said=$($patience "$@" </dev/null 2>&1 >&3)
-    printf '\n@%s end %s\n%.2000s\n@%s done\n' "$NONCE" "$?" "$said" "$NONCE"
+    status=$?
+    printf '\n@%s end %s\n%.2000s\n@%s done\n' "$NONCE" "$status" "$said" "$NONCE"
   else
+    status=127
     printf '@%s absent %s %s %s\n' "$NONCE" "$ns" "$name" "$1"
   fi
 }
@@ -55,7 +57,7 @@ namespace() {
   done
   section nftables nft -j list ruleset
   # Which devices chains are at, older versions leave out of their JSON.
-  shell nft-devices 'nft list chains netdev; nft list chains inet'
+  [ "$status" != 0 ] || section nft-devices nft 'list chains netdev; list chains inet'
   section ipset ipset save
   # To find the processes of sockets ss looks through all that the machine has, which is done once.
   owners=
