@@ -16,7 +16,7 @@ demo: $(VENV)/.runs ## show the map of a recorded cluster
 	$(BIN)/netinspect map --demo
 
 test: $(STAMP) ## run every test that this machine can run
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder --durations 25
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder --durations 25
 	@echo "Tests that were skipped say why above. As root on Debian, \`make test-packages\` installs what they need."
 
 faults: $(STAMP) ## break a lab in many ways, and print what the trace says of each (root)

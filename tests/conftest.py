@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -36,27 +35,26 @@ def unavailable(reason: str) -> NoReturn:
 
 # Tests that share labs run one after another in one process, the longest first; others by their files, beside them.
 _TOGETHER = {
-    "TestWithFlannel": 0, "TestWithABridge": 1, "test_istio.py": 1, "test_istio_faults.py": 1, "cluster": 2,
-    "test_lab.py": 2, "test_completion.py": 2,
+    "faults": 0, "test_istio.py": 0, "test_istio_faults.py": 0, "cluster": 1, "test_lab.py": 1, "test_completion.py": 1,
 }  # fmt: skip
 
 
-def _stream(nodeid: str) -> int:
-    parts = re.split("/|::", nodeid)
-    return min((place for part, place in _TOGETHER.items() if part in parts), default=len(_TOGETHER))
+def _stream(path: Path) -> int:
+    return min((place for part, place in _TOGETHER.items() if part in path.parts), default=len(_TOGETHER))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that where several processes run the tests it is not waited for at the end."""
-    items.sort(key=lambda item: _stream(item.nodeid))
+    items.sort(key=lambda item: _stream(item.path.relative_to(ROOT)))
 
 
 class Streams(LoadScopeScheduling):  # type: ignore[misc]  # it comes without types
     """Keeps together in one process the tests of a stream, or of a file that needs no lab."""
 
     def _split_scope(self, nodeid: str) -> str:
-        stream = _stream(nodeid)
-        return nodeid.partition("::")[0] if stream == len(_TOGETHER) else str(stream)
+        path = nodeid.partition("::")[0]
+        stream = _stream(Path(path))
+        return path if stream == len(_TOGETHER) else str(stream)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Streams:

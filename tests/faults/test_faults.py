@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import ClassVar
 
 import pytest
 
@@ -21,6 +20,7 @@ MANY = 60
 # `make faults` asks `netinspect check` of every fault; one in so many is enough to see that it still knows them.
 CHECKED = 4
 FIRST = 0.9
+ROWS: list[Row] = []
 FLANNEL, BRIDGE = FAULTY
 
 
@@ -52,27 +52,14 @@ def running(settings: Settings) -> Iterator[Settings]:
             cluster.down(settings.name, lambda _: None)
 
 
-def is_named(lab: Settings, fault: Fault, rows: list[Row]) -> None:
+def is_named(lab: Settings, fault: Fault) -> None:
     check = FAULTS.index(fault) % CHECKED == 0
     row = judge(lab, fault, check=check)
     if row.judged.startswith("wrong"):
         # A busy machine and the neighbours' timers may make one try another than the rest: what is wrong is so twice.
         row = judge(lab, fault, check=check)
-    rows.append(row)
+    ROWS.append(row)
     assert not row.judged.startswith("wrong"), row
-
-
-def nearly_all_are_exact(rows: list[Row]) -> None:
-    if rows:
-        print(table(rows))
-        assert sum(r.judged == "exact" for r in rows) >= EXACT * len(rows)
-
-
-def check_names_them_first(rows: list[Row]) -> None:
-    asked = [r for r in rows if r.checked]
-    if asked:
-        others = [f"{r.fault}: {r.checked}" for r in asked if r.checked not in ("first", "quiet")]
-        assert len(others) <= (1 - FIRST) * len(asked), "\n".join(others)
 
 
 @pytest.fixture(scope="class")
@@ -86,34 +73,28 @@ def bridge_lab() -> Iterator[Settings]:
 
 
 class TestWithFlannel:
-    """A class for each lab, which runs in a process of its own."""
-
-    rows: ClassVar[list[Row]] = []
+    """A class, so that its lab is taken down before the next is made."""
 
     @for_lab(FLANNEL)
     def test_a_fault_is_named(self, flannel_lab: Settings, fault: Fault) -> None:
-        is_named(flannel_lab, fault, self.rows)
-
-    def test_nearly_all_are_named_exactly(self) -> None:
-        nearly_all_are_exact(self.rows)
-
-    def test_check_names_the_cause_first(self) -> None:
-        check_names_them_first(self.rows)
+        is_named(flannel_lab, fault)
 
 
 class TestWithABridge:
-    rows: ClassVar[list[Row]] = []
-
     @for_lab(BRIDGE)
     def test_a_fault_is_named(self, bridge_lab: Settings, fault: Fault) -> None:
-        is_named(bridge_lab, fault, self.rows)
-
-    def test_nearly_all_are_named_exactly(self) -> None:
-        nearly_all_are_exact(self.rows)
-
-    def test_check_names_the_cause_first(self) -> None:
-        check_names_them_first(self.rows)
+        is_named(bridge_lab, fault)
 
 
-def test_there_are_many() -> None:
+def test_nearly_all_are_named_exactly() -> None:
     assert len({f.name for f in FAULTS}) >= MANY
+    if ROWS:
+        print(table(ROWS))
+        assert sum(r.judged == "exact" for r in ROWS) >= EXACT * len(ROWS)
+
+
+def test_check_names_the_cause_first() -> None:
+    asked = [r for r in ROWS if r.checked]
+    if asked:
+        others = [f"{r.fault}: {r.checked}" for r in asked if r.checked not in ("first", "quiet")]
+        assert len(others) <= (1 - FIRST) * len(asked), "\n".join(others)
