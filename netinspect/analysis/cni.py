@@ -217,7 +217,7 @@ def _at_work(found: Iterable[_Found]) -> _Active:
 def _unrun(view: Sight, name: str, said: Description) -> bool:
     """Say whether it is known that nobody runs a policy engine, whose rules are there still."""
     embedded = name == "kube-router" and _embedded_policies(view)
-    return Role.DATAPATH not in said.roles and not view.snapshot.gap("daemon_sets") and not embedded
+    return Role.DATAPATH not in said.roles and view.agents_known and not embedded
 
 
 def _superseded(said: Description) -> bool:
@@ -251,9 +251,9 @@ def _combined(view: Sight, marks: dict[str, Marks]) -> dict[str, Marks]:
 def _roles(view: Sight, active: _Active) -> Mapping[Role, tuple[str, ...]]:
     """Name who plays each part: agents that run before those that are only probable."""
     found = {role: [n for n, (_, _, said) in active.items() if role in said.roles] for role in Role}
-    if any(marks.agent is not None for _, marks, _ in active.values()) and not view.snapshot.gap("daemon_sets"):
+    if any(marks.agent is not None for _, marks, _ in active.values()) and view.agents_known:
         # That nodes are configured for it is no agent that would enforce.
-        alive = {n for n, (_, m, _) in active.items() if m.agent is not None or any(c.weight >= 4 for c in m.api)}
+        alive = {n for n, (_, m, _) in active.items() if m.agent is not None or m.announced}
         found[Role.POLICY] = [n for n in found[Role.POLICY] if n in alive]
     if found[Role.POLICY]:
         # Who enforces beside a carrier that would enforce by itself is who was put there for it.
@@ -397,7 +397,7 @@ def _facts(view: Sight, active: _Active, roles: Mapping[Role, tuple[str, ...]]) 
         if found is not None:
             mode = f" in {found[0]} mode" if found[0] else ""
             yield Fact(subject=Subject.SERVICES, says=f"kube-proxy{mode} translates Services", source=found[1])
-        elif not told and not view.snapshot.gap("config_maps") and not view.snapshot.gap("daemon_sets"):
+        elif not told and not view.snapshot.gap("config_maps") and view.agents_known:
             yield Fact(
                 subject=Subject.SERVICES, says="nobody was seen who translates Services", source="the API's objects"
             )
@@ -405,7 +405,7 @@ def _facts(view: Sight, active: _Active, roles: Mapping[Role, tuple[str, ...]]) 
         there = "is there" if _runs_proxy(view) is not None else "left its rules"
         says = f"kube-proxy {there} beside {_title(roles[Role.SERVICES][0])}, which translates Services itself"
         yield Fact(subject=Subject.SERVICES, says=says, source=found[1])
-    if not roles[Role.POLICY] and not view.snapshot.gap("daemon_sets") and roles[Role.DATAPATH]:
+    if not roles[Role.POLICY] and view.agents_known and roles[Role.DATAPATH]:
         yield Fact(subject=Subject.POLICIES, says="nobody enforces NetworkPolicies", source="the CNIs that are at work")
     for name in roles[Role.DATAPATH]:
         yield from sizes(view, active[name][2])
@@ -461,7 +461,7 @@ def _about_all(view: Sight, found: Iterable[_Found], roles: Mapping[Role, tuple[
             )  # fmt: skip
     yield from _configurations(view, (*carriers, *roles[Role.META]))
     policies = view.snapshot.network_policies
-    if policies and not roles[Role.POLICY] and carriers and not view.snapshot.gap("daemon_sets"):
+    if policies and not roles[Role.POLICY] and carriers and view.agents_known:
         yield Finding(
             kind="policies-not-enforced", severity=Severity.WARNING, place="cluster",
             says=f"{'a NetworkPolicy is' if len(policies) == 1 else f'{len(policies)} NetworkPolicies are'} there, "

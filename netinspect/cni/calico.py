@@ -160,18 +160,21 @@ def _felix(sight: Sight) -> wire.FelixConfigurationSpec:
 
 
 def _ebpf(sight: Sight, variables: object) -> bool:
-    told = variables.get("FELIX_BPFENABLED", "") if isinstance(variables, dict) else ""
-    return bool(_felix(sight).bpf_enabled) or told.lower() == "true"
+    return _is_on(variables, "FELIX_BPFENABLED", _felix(sight).bpf_enabled)
 
 
 def _wireguard(sight: Sight, variables: object) -> bool:
-    told = variables.get("FELIX_WIREGUARDENABLED", "") if isinstance(variables, dict) else ""
-    return bool(_felix(sight).wireguard_enabled) or told.lower() == "true"
+    return _is_on(variables, "FELIX_WIREGUARDENABLED", _felix(sight).wireguard_enabled)
 
 
 def _wireguard6(sight: Sight, variables: object) -> bool:
-    told = variables.get("FELIX_WIREGUARDENABLEDV6", "") if isinstance(variables, dict) else ""
-    return bool(_felix(sight).wireguard_enabled_v6) or told.lower() == "true"
+    return _is_on(variables, "FELIX_WIREGUARDENABLEDV6", _felix(sight).wireguard_enabled_v6)
+
+
+def _is_on(variables: object, name: str, setting: bool | None) -> bool:
+    """Say whether Felix' configuration, or a variable of its agent, turns something on."""
+    told = variables.get(name, "") if isinstance(variables, dict) else ""
+    return bool(setting) or told.lower() == "true"
 
 
 def _pools(sight: Sight) -> tuple[wire.IPPool, ...]:

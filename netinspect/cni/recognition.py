@@ -37,7 +37,12 @@ class Marks:
     @property
     def noted(self) -> bool:
         """Say whether an agent of it noted something on nodes, or what it made is in their kernels."""
-        return bool(self.node) or any(c.weight >= _NOTED for c in self.api)
+        return bool(self.node) or self.announced
+
+    @property
+    def announced(self) -> bool:
+        """Say whether an agent of it noted something on nodes."""
+        return any(c.weight >= _NOTED for c in self.api)
 
 
 def recognise(sight: Sight, drivers: Iterable[Driver]) -> Mapping[str, Marks]:

@@ -153,6 +153,11 @@ class Sight:
         """Give the DaemonSets on the host network: every agent of a CNI is one."""
         return tuple(Agent(d) for d in self.snapshot.daemon_sets if d.spec.template.spec.host_network)
 
+    @property
+    def agents_known(self) -> bool:
+        """Say whether all DaemonSets could be read: only then is it known that an agent does not run."""
+        return self.snapshot.gap("daemon_sets") is None
+
     def pairs(self, members: Iterable[Node]) -> Iterator[tuple[Node, Node]]:
         """Give each of these nodes that was read with each other of them: of the rest nothing could be compared."""
         known = tuple(members)

@@ -34,7 +34,7 @@ def _routed(call: Call, router: wire.ServiceRouter, service: str) -> str:
     name = f"ServiceRouter {service}"
     for route in router.spec.routes:
         asked = route.match.http if route.match is not None else None
-        matched = True if asked is None else _matches(asked, call)
+        matched = True if asked is None else matches(asked, call)
         if matched is None:
             return f"which route of {name} matches hangs on the request (--path, --method)"
         if matched:
@@ -47,11 +47,12 @@ def _is_itself(to: wire.ConsulDestination, service: str) -> bool:
     return to.service in ("", service) and not (to.service_subset or to.datacenter or to.peer or to.sameness_group)
 
 
-def _matches(asked: wire.ConsulHTTPMatch, call: Call) -> bool | None:
+def matches(asked: wire.ConsulHTTPMatch, call: Call) -> bool | None:
+    """Say whether a request is one of those that are asked for; None where that hangs on what is not known of it."""
     if call.path is None or asked.header or asked.query_param or asked.path_regex or asked.case_insensitive:
-        return None
-    if asked.methods and call.method is None:
         return None
     path = call.path.partition("?")[0]
     here = path == asked.path_exact if asked.path_exact else path.startswith(asked.path_prefix)
+    if here and asked.methods and call.method is None:
+        return None
     return here and (not asked.methods or call.method in asked.methods)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from netinspect.mesh.base import NOTED, Call, Said, Side, number
-from netinspect.mesh.consul_chain import astray
+from netinspect.mesh.consul_chain import astray, matches
 from netinspect.mesh.ranges import inside
 from netinspect.mesh.sight import Pod, Sight
 from netinspect.model import wire
@@ -154,14 +154,10 @@ def _permitted(source: wire.ConsulSource, call: Call) -> bool | None:
     if not source.permissions:
         return source.action == "allow"
     for permission in source.permissions:
-        http = permission.http or wire.ConsulPermissionHTTP()
-        if call.path is None or http.header or http.path_regex:
+        matched = matches(permission.http or wire.ConsulHTTPMatch(), call)
+        if matched is None:
             return None
-        path = call.path.partition("?")[0]
-        here = path == http.path_exact if http.path_exact else path.startswith(http.path_prefix)
-        if here and http.methods and call.method is None:
-            return None
-        if here and (not http.methods or call.method in http.methods):
+        if matched:
             return permission.action == "allow"
     return False
 

@@ -1537,21 +1537,23 @@ class ServiceProfile(Wire, frozen=True):
     spec: ServiceProfileSpec = ServiceProfileSpec()
 
 
-class ConsulPermissionHTTP(Wire, frozen=True):
-    """Requests that a permission is about."""
+class ConsulHTTPMatch(Wire, frozen=True):
+    """Requests that a permission of an intention, or a route of a ServiceRouter, is about."""
 
     path_exact: str = ""
     path_prefix: str = ""
     path_regex: str = ""
+    case_insensitive: bool = False
     methods: tuple[str, ...] = ()
     header: tuple[Reason, ...] = ()
+    query_param: tuple[Reason, ...] = ()
 
 
 class ConsulPermission(Wire, frozen=True):
     """What is done with some requests; of several the first that matches counts."""
 
     action: Term = ""
-    http: ConsulPermissionHTTP | None = None
+    http: ConsulHTTPMatch | None = None
 
 
 class ConsulDestination(Wire, frozen=True):
@@ -1576,18 +1578,6 @@ class ServiceResolver(Wire, frozen=True):
 
     metadata: Metadata
     spec: ServiceResolverSpec = ServiceResolverSpec()
-
-
-class ConsulHTTPMatch(Wire, frozen=True):
-    """Requests that a route of a ServiceRouter is about."""
-
-    path_exact: str = ""
-    path_prefix: str = ""
-    path_regex: str = ""
-    case_insensitive: bool = False
-    methods: tuple[str, ...] = ()
-    header: tuple[Reason, ...] = ()
-    query_param: tuple[Reason, ...] = ()
 
 
 class ConsulRouteMatch(Wire, frozen=True):

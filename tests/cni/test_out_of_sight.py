@@ -16,7 +16,6 @@ from tests.cni.cases import Json, cluster, of, said
 
 K3S = "v1.33.1+k3s1"
 POLICY = {"metadata": build.meta("deny"), "spec": {"podSelector": {}, "policyTypes": ["Ingress"]}}
-CILIUM = {"cloud.google.com/gke-dpv2-ready": "true"}
 
 
 def node(name: str = "n1", *, labels: Json | None = None, notes: Json | None = None, kubelet: str = "v1.33.1",
