@@ -17,7 +17,7 @@ from msgspec import Struct, structs
 
 from netinspect.kernel.namespace import Namespace
 from netinspect.kernel.simulator.forks import Forks, explore
-from netinspect.kernel.simulator.simulate import run
+from netinspect.kernel.simulator.simulate import run, through
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.states import Arrive, Send, State
 from netinspect.kernel.simulator.targets import HARMLESS
@@ -154,7 +154,7 @@ def simulated(world: World, start: State) -> list[set[int]]:
     """Give of each branch the lines of the rules that are hit, by the packet and by what answers it."""
 
     def once(forks: Forks) -> set[int]:
-        walk = Walk(world, forks)
+        walk = Walk(world, forks, through)
         ended = run(walk, start)
         if ended.answer is not None and ended.namespace == "n":
             foreign = ended.verdict is Verdict.REJECTED
@@ -304,7 +304,7 @@ def _nft_counters(real: str) -> dict[int, int]:
 
 def _nft_hits(world: World, start: State, counted: set[int]) -> list[set[int]]:
     def once(forks: Forks) -> set[int]:
-        walk = Walk(world, forks)
+        walk = Walk(world, forks, through)
         ended = run(walk, start)
         if ended.answer is not None and ended.namespace == "n":
             run(walk, Send(world.stacks["n"], ended.answer, foreign=ended.verdict is Verdict.REJECTED))

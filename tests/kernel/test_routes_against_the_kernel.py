@@ -14,6 +14,7 @@ from netinspect.kernel.simulator import source
 from netinspect.kernel.simulator.fib import Flow, Found
 from netinspect.kernel.simulator.forks import Forks
 from netinspect.kernel.simulator.routing import look_up, route
+from netinspect.kernel.simulator.simulate import through
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.states import Route
 from netinspect.kernel.simulator.walk import Walk
@@ -217,7 +218,7 @@ def checked(stack: Stack, asked: Flow, found: Found) -> Found:
             family=4, src=asked.src, dst=asked.dst, protocol=asked.protocol, sport=asked.sport, dport=asked.dport,
             mark=asked.mark, tos=asked.tos,
         )  # fmt: skip
-        ended = route(Walk(World([stack]), Forks()), Route(stack, packet, asked.iif))
+        ended = route(Walk(World([stack]), Forks(), through), Route(stack, packet, asked.iif))
         if isinstance(ended, End) and ended.verdict is Verdict.DROPPED:
             return Found("blackhole")
     return found
@@ -266,7 +267,7 @@ def test_every_flow_takes_the_kernels_route(family: int) -> None:
         except PermissionError as error:
             unavailable(f"no network namespaces: {error}")
         for (asked, flow), answer in zip(flows, answers, strict=True):
-            found = look_up(Walk(World([stack]), Forks()), stack, flow)
+            found = look_up(Walk(World([stack]), Forks(), through), stack, flow)
             count += 1
             if not agrees(stack, flow, found, answer):
                 wrong.append((seed, asked, answer, found))

@@ -14,7 +14,7 @@ from netinspect.kernel.simulator.netfilter import bridge_chains, call
 from netinspect.kernel.simulator.routing import flow, look_up, route
 from netinspect.kernel.simulator.source import of_device4
 from netinspect.kernel.simulator.stack import Stack
-from netinspect.kernel.simulator.states import Deliver, Forward, Route
+from netinspect.kernel.simulator.states import Arrive, Deliver, Forward, Route, Transmit
 from netinspect.kernel.simulator.traversal import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING, Traversal, multicast
 from netinspect.kernel.simulator.walk import Walk
 from netinspect.kernel.simulator.world import Port, World
@@ -43,6 +43,8 @@ _SOLICITED_NODE = 0xFF02_0000_0000_0000_0000_0001_FF00_0000
 _SOLICITATION, _ADVERTISEMENT = 135, 136
 # The hop limit by which neighbours know that nobody has forwarded a message.
 _NEAR = 255
+# The bytes of a request for an address of IPv4 on Ethernet (RFC 826), which a tunnel carries.
+_ARP_SIZE = 28
 _LINK_SCOPE = 253
 _LINK_LOCAL = 0xFE80 >> 6
 _FORWARDING = ("forwarding", "")
@@ -62,12 +64,18 @@ def resolve(walk: Walk, stack: Stack, dev: str, family: int, address: int, packe
 
     ``packet`` is the one that waits for it.
     """
+    steps = len(walk.steps)
     mac = _resolve(walk, stack, dev, family, address, packet)
-    return _nobody(walk, stack, dev, family, address) if mac is None else mac
-
-
-def _nobody(walk: Walk, stack: Stack, dev: str, family: int, address: int) -> Nobody:
+    if mac is not None:
+        return mac
     said = f"nobody answers for {text(address, family)} on {dev}"
+    if len(walk.steps) > steps:
+        last = walk.steps[-1]
+        return Nobody(f"{said}: {last.text}", last.evidence or stack.pointer("neighbours"))
+    return _nobody(walk, stack, dev, family, address, said)
+
+
+def _nobody(walk: Walk, stack: Stack, dev: str, family: int, address: int, said: str) -> Nobody:
     known = stack.neighbours.get((dev, family, address))
     line, shown = (known.line, f"{known.dst} {' '.join(known.state)}") if known is not None else (0, "")
     holder = next(iter(near(walk.world, stack, family, address)), None)
@@ -270,23 +278,24 @@ def _asked(walk: Walk, stack: Stack, link: Link, heard: Heard, question: Questio
     other, port = heard.stack, heard.link
     family, address, own = question
     if family == 4:
-        asked = Packet(family=ARP, src=own, dst=address, protocol=-1, dmac=BROADCAST_MAC)
-        told = Packet(family=ARP, src=address, dst=own, protocol=-1)
+        asked = Packet(family=ARP, src=own, dst=address, protocol=-1, dmac=BROADCAST_MAC, size=_ARP_SIZE)
+        told = Packet(family=ARP, src=address, dst=own, protocol=-1, size=_ARP_SIZE)
     else:
         node = _SOLICITED_NODE | address & 0xFFFFFF
         asked = Packet(family=6, src=own, dst=node, protocol=ICMPV6, type=_SOLICITATION, ttl=_NEAR, size=72)
         told = Packet(family=6, src=address, dst=own, protocol=ICMPV6, type=_ADVERTISEMENT, ttl=_NEAR, size=72)
     asked = structs.replace(asked, smac=link.address.lower())
     told = structs.replace(told, smac=port.address.lower(), dmac=link.address.lower())
-    sent_by = next((goes for _, _, came, goes in heard.crossed if not came), "")
-    crossed = tuple(one for one in heard.crossed if one[2])
-    there = (*_out_of(stack, link, sent_by), *_in_bridges(crossed, family), *_into(other, port, heard.by))
-    if not all(_floods(at.links[goes], family) for at, _, _, goes in crossed) or not _passes(walk, asked, there):
+    sent_by = next((one.goes for one in heard.crossed if isinstance(one, Bridged) and not one.came), "")
+    crossed = tuple(one for one in heard.crossed if isinstance(one, Carried) or one.came)
+    there = (*_out_of(stack, link, sent_by), *_between(crossed, family), *_into(other, port, heard.by))
+    flooded = (_floods(one.stack.links[one.goes], family) for one in crossed if isinstance(one, Bridged))
+    if not all(flooded) or not _passes(walk, asked, there):
         return False
     # Who is asked learns who asks.
     walk.learned[other.name, port.ifname, family, own] = link.address.lower()
-    back = tuple((s, b, o, i) for s, b, i, o in reversed(crossed))
-    answer = (*_out_of(other, port, heard.by), *_in_bridges(back, family), *_into(stack, link, sent_by))
+    back = tuple(one.inverse for one in reversed(crossed))
+    answer = (*_out_of(other, port, heard.by), *_between(back, family), *_into(stack, link, sent_by))
     return _passes(walk, told, answer)
 
 
@@ -328,8 +337,12 @@ def _into(stack: Stack, link: Link, port: str = "") -> Iterator[Hook]:
     yield Hook(stack, INPUT, link.ifname, physin=physin)
 
 
-def _in_bridges(crossed: tuple[Crossed, ...], family: int) -> Iterator[Hook]:
-    for stack, bridge, came, goes in crossed:
+def _between(crossed: tuple[Crossed, ...], family: int) -> Iterator[Hook | Carried]:
+    for one in crossed:
+        if isinstance(one, Carried):
+            yield one
+            continue
+        stack, bridge, came, goes = one
         calls = family == 6 and calls_ip(stack, bridge, 6)
         for hook in (PREROUTING, FORWARD, POSTROUTING):
             out = goes if hook != PREROUTING else ""
@@ -338,9 +351,14 @@ def _in_bridges(crossed: tuple[Crossed, ...], family: int) -> Iterator[Hook]:
                 yield Hook(stack, hook, bridge.ifname, out and bridge.ifname, came, out)
 
 
-def _passes(walk: Walk, packet: Packet, hooks: Iterable[Hook]) -> bool:
+def _passes(walk: Walk, packet: Packet, hooks: Iterable[Hook | Carried]) -> bool:
     before: Stack | None = None
     for one in hooks:
+        if isinstance(one, Carried):
+            before = None
+            if not _comes_out(walk, packet, one):
+                return False
+            continue
         if one.stack is not before:
             # What tracking made of it stays with it through one namespace, and no further.
             packet = structs.replace(packet, connection=None, state="")
@@ -362,6 +380,41 @@ def _passes(walk: Walk, packet: Packet, hooks: Iterable[Hook]) -> bool:
             evidence = ended.evidence if ended else None
             walk.step(one.stack, Stage.NEIGHBOUR, f"neighbour discovery ends: {reason}", packet, evidence)
             return False
+    return True
+
+
+def _comes_out(walk: Walk, packet: Packet, tunnel: Carried) -> bool:
+    """Say whether a message that a tunnel's device sends comes out at the other end."""
+    key = (tunnel.stack.name, tunnel.link.ifname)
+    if key in walk.carrying:
+        # The way to its far end would go through itself.
+        return False
+    walk.carrying.add(key)
+    try:
+        return _carried(walk, packet, tunnel)
+    finally:
+        walk.carrying.remove(key)
+
+
+def _carried(walk: Walk, packet: Packet, tunnel: Carried) -> bool:
+    steps = len(walk.steps)
+    # A VXLAN's device finds by the address which of those it floods to is meant.
+    frame = structs.replace(packet, dmac=tunnel.far.address.lower())
+    for now in walk.states(Transmit(tunnel.stack, frame, tunnel.link.ifname)):
+        if isinstance(now, Arrive) and now.stack is tunnel.other and now.dev == tunnel.far.ifname:
+            break
+        if isinstance(now, End):
+            if now.verdict is Verdict.LEFT:
+                # So will what waits for the answer, and end as this does.
+                break
+            said = f"does what {tunnel.stack.name} asks by {tunnel.link.ifname} come out at {tunnel.other.name}"
+            if now.verdict is Verdict.UNKNOWN and walk.forks.holds(Maybe(now.reason), said):
+                break
+            del walk.steps[steps:]
+            said = f"neighbour discovery ends in {tunnel.link.ifname}: {now.reason}"
+            walk.step(tunnel.stack, Stage.NEIGHBOUR, said, packet, now.evidence)
+            return False
+    del walk.steps[steps:]
     return True
 
 
@@ -389,13 +442,42 @@ def calls_ip(stack: Stack, bridge: Link, family: int) -> bool:
     return bool(own) or stack.sysctl(f"bridge/bridge-nf-call-ip{six}tables") != "0"
 
 
-# A bridge on the way of a broadcast: where it is, the port by which it came and the one by which it went on. What the
-# host itself sends by its bridge came by none.
-Crossed = tuple[Stack, Link, str, str]
+class Bridged(NamedTuple):
+    """A bridge on the way of a broadcast, the port by which it came and the one by which it went on.
+
+    What the host itself sends by its bridge came by none.
+    """
+
+    stack: Stack
+    bridge: Link
+    came: str
+    goes: str
+
+    @property
+    def inverse(self) -> Bridged:
+        """Give the same bridge on the way back."""
+        return Bridged(self.stack, self.bridge, self.goes, self.came)
+
+
+class Carried(NamedTuple):
+    """A tunnel on the way of a broadcast: the device that sends it, and the one out of which it comes."""
+
+    stack: Stack
+    link: Link
+    other: Stack
+    far: Link
+
+    @property
+    def inverse(self) -> Carried:
+        """Give the same tunnel on the way back."""
+        return Carried(self.other, self.far, self.stack, self.link)
+
+
+Crossed = Bridged | Carried
 
 
 class Heard(NamedTuple):
-    """A link that a broadcast reaches, the bridges that it crossed, and of a bridge the port by which it came."""
+    """A link that a broadcast reaches, what it crossed on its way, and of a bridge the port by which it came."""
 
     stack: Stack
     link: Link
@@ -433,7 +515,7 @@ def hears(
     elif isinstance(link.data, VxlanData):
         yield from _behind_vxlan(world, stack, link, link.data, seen, crossed)
     elif isinstance(link.data, GeneveData) or link.kind == "gretap":
-        yield from _behind_tunnel(world, link, seen, crossed)
+        yield from _behind_tunnel(world, stack, link, seen, crossed)
     else:
         yield from _over_device(world, stack, link, seen, vlan, crossed)
 
@@ -476,7 +558,7 @@ def _behind_bridge(
         if port.master == bridge.ifname and port.up and port.ifname != came and forwards(port):
             if isolated and (port.port or BridgePortData()).isolated:
                 continue
-            yield from hears(world, stack, port, seen, 0, (*crossed, (stack, bridge, came, port.ifname)))
+            yield from hears(world, stack, port, seen, 0, (*crossed, Bridged(stack, bridge, came, port.ifname)))
 
 
 def _behind_vxlan(
@@ -485,25 +567,31 @@ def _behind_vxlan(
     remotes = [e.dst for e in stack.fdb.get((link.ifname, _NOBODY), ()) if e.dst]
     remotes += [r for r in (data.remote, data.remote6) if r]
     for remote in remotes:
-        for other in world.owners(*number(remote)):
+        owners = world.owners(*number(remote))
+        if not owners:
+            yield Beyond()
+        for other in owners:
             for far in other.namespace.links:
                 six = isinstance(far.data, VxlanData) and bool(far.data.local6 or far.data.remote6)
                 if not isinstance(far.data, VxlanData) or six != (":" in remote):
                     continue
                 if (far.data.id, far.data.port) == (data.id, data.port):
-                    yield from heard_by(world, other, far, seen, 0, crossed)
+                    yield from heard_by(world, other, far, seen, 0, (*crossed, Carried(stack, link, other, far)))
 
 
 def _behind_tunnel(
-    world: World, link: Link, seen: set[tuple[str, str]], crossed: tuple[Crossed, ...]
+    world: World, stack: Stack, link: Link, seen: set[tuple[str, str]], crossed: tuple[Crossed, ...]
 ) -> Iterator[Heard | Beyond]:
     """Give who hears what a tunnel between two ends carries: the other end, by its identifier or key."""
     data = link.data
     remote = getattr(data, "remote", "") or getattr(data, "remote6", "")
-    for other in world.owners(*number(remote)) if remote and remote != "any" else ():
+    owners = world.owners(*number(remote)) if remote and remote != "any" else ()
+    if not owners:
+        yield Beyond()
+    for other in owners:
         for far in other.namespace.links:
             if far.kind == link.kind and far is not link and _paired(data, far.data):
-                yield from heard_by(world, other, far, seen, 0, crossed)
+                yield from heard_by(world, other, far, seen, 0, (*crossed, Carried(stack, link, other, far)))
 
 
 def _paired(one: LinkData, other: LinkData) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from msgspec import Struct, structs
@@ -38,10 +38,18 @@ _NEXT: Final[dict[type[State], Callable[[Walk, Any], State | End]]] = {
 
 def run(walk: Walk, state: State) -> End:
     """Take a packet from state to state until it ends."""
+    for now in through(walk, state):
+        if isinstance(now, End):
+            return now
+    return End(Verdict.DROPPED, "it goes round and round", state.stack.name, state.packet)
+
+
+def through(walk: Walk, state: State) -> Iterator[State | End]:
+    """Give what a packet comes to, state by state."""
     now: State | End = state
     for _ in range(_MOST_STATES):
         if isinstance(now, End):
-            return now
+            return
         before = now
         try:
             now = _NEXT[type(now)](walk, now)
@@ -50,7 +58,7 @@ def run(walk: Walk, state: State) -> End:
         except (ParseError, ValueError, LookupError, TypeError) as error:
             # A value that is none, such as a route to 192.0.2.1.0, is met where it is first looked at.
             now = _unknown(before, f"cannot be read: {error}", "a parser that knows its form")
-    return End(Verdict.DROPPED, "it goes round and round", state.stack.name, state.packet)
+        yield now
 
 
 def _unknown(state: State, reason: str, settles: str) -> End:
@@ -61,7 +69,7 @@ def walk(world: World, start: State) -> tuple[Branch, ...]:
     """Give every way that one packet may take."""
 
     def once(forks: Forks) -> tuple[Walk, End]:
-        made = Walk(world, forks)
+        made = Walk(world, forks, through)
         return made, run(made, start)
 
     runs, whole = explore(once)
@@ -104,7 +112,7 @@ Leg = tuple[tuple[Step, ...], End]
 
 def attempt(world: World, start: Send) -> tuple[Attempt, ...]:
     """Send a request, and what comes back for it, through all forks."""
-    runs, whole = explore(lambda forks: _exchange(Walk(world, forks), start))
+    runs, whole = explore(lambda forks: _exchange(Walk(world, forks, through), start))
     found = []
     for one in runs:
         result, legs = one.result
