@@ -8,6 +8,7 @@ from typing import Final
 from netinspect.mesh import (
     app_mesh,
     cilium,
+    cilium_pairs,
     consul,
     consul_pairs,
     consul_relay,
@@ -15,11 +16,13 @@ from netinspect.mesh import (
     istio_pairs,
     istio_relay,
     kuma,
+    kuma_pairs,
     linkerd,
     linkerd_pairs,
     linkerd_relay,
     nginx,
     osm,
+    osm_pairs,
     traefik,
     unknown,
 )
@@ -32,9 +35,12 @@ DRIVERS: Final[tuple[Driver, ...]] = (
 BY_NAME: Final = {driver.NAME: driver for driver in DRIVERS}
 # Those that can say what becomes of a request between two pods.
 TELLERS: Final[dict[str, Teller]] = {
+    cilium.NAME: cilium_pairs.said,
     consul.NAME: consul_pairs.said,
     istio.NAME: istio_pairs.said,
+    kuma.NAME: kuma_pairs.said,
     linkerd.NAME: linkerd_pairs.said,
+    osm.NAME: osm_pairs.said,
 }
 # Those of which it is known how their sidecars go on with what they take.
 RELAYS: Final[dict[str, Relay]] = {

@@ -227,3 +227,24 @@ def true(text: str | None) -> bool | None:
 def number(text: str) -> int | None:
     """Read a port or a user's number; None where it is none, whatever a tenant wrote."""
     return int(text) if len(text) <= 10 and text.isascii() and text.isdecimal() else None
+
+
+def in_ports(ports: str, port: int) -> bool:
+    """Say whether a port is among those of a list such as ``80,443,8000-8010``."""
+    for part in ports.split(","):
+        first, _, last = part.strip().partition("-")
+        low, high = number(first), number(last)
+        if low is not None and low <= port <= (low if high is None else high):
+            return True
+    return False
+
+
+def offered(sight: Sight, pod: Pod, port: int) -> bool:
+    """Say whether a Service leads to a port of a pod: of such ports alone some meshes know."""
+    named = {p.name for c in pod.containers.values() for p in c.ports if p.container_port == port}
+    return any(
+        p.target_port == port or p.target_port in named or (p.target_port in (0, "") and p.port == port)
+        for s in sight.snapshot.services
+        if s.metadata.namespace == pod.namespace and s.spec.selector and s.spec.selector.items() <= pod.labels.items()
+        for p in s.spec.ports
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from netinspect.mesh.base import NOTED, Call, Said, Side, number
+from netinspect.mesh.base import NOTED, Call, Said, Side, in_ports
 from netinspect.mesh.linkerd_effects import of_client, of_server
 from netinspect.mesh.linkerd_policy import Client, decide, server_of
 from netinspect.mesh.service_routes import Led, follow, of_service
@@ -92,14 +92,7 @@ def _takes(side: Side, port: int, way: str, otherwise: str) -> bool:
     init = side.pod.containers.get("linkerd-init")
     noted = side.pod.annotations.get(f"config.linkerd.io/skip-{way}-ports", otherwise)
     skipped = flag(init, f"--{way}-ports-to-ignore") if init else noted
-    return not any(_holds(part, port) for part in skipped.split(","))
-
-
-def _holds(ports: str, port: int) -> bool:
-    first, _, last = ports.strip().partition("-")
-    low = number(first)
-    high = number(last)
-    return low is not None and low <= port <= (low if high is None else high)
+    return not in_ports(skipped, port)
 
 
 def _skipped(side: Side, taken: bool, way: str) -> tuple[Clue, ...]:
@@ -114,7 +107,7 @@ def opaque(call: Call, snapshot: Snapshot) -> bool:
     if server is not None and server.spec.proxy_protocol in ("opaque", "TLS"):
         return True
     ports = variables(call.server.pod.containers.get("linkerd-proxy")).get(_OPAQUE, "")
-    return any(_holds(part, call.port) for part in ports.split(","))
+    return in_ports(ports, call.port)
 
 
 def _identity(pod: Pod) -> str:

@@ -177,6 +177,47 @@ CONSUL_MESHES = Resource("consul_meshes", "meshes", _CONSUL, wire.ConsulMesh, op
 SERVICE_RESOLVERS = Resource("service_resolvers", "serviceresolvers", _CONSUL, wire.ServiceResolver, optional=True)
 SERVICE_ROUTERS = Resource("service_routers", "servicerouters", _CONSUL, wire.ServiceRouter, optional=True)
 SERVICE_SPLITTERS = Resource("service_splitters", "servicesplitters", _CONSUL, wire.ServiceSplitter, optional=True)
+_KUMA = ("kuma.io/v1alpha1",)
+KUMA_MESHES = Resource("kuma_meshes", "meshes", _KUMA, wire.KumaMesh, namespaced=False, optional=True)
+KUMA_TLS = Resource("kuma_tls", "meshtlses", _KUMA, wire.KumaPolicy, optional=True)
+KUMA_PERMISSIONS = Resource("kuma_permissions", "meshtrafficpermissions", _KUMA, wire.KumaPolicy, optional=True)
+KUMA_OLD_PERMISSIONS = Resource(
+    "kuma_old_permissions", "trafficpermissions", _KUMA, wire.KumaPolicy, namespaced=False, optional=True
+)
+KUMA_OLD_ROUTES = Resource("kuma_old_routes", "trafficroutes", _KUMA, wire.KumaPolicy, namespaced=False, optional=True)
+KUMA_HTTP_ROUTES = Resource("kuma_http_routes", "meshhttproutes", _KUMA, wire.KumaPolicy, optional=True)
+KUMA_TCP_ROUTES = Resource("kuma_tcp_routes", "meshtcproutes", _KUMA, wire.KumaPolicy, optional=True)
+KUMA_PASSTHROUGHS = Resource("kuma_passthroughs", "meshpassthroughs", _KUMA, wire.KumaPolicy, optional=True)
+KUMA_IDENTITIES = Resource("kuma_identities", "meshidentities", _KUMA, wire.KumaPolicy, optional=True)
+_OF_KUMA = (
+    KUMA_MESHES, KUMA_TLS, KUMA_PERMISSIONS, KUMA_OLD_PERMISSIONS, KUMA_OLD_ROUTES, KUMA_HTTP_ROUTES, KUMA_TCP_ROUTES,
+    KUMA_PASSTHROUGHS, KUMA_IDENTITIES,
+)  # fmt: skip
+_OSM = ("policy.openservicemesh.io/v1alpha1",)
+OSM_CONFIGS = Resource(
+    "osm_configs",
+    "meshconfigs",
+    ("config.openservicemesh.io/v1alpha2", "config.openservicemesh.io/v1alpha1"),
+    wire.OsmMeshConfig,
+    optional=True,
+)
+OSM_EGRESSES = Resource("osm_egresses", "egresses", _OSM, wire.Named, optional=True)
+OSM_INGRESS_BACKENDS = Resource("osm_ingress_backends", "ingressbackends", _OSM, wire.Named, optional=True)
+TRAFFIC_TARGETS = Resource(
+    "traffic_targets",
+    "traffictargets",
+    ("access.smi-spec.io/v1alpha3", "access.smi-spec.io/v1alpha2"),
+    wire.TrafficTarget,
+    optional=True,
+)
+TRAFFIC_SPLITS = Resource(
+    "traffic_splits",
+    "trafficsplits",
+    ("split.smi-spec.io/v1alpha4", "split.smi-spec.io/v1alpha2"),
+    wire.Named,
+    optional=True,
+)
+_OF_OSM = (OSM_CONFIGS, OSM_EGRESSES, OSM_INGRESS_BACKENDS, TRAFFIC_TARGETS, TRAFFIC_SPLITS)
 _OF_CONSUL = (
     SERVICE_INTENTIONS, SERVICE_DEFAULTS, PROXY_DEFAULTS, CONSUL_MESHES, SERVICE_RESOLVERS, SERVICE_ROUTERS,
     SERVICE_SPLITTERS,
@@ -194,8 +235,13 @@ POLICIES_BY_MESH = {
     "istio": (MESH_SETTINGS, GATEWAYS, HTTP_ROUTES, GRPC_ROUTES, *_OF_ISTIO),
     "linkerd": (HTTP_ROUTES, GRPC_ROUTES, *_OF_LINKERD),
     "consul": (MESH_SETTINGS, *_OF_CONSUL),
+    "kuma": _OF_KUMA,
+    "osm": _OF_OSM,
+    "cilium": (),
 }
-MESH_POLICIES = (MESH_SETTINGS, GATEWAYS, HTTP_ROUTES, GRPC_ROUTES, *_OF_ISTIO, *_OF_LINKERD, *_OF_CONSUL)
+MESH_POLICIES = (
+    MESH_SETTINGS, GATEWAYS, HTTP_ROUTES, GRPC_ROUTES, *_OF_ISTIO, *_OF_LINKERD, *_OF_CONSUL, *_OF_KUMA, *_OF_OSM,
+)  # fmt: skip
 
 RESOURCES = (
     NODES,
@@ -226,6 +272,8 @@ RESOURCES = (
     *_OF_ISTIO,
     *_OF_LINKERD,
     *_OF_CONSUL,
+    *_OF_KUMA,
+    *_OF_OSM,
 )
 # Kinds without which a network, or an owner, is not known; the others only make the evidence better.
 DECISIVE = (NODES, PODS, SERVICES, ENDPOINT_SLICES, INGRESSES, GATEWAYS)

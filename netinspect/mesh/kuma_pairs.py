@@ -1,0 +1,226 @@
+"""What Kuma makes of a call between two pods: mutual TLS where their mesh has it on, and who is permitted.
+
+Sources: kumahq/kuma pkg/xds/generator/inbound_proxy_generator.go, pkg/plugins/policies/{meshtls,meshtrafficpermission},
+docs/madr/decisions/081-inbound-policies-matches.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from netinspect.mesh.base import NOTED, Call, Said, Side, in_ports, offered
+from netinspect.mesh.kuma import SIGNATURE
+from netinspect.mesh.sight import Pod, Sight
+from netinspect.model import wire
+from netinspect.model.finding import Clue
+from netinspect.model.mesh import Capture, Reach, Transport
+from netinspect.model.snapshot import Snapshot
+
+_MESH = "kuma.io/mesh"
+_SETTLED = "kumactl inspect dataplane"
+# They choose by more than a port what proxies take, or which servers they know.
+_UNREAD = (
+    "kuma.io/reachable-backends", "kuma.io/direct-access-services", "kuma.io/transparent-proxying-reachable-services",
+    "traffic.kuma.io/transparent-proxy-config", "traffic.kuma.io/exclude-outbound-ports-for-uids",
+    "traffic.kuma.io/exclude-inbound-ips", "traffic.kuma.io/exclude-outbound-ips",
+)  # fmt: skip
+_SYSTEMS = frozenset({"kuma-system", "kong-mesh-system"})
+_SUBSETS = frozenset({"MeshSubset", "Dataplane"})
+# What Kuma itself made for a mesh, before 2.6: a route by which all goes where it is meant to.
+_HARMLESS = "route-all-"
+
+
+class _Doubt(Exception):
+    """Why nobody can tell."""
+
+
+def said(call: Call, sight: Sight) -> Said:
+    """Go through the client's proxy, then the server's with its mode and permissions."""
+    try:
+        return _said(call, sight)
+    except _Doubt as doubt:
+        return Said(Transport.UNKNOWN, Reach.UNKNOWN, str(doubt), settled_by=_SETTLED)
+
+
+def _said(call: Call, sight: Sight) -> Said:
+    client = _takes(call.client, call.service_port or call.port, "outbound")
+    server = _takes(call.server, call.port, "inbound")
+    if not server:
+        return _outside(call, sight, client=client)
+    mesh = _mesh_of(call.server.pod)
+    if client and _mesh_of(call.client.pod) != mesh:
+        raise _Doubt(f"the client is of mesh {_mesh_of(call.client.pod)}, the server of {mesh}")
+    if not offered(sight, call.server.pod, call.port):
+        raise _Doubt("no Service leads to this port, for which the server's proxy has perhaps no listener")
+    mode = _mode(sight, call.server.pod, mesh)
+    if not mode:
+        return _without_tls(call, sight.snapshot, mesh, client=client)
+    reasons = (Clue(says=f"is {mode.lower()}", source=f"the mode of mutual TLS in Mesh {mesh}", weight=NOTED),)
+    if not client:
+        return replace(_plain(call, sight, mesh, mode), reasons=reasons)
+    _straight(call, sight.snapshot, mesh)
+    return replace(_permitted(_permits(sight, call, mesh)), reasons=reasons, proxied=True)
+
+
+def _plain(call: Call, sight: Sight, mesh: str, mode: str) -> Said:
+    """Say what the server's proxy does with what is not encrypted."""
+    if mode == "STRICT":
+        says = "the server's proxy asks for a certificate of the mesh, and there is none"
+        return Said(Transport.PLAINTEXT, Reach.REFUSED, says)
+    if _permits(sight, call, mesh) is not True:
+        # Whether those of the old kind are asked for plaintext too hangs on the version.
+        raise _Doubt("whether permissions hold for plaintext hangs on Kuma's version")
+    return Said(Transport.PLAINTEXT, Reach.REACHED, "the server's proxy takes plaintext too")
+
+
+def _permitted(permits: bool | None) -> Said:
+    if permits is None:
+        says = "which of the permissions of its mesh count is not evaluated"
+        return Said(Transport.MTLS, Reach.UNKNOWN, says, settled_by=_SETTLED)
+    if permits:
+        return Said(Transport.MTLS, Reach.REACHED, "the server's proxy lets it in")
+    return Said(Transport.MTLS, Reach.DENIED, "no permission lets the client in, and without one nobody is")
+
+
+def _takes(side: Side, port: int, way: str) -> bool:
+    """Say whether a proxy takes a port: all but those that its pod's annotation leaves out."""
+    if side.presence is None or side.taken is not None:
+        return bool(side.taken)
+    unread = next((key for key in _UNREAD if key in side.pod.annotations), "")
+    if unread:
+        raise _Doubt(f"what {unread} does is not evaluated")
+    left_out = side.pod.annotations.get(f"traffic.kuma.io/exclude-{way}-ports", "")
+    return side.presence.capture is not Capture.NONE and not in_ports(left_out, port)
+
+
+def _mesh_of(pod: Pod) -> str:
+    """Name the mesh that a pod is in, of perhaps several (pkg/plugins/runtime/k8s/util/names.go)."""
+    places = (pod.labels, pod.annotations, pod.asked, pod.noted)
+    return next((where[_MESH] for where in places if where.get(_MESH)), "default")
+
+
+def _of(policies: Iterable[wire.KumaPolicy], mesh: str) -> list[wire.KumaPolicy]:
+    return [p for p in policies if (p.metadata.labels.get(_MESH) or p.mesh or "default") == mesh]
+
+
+def _of_name(snapshot: Snapshot, mesh: str) -> wire.KumaMesh:
+    found = next((m for m in snapshot.kuma_meshes if m.metadata.name == mesh), None)
+    if found is None:
+        raise _Doubt(f"there is no Mesh {mesh}")
+    return found
+
+
+def _mode(sight: Sight, pod: Pod, mesh: str) -> str:
+    """Give the mode in which a pod's proxy takes connections; nothing where the mesh has no mutual TLS."""
+    snapshot = sight.snapshot
+    if _of(snapshot.kuma_identities, mesh):
+        raise _Doubt("what MeshIdentities give to whom is not evaluated")
+    mtls = _of_name(snapshot, mesh).spec.mtls
+    if not mtls.enabled_backend:
+        return ""
+    backend = next((b for b in mtls.backends if b.name == mtls.enabled_backend), wire.KumaBackend())
+    mode = backend.mode.upper() or "STRICT"
+    for policy in _of(snapshot.kuma_tls, mesh):
+        said_here = {one.default.mode.upper() for one in (*policy.spec.from_, *policy.spec.rules)} - {"", mode}
+        if said_here and _selects(policy, pod, sight) is not False:
+            name = f"{policy.metadata.namespace}/{policy.metadata.name}"
+            raise _Doubt(f"MeshTLS {name} asks for another mode than its mesh, and which counts is not evaluated")
+    return mode
+
+
+def _without_tls(call: Call, snapshot: Snapshot, mesh: str, *, client: bool) -> Said:
+    """Say what becomes of a call in a mesh without mutual TLS, where permissions have no effect."""
+    if client:
+        _straight(call, snapshot, mesh)
+    reasons = (Clue(says="has no mutual TLS on", source=f"Mesh {mesh}", weight=NOTED),)
+    says = "nobody is kept out where there is no mutual TLS"
+    return Said(Transport.PLAINTEXT, Reach.REACHED, says, reasons, proxied=client)
+
+
+def _straight(call: Call, snapshot: Snapshot, mesh: str) -> None:
+    """Make sure that a client's proxy takes a call to its Service's own pods."""
+    if call.service is None or call.service.spec.cluster_ip == "None":
+        raise _Doubt("it is asked for by the pod's own address, of which the client's proxy may not know")
+    routes = [*snapshot.kuma_http_routes, *snapshot.kuma_tcp_routes]
+    older = [r for r in snapshot.kuma_old_routes if not r.metadata.name.startswith(_HARMLESS)]
+    if _of((*routes, *older), mesh):
+        raise _Doubt(f"where the routes of mesh {mesh} lead it is not evaluated")
+
+
+def _outside(call: Call, sight: Sight, *, client: bool) -> Said:
+    """Say what becomes of a call to what is not in the mesh, or is left out of it."""
+    if not client:
+        return Said(Transport.PLAINTEXT, Reach.REACHED, "no proxy takes part")
+    if call.server.presence is not None:
+        raise _Doubt("the client's proxy takes it for the mesh, and the server's leaves this port out")
+    mesh = _mesh_of(call.client.pod)
+    if _of(sight.snapshot.kuma_passthroughs, mesh):
+        raise _Doubt("what MeshPassthroughs let out is not evaluated")
+    if len(call.backends) > 1:
+        raise _Doubt("other pods of the Service may be in the mesh, which the client's proxy would choose alone")
+    if not _of_name(sight.snapshot, mesh).spec.networking.outbound.passthrough:
+        return Said(Transport.NONE, Reach.FAILED, f"Mesh {mesh} lets nothing out: passthrough is false")
+    return Said(Transport.PLAINTEXT, Reach.REACHED, "the client's proxy passes it on as it is")
+
+
+def _permits(sight: Sight, call: Call, mesh: str) -> bool | None:
+    """Say whether permissions let the client in; None where that hangs on which of them counts."""
+    older = _of(sight.snapshot.kuma_old_permissions, mesh)
+    newer = _of(sight.snapshot.kuma_permissions, mesh)
+    if older:
+        # Where both kinds are, the newer takes the place of the other for some proxies.
+        everybody = all(_is_for_all(p.spec.sources) and _is_for_all(p.spec.destinations) for p in older)
+        return True if everybody and not newer else None
+    certain: set[bool] = set()
+    possible: set[bool] = set()
+    for policy in newer:
+        selects = _selects(policy, call.server.pod, sight)
+        if selects is False:
+            continue
+        if policy.spec.rules:
+            # They name clients by the identities of MeshIdentity.
+            return None
+        for one in policy.spec.from_:
+            covers = _means(one.target_ref, call.client.pod)
+            if covers is not False:
+                allows = one.default.action.upper().startswith("ALLOW")
+                possible.add(allows)
+                if selects and covers:
+                    certain.add(allows)
+    if True not in possible:
+        return False
+    return True if certain == possible == {True} else None
+
+
+def _is_for_all(selectors: tuple[wire.KumaSelector, ...]) -> bool:
+    return any(s.match == {"kuma.io/service": "*"} for s in selectors)
+
+
+def _selects(policy: wire.KumaPolicy, pod: Pod, sight: Sight) -> bool | None:
+    """Say whether a policy is for a pod's proxy: one outside of the control plane's namespace is for its own alone."""
+    own = policy.metadata.namespace
+    if own and own != pod.namespace and own not in _systems(sight):
+        return False
+    return _means(policy.spec.target_ref, pod)
+
+
+def _systems(sight: Sight) -> frozenset[str]:
+    control = {(key, value) for key, value, _ in SIGNATURE.control}
+    found = {p.metadata.namespace for p in sight.pods if control & p.metadata.labels.items()}
+    return frozenset(found) or _SYSTEMS
+
+
+def _means(ref: wire.KumaRef, pod: Pod) -> bool | None:
+    """Say whether a pod's proxy is meant; None where that hangs on more than its labels."""
+    if ref.proxy_types and "Sidecar" not in ref.proxy_types:
+        return False
+    if ref.kind in ("", "Mesh"):
+        return True
+    if ref.kind not in _SUBSETS or ref.name or ref.namespace:
+        return None
+    wanted = {**ref.tags, **ref.labels}
+    # A proxy has its pod's labels, and some that Kuma gives it.
+    if any(key in pod.labels and pod.labels[key] != value for key, value in wanted.items()):
+        return False
+    return True if wanted.items() <= pod.labels.items() and not ref.section_name else None

@@ -1,0 +1,105 @@
+"""What Open Service Mesh makes of a call between two pods: mutual TLS between its proxies, always, and SMI's policies.
+
+Sources: openservicemesh/osm pkg/envoy/lds, pkg/catalog, pkg/injector/config.go, pkg/apis/config/v1alpha2.
+"""
+
+from __future__ import annotations
+
+from netinspect.mesh.base import NOTED, Call, Said, Side, in_ports
+from netinspect.mesh.sight import Sight
+from netinspect.model import wire
+from netinspect.model.finding import Clue
+from netinspect.model.mesh import Capture, Reach, Transport
+from netinspect.model.snapshot import Snapshot
+
+_CONFIG = "osm-mesh-config"
+_SETTLED = "osm proxy get config_dump"
+_RANGES = ("openservicemesh.io/outbound-ip-range-exclusion-list", "openservicemesh.io/outbound-ip-range-inclusion-list")
+
+
+def said(call: Call, sight: Sight) -> Said:
+    """Go through the client's proxy, then the server's with its policies."""
+    config = next((c for c in sight.snapshot.osm_configs if c.metadata.name == _CONFIG), None)
+    if config is None:
+        return _unknown(f"there is no MeshConfig {_CONFIG}")
+    return _through(call, sight, config.spec.traffic)
+
+
+def _through(call: Call, sight: Sight, traffic: wire.OsmTraffic) -> Said:
+    snapshot = sight.snapshot
+    if any(key in call.client.pod.annotations for key in _RANGES) or _by_ranges(traffic):
+        return _unknown("which addresses the client's proxy takes is not evaluated")
+    client = _takes(call.client, call.service_port or call.port, "outbound", traffic.outbound_port_exclusion_list)
+    server = _takes(call.server, call.port, "inbound", traffic.inbound_port_exclusion_list)
+    if not server:
+        return _outside(call, sight, traffic, client=client)
+    return _within(call, snapshot, traffic) if client else _uncertified(snapshot)
+
+
+def _within(call: Call, snapshot: Snapshot, traffic: wire.OsmTraffic) -> Said:
+    """Say what becomes of a call from proxy to proxy."""
+    if call.service is None or call.service.spec.cluster_ip == "None":
+        return _unknown("it is asked for by the pod's own address, of which the client's proxy may not know")
+    if snapshot.traffic_splits:
+        return _unknown("where TrafficSplits lead it is not evaluated")
+    if not traffic.permissive:
+        return _by_targets(call, snapshot.traffic_targets, egress=traffic.egress)
+    reasons = (Clue(says="lets all of the mesh talk to all", source=f"MeshConfig {_CONFIG}", weight=NOTED),)
+    return Said(Transport.MTLS, Reach.REACHED, "both proxies let it through", reasons, proxied=True)
+
+
+def _uncertified(snapshot: Snapshot) -> Said:
+    """Say what becomes of a call by no proxy, to one that asks for a certificate of the mesh."""
+    if snapshot.osm_ingress_backends:
+        return _unknown("what IngressBackends let in is not evaluated")
+    says = "the server's proxy asks for a certificate of the mesh, and the client has none"
+    return Said(Transport.PLAINTEXT, Reach.REFUSED, says)
+
+
+def _by_ranges(traffic: wire.OsmTraffic) -> bool:
+    return bool(traffic.outbound_ip_range_exclusion_list or traffic.outbound_ip_range_inclusion_list)
+
+
+def _takes(side: Side, port: int, way: str, everywhere: tuple[int, ...]) -> bool:
+    """Say whether a proxy takes a port: all but those that pod and mesh leave out."""
+    if side.presence is None or side.taken is not None:
+        return bool(side.taken)
+    own = side.pod.annotations.get(f"openservicemesh.io/{way}-port-exclusion-list", "")
+    return side.presence.capture is not Capture.NONE and port not in everywhere and not in_ports(own, port)
+
+
+def _outside(call: Call, sight: Sight, traffic: wire.OsmTraffic, *, client: bool) -> Said:
+    """Say what becomes of a call to what is not in the mesh, or is left out of it."""
+    if not client:
+        return Said(Transport.PLAINTEXT, Reach.REACHED, "no proxy takes part")
+    if call.server.presence is not None:
+        return _unknown("the client's proxy takes it for the mesh, and the server's leaves this port out")
+    if traffic.egress:
+        says = "the client's proxy passes it on as it is: enableEgress is true"
+        return Said(Transport.PLAINTEXT, Reach.REACHED, says)
+    if sight.snapshot.osm_egresses:
+        return _unknown("what Egress policies let out is not evaluated")
+    says = "the client's proxy lets nothing out of the mesh: enableEgress is false"
+    return Said(Transport.NONE, Reach.FAILED, says)
+
+
+def _by_targets(call: Call, targets: tuple[wire.TrafficTarget, ...], *, egress: bool) -> Said:
+    """Look for who lets the client's service account in; without any its proxy knows no way to the server."""
+    for target in targets:
+        spec, own = target.spec, target.metadata.namespace
+        if _is(spec.destination, call.server, own) and any(_is(s, call.client, own) for s in spec.sources):
+            says = f"whether TrafficTarget {own}/{target.metadata.name} lets it in hangs on its routes"
+            return Said(Transport.MTLS, Reach.UNKNOWN, says, proxied=True, settled_by=_SETTLED)
+    says = "no TrafficTarget lets the client's service account in: its proxy has no way to the server"
+    if egress:
+        return Said(Transport.PLAINTEXT, Reach.REFUSED, f"{says}, and what it lets out as it is the server's refuses")
+    return Said(Transport.NONE, Reach.FAILED, says)
+
+
+def _is(ref: wire.ObjectReference, side: Side, own: str) -> bool:
+    account = side.pod.object.spec.service_account_name or "default"
+    return ref.kind == "ServiceAccount" and (ref.name, ref.namespace or own) == (account, side.pod.namespace)
+
+
+def _unknown(says: str) -> Said:
+    return Said(Transport.UNKNOWN, Reach.UNKNOWN, says, settled_by=_SETTLED)

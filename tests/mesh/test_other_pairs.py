@@ -1,0 +1,272 @@
+"""What is said of two pods in meshes that cannot run here: by their own objects, and unknown where those do not tell.
+
+The facts are those of the sources that each driver names.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from netinspect.analysis.mesh_pair import Target, pair
+from netinspect.model.mesh import Reach, Statement, Transport
+from tests import build
+
+Json = dict[str, Any]
+MTLS, PLAINTEXT, NONE, UNKNOWN = Transport.MTLS, Transport.PLAINTEXT, Transport.NONE, Transport.UNKNOWN
+WEB = {"clusterIP": "10.96.0.10", "selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}
+ZTUNNEL = [{"metadata": {"name": "cilium-config", "namespace": "kube-system"}, "data": {"enable-ztunnel": "true"}}]
+
+
+def bare(name: str, labels: Json | None = None) -> Json:
+    found = build.pod(name, "10.0.1.5" if name == "client" else "10.0.2.5", labels={"app": name, **(labels or {})})
+    found["spec"]["serviceAccountName"] = name
+    return found
+
+
+def noted(pod: Json, **annotations: str) -> Json:
+    return {**pod, "metadata": {**pod["metadata"], "annotations": annotations}}
+
+
+def said(client: Json, server: Json, *, to: str = "svc", asked: Json | None = None, **lists: list[Json]) -> Statement:
+    web = {"metadata": {"name": "web", "namespace": "shop"}, "spec": WEB}
+    everything: Any = {"pods": [client, server], "services": [web],
+                       "namespaces": [{"metadata": {"name": "shop", "labels": asked or {}}}], **lists}  # fmt: skip
+    aim = Target(to, "shop", "web", 80 if to == "svc" else 8080)
+    (found,) = pair(build.snapshot(**everything), "shop/client", aim).statements
+    return found
+
+
+def told(found: Statement) -> tuple[Transport, Reach]:
+    return found.transport, found.outcome
+
+
+class TestKuma:
+    @staticmethod
+    def pod(name: str, **annotations: str) -> Json:
+        found = noted(bare(name), **{"kuma.io/sidecar-injected": "true"} | annotations)
+        found["spec"]["containers"].append({"name": "kuma-sidecar", "image": "docker.io/kumahq/kuma-dp:2.11.0"})
+        found["spec"]["initContainers"] = [{"name": "kuma-init", "image": "docker.io/kumahq/kuma-init:2.11.0"}]
+        return found
+
+    @staticmethod
+    def mesh(mode: str | None = "STRICT", **spec: Any) -> Json:
+        backends = [{"name": "ca-1", "type": "builtin", **({"mode": mode} if mode else {})}]
+        mtls = {"enabledBackend": "ca-1", "backends": backends}
+        return {"metadata": {"name": "default"}, "spec": {"mtls": mtls, **spec}}
+
+    @staticmethod
+    def permission(action: str, *, of: Json | None = None, to: Json | None = None, namespace: str = "kuma-system",
+                   mesh: str = "default") -> Json:  # fmt: skip
+        return {"metadata": {"name": f"{action}-it".lower(), "namespace": namespace, "labels": {"kuma.io/mesh": mesh}},
+                "spec": {"targetRef": to or {"kind": "Mesh"},
+                         "from": [{"targetRef": of or {"kind": "Mesh"}, "default": {"action": action}}]}}  # fmt: skip
+
+    @property
+    def ends(self) -> tuple[Json, Json]:
+        return self.pod("client"), self.pod("web")
+
+    def test_a_mesh_without_mutual_tls_keeps_nobody_out(self) -> None:
+        off = {"metadata": {"name": "default"}, "spec": {}}
+        assert told(said(*self.ends, kuma_meshes=[off])) == (PLAINTEXT, Reach.REACHED)
+        denied = self.permission("Deny")
+        assert told(said(*self.ends, kuma_meshes=[off], kuma_permissions=[denied])) == (PLAINTEXT, Reach.REACHED)
+
+    def test_without_a_permission_nobody_is_let_in(self) -> None:
+        assert told(said(*self.ends, kuma_meshes=[self.mesh()])) == (MTLS, Reach.DENIED)
+
+    @pytest.mark.parametrize("action", ["Allow", "AllowWithShadowDeny"])
+    def test_a_permission_for_all_lets_all_in(self, action: str) -> None:
+        found = said(*self.ends, kuma_meshes=[self.mesh()], kuma_permissions=[self.permission(action)])
+        assert told(found) == (MTLS, Reach.REACHED)
+        assert found.balanced_by == "the client's proxy"
+
+    @pytest.mark.parametrize(
+        ("of", "to", "outcome"),
+        [
+            ({"kind": "MeshSubset", "tags": {"app": "client"}}, None, Reach.REACHED),
+            ({"kind": "MeshSubset", "tags": {"app": "other"}}, None, Reach.DENIED),
+            ({"kind": "MeshSubset", "tags": {"kuma.io/service": "client_shop_svc"}}, None, Reach.UNKNOWN),
+            (None, {"kind": "Dataplane", "labels": {"app": "web"}}, Reach.REACHED),
+            (None, {"kind": "Dataplane", "labels": {"app": "other"}}, Reach.DENIED),
+            (None, {"kind": "Dataplane", "labels": {"app": "web"}, "sectionName": "http"}, Reach.UNKNOWN),
+            (None, {"kind": "MeshService", "name": "web_shop_svc_80"}, Reach.UNKNOWN),
+            (None, {"kind": "Mesh", "proxyTypes": ["Gateway"]}, Reach.DENIED),
+        ],
+    )
+    def test_permissions_for_some(self, of: Json | None, to: Json | None, outcome: Reach) -> None:
+        permission = self.permission("Allow", of=of, to=to)
+        found = said(*self.ends, kuma_meshes=[self.mesh()], kuma_permissions=[permission])
+        assert told(found) == (MTLS, outcome)
+
+    def test_which_of_several_counts_is_not_guessed(self) -> None:
+        both = [self.permission("Allow"), self.permission("Deny", of={"kind": "MeshSubset", "tags": {"app": "client"}})]
+        assert said(*self.ends, kuma_meshes=[self.mesh()], kuma_permissions=both).outcome is Reach.UNKNOWN
+
+    @pytest.mark.parametrize(("namespace", "mesh"), [("elsewhere", "default"), ("kuma-system", "other")])
+    def test_permissions_of_others_do_not_count(self, namespace: str, mesh: str) -> None:
+        permission = self.permission("Allow", namespace=namespace, mesh=mesh)
+        found = said(*self.ends, kuma_meshes=[self.mesh()], kuma_permissions=[permission])
+        assert found.outcome is Reach.DENIED
+
+    def test_the_control_plane_may_be_in_any_namespace(self) -> None:
+        plane = build.pod("cp", "10.0.3.3", labels={"app": "kuma-control-plane"})
+        plane["metadata"]["namespace"] = "elsewhere"
+        permission = self.permission("Allow", namespace="elsewhere")
+        pods = [*self.ends, plane]
+        found = said(*self.ends, kuma_meshes=[self.mesh()], kuma_permissions=[permission], pods=pods)
+        assert found.outcome is Reach.REACHED
+
+    def test_the_permission_that_older_versions_made(self) -> None:
+        all_ = [{"match": {"kuma.io/service": "*"}}]
+        old = {"metadata": {"name": "allow-all-default"}, "mesh": "default",
+               "spec": {"sources": all_, "destinations": all_}}  # fmt: skip
+        found = said(*self.ends, kuma_meshes=[self.mesh()], kuma_old_permissions=[old])
+        assert told(found) == (MTLS, Reach.REACHED)
+        narrow = {**old, "spec": {"sources": [{"match": {"kuma.io/service": "a"}}], "destinations": all_}}
+        found = said(*self.ends, kuma_meshes=[self.mesh()], kuma_old_permissions=[narrow])
+        assert found.outcome is Reach.UNKNOWN
+
+    def test_a_client_without_a_sidecar(self) -> None:
+        plain, server = bare("client"), self.pod("web")
+        assert told(said(plain, server, kuma_meshes=[self.mesh(None)])) == (PLAINTEXT, Reach.REFUSED)
+        lax: Any = {"kuma_meshes": [self.mesh("PERMISSIVE")]}
+        allowed = said(plain, server, **lax, kuma_permissions=[self.permission("Allow")])
+        assert told(allowed) == (PLAINTEXT, Reach.REACHED)
+        assert said(plain, server, **lax).outcome is Reach.UNKNOWN
+
+    def test_meshtls_that_asks_for_another_mode(self) -> None:
+        lax = {"metadata": {"name": "lax", "namespace": "kuma-system"}, "spec": {
+            "targetRef": {"kind": "Mesh"}, "rules": [{"default": {"mode": "Permissive"}}]}}  # fmt: skip
+        plain, server = bare("client"), self.pod("web")
+        assert said(plain, server, kuma_meshes=[self.mesh()], kuma_tls=[lax]).outcome is Reach.UNKNOWN
+        elsewhere = {**lax, "metadata": {"name": "lax", "namespace": "elsewhere"}}
+        assert said(plain, server, kuma_meshes=[self.mesh()], kuma_tls=[elsewhere]).outcome is Reach.REFUSED
+
+    def test_a_server_without_a_sidecar(self) -> None:
+        client, plain = self.pod("client"), bare("web")
+        assert told(said(client, plain, kuma_meshes=[self.mesh()])) == (PLAINTEXT, Reach.REACHED)
+        shut = self.mesh(networking={"outbound": {"passthrough": False}})
+        assert told(said(client, plain, kuma_meshes=[shut])) == (NONE, Reach.FAILED)
+        assert said(client, plain, kuma_meshes=[shut], kuma_passthroughs=[self.permission("Allow")]).outcome is (
+            Reach.UNKNOWN
+        )
+
+    @pytest.mark.parametrize(
+        "lists",
+        [
+            {"kuma_meshes": []},
+            {"kuma_identities": [{"metadata": {"name": "identity", "namespace": "kuma-system"}}]},
+            {"kuma_http_routes": [{"metadata": {"name": "canary", "namespace": "shop"}}]},
+            {"kuma_old_routes": [{"metadata": {"name": "split"}, "mesh": "default"}]},
+        ],
+        ids=["no mesh", "identities", "a route", "an old route"],
+    )
+    def test_what_is_not_evaluated_is_unknown(self, lists: Any) -> None:
+        everything = {"kuma_meshes": [self.mesh()], "kuma_permissions": [self.permission("Allow")], **lists}
+        assert said(*self.ends, **everything).outcome is Reach.UNKNOWN
+
+    def test_the_pods_own_address_is_perhaps_unknown_to_the_proxy(self) -> None:
+        allowed: Any = {"kuma_meshes": [self.mesh()], "kuma_permissions": [self.permission("Allow")]}
+        assert said(*self.ends, to="pod", **allowed).outcome is Reach.UNKNOWN
+
+    def test_ports_that_are_left_out(self) -> None:
+        out = self.pod("client", **{"traffic.kuma.io/exclude-outbound-ports": "80"})
+        assert told(said(out, self.pod("web"), kuma_meshes=[self.mesh()])) == (PLAINTEXT, Reach.REFUSED)
+        into = self.pod("web", **{"traffic.kuma.io/exclude-inbound-ports": "8000-8090"})
+        assert said(self.pod("client"), into, kuma_meshes=[self.mesh()]).outcome is Reach.UNKNOWN
+        assert told(said(out, into, kuma_meshes=[self.mesh()])) == (PLAINTEXT, Reach.REACHED)
+        odd = self.pod("client", **{"traffic.kuma.io/exclude-outbound-ips": "10.0.0.0/8"})
+        assert said(odd, self.pod("web"), kuma_meshes=[self.mesh()]).outcome is Reach.UNKNOWN
+
+    def test_two_meshes(self) -> None:
+        other = self.pod("client", **{"kuma.io/mesh": "other"})
+        assert said(other, self.pod("web"), kuma_meshes=[self.mesh()]).outcome is Reach.UNKNOWN
+
+
+class TestOpenServiceMesh:
+    @staticmethod
+    def pod(name: str, **annotations: str) -> Json:
+        found = noted(bare(name, {"osm-proxy-uuid": "7"}), **annotations)
+        found["spec"]["containers"].append({"name": "envoy", "image": "envoyproxy/envoy:v1.22.2"})
+        found["spec"]["initContainers"] = [{"name": "osm-init", "image": "openservicemesh/init:v1.2.4"}]
+        return found
+
+    @staticmethod
+    def config(**traffic: Any) -> list[Json]:
+        return [{"metadata": {"name": "osm-mesh-config", "namespace": "osm-system"}, "spec": {"traffic": traffic}}]
+
+    @staticmethod
+    def target(source: str) -> Json:
+        def account(name: str) -> Json:
+            return {"kind": "ServiceAccount", "name": name, "namespace": "shop"}
+
+        return {"metadata": {"name": "t", "namespace": "shop"}, "spec": {
+            "destination": account("web"), "sources": [account(source)],
+            "rules": [{"kind": "HTTPRouteGroup", "name": "all"}]}}  # fmt: skip
+
+    @property
+    def ends(self) -> tuple[Json, Json]:
+        return self.pod("client"), self.pod("web")
+
+    def test_permissive_lets_all_of_the_mesh_in(self) -> None:
+        config = self.config(enablePermissiveTrafficPolicyMode=True)
+        assert told(said(*self.ends, osm_configs=config)) == (MTLS, Reach.REACHED)
+
+    def test_without_a_target_the_client_has_no_way(self) -> None:
+        assert told(said(*self.ends, osm_configs=self.config())) == (NONE, Reach.FAILED)
+        others = [self.target("somebody")]
+        assert said(*self.ends, osm_configs=self.config(), traffic_targets=others).outcome is Reach.FAILED
+        out = self.config(enableEgress=True)
+        assert told(said(*self.ends, osm_configs=out)) == (PLAINTEXT, Reach.REFUSED)
+
+    def test_what_a_target_lets_in_hangs_on_its_routes(self) -> None:
+        found = said(*self.ends, osm_configs=self.config(), traffic_targets=[self.target("client")])
+        assert told(found) == (MTLS, Reach.UNKNOWN)
+
+    def test_a_client_without_a_sidecar_is_refused(self) -> None:
+        config = self.config(enablePermissiveTrafficPolicyMode=True)
+        assert told(said(bare("client"), self.pod("web"), osm_configs=config)) == (PLAINTEXT, Reach.REFUSED)
+        backend = {"metadata": {"name": "in", "namespace": "shop"}}
+        found = said(bare("client"), self.pod("web"), osm_configs=config, osm_ingress_backends=[backend])
+        assert found.outcome is Reach.UNKNOWN
+
+    def test_what_is_outside_is_reached_where_egress_is_on(self) -> None:
+        ends = self.pod("client"), bare("web")
+        assert told(said(*ends, osm_configs=self.config(enableEgress=True))) == (PLAINTEXT, Reach.REACHED)
+        assert told(said(*ends, osm_configs=self.config())) == (NONE, Reach.FAILED)
+        egress = {"metadata": {"name": "out", "namespace": "shop"}}
+        assert said(*ends, osm_configs=self.config(), osm_egresses=[egress]).outcome is Reach.UNKNOWN
+
+    def test_ports_that_are_left_out(self) -> None:
+        config = self.config(inboundPortExclusionList=[8080], outboundPortExclusionList=[80])
+        assert told(said(*self.ends, osm_configs=config)) == (PLAINTEXT, Reach.REACHED)
+        own = self.pod("client", **{"openservicemesh.io/outbound-port-exclusion-list": "80, 443"})
+        assert told(said(own, self.pod("web"), osm_configs=self.config())) == (PLAINTEXT, Reach.REFUSED)
+
+    def test_what_is_not_evaluated_is_unknown(self) -> None:
+        config = self.config(enablePermissiveTrafficPolicyMode=True)
+        split = {"metadata": {"name": "s", "namespace": "shop"}}
+        assert said(*self.ends).outcome is Reach.UNKNOWN
+        assert said(*self.ends, osm_configs=config, traffic_splits=[split]).outcome is Reach.UNKNOWN
+        assert said(*self.ends, to="pod", osm_configs=config).outcome is Reach.UNKNOWN
+        ranges = self.config(outboundIPRangeExclusionList=["10.0.0.0/8"], enablePermissiveTrafficPolicyMode=True)
+        assert said(*self.ends, osm_configs=ranges).outcome is Reach.UNKNOWN
+
+
+class TestCilium:
+    def test_both_enrolled(self) -> None:
+        enrolled = {"io.cilium/mtls-enabled": "true"}
+        found = said(bare("client"), bare("web"), asked=enrolled, cni_settings=ZTUNNEL)
+        assert told(found) == (MTLS, Reach.REACHED)
+
+    def test_one_enrolled_is_not_guessed(self) -> None:
+        away = bare("client")
+        away["metadata"]["namespace"] = "away"
+        spaces: list[Json] = [{"metadata": {"name": "shop", "labels": {"io.cilium/mtls-enabled": "true"}}},
+                  {"metadata": {"name": "away"}}]  # fmt: skip
+        web = {"metadata": {"name": "web", "namespace": "shop"}, "spec": WEB}
+        made = build.snapshot(pods=[away, bare("web")], services=[web], namespaces=spaces, cni_settings=ZTUNNEL)
+        (found,) = pair(made, "away/client", Target("svc", "shop", "web", 80)).statements
+        assert told(found) == (UNKNOWN, Reach.UNKNOWN)
