@@ -63,6 +63,7 @@ def test_every_cni_is_listed_and_has_its_page() -> None:
 def test_every_mesh_is_listed() -> None:
     helpers = {
         "base",
+        "cilium_pairs",
         "consul_chain",
         "consul_pairs",
         "consul_relay",
@@ -74,10 +75,12 @@ def test_every_mesh_is_listed() -> None:
         "istio_policy",
         "istio_relay",
         "istio_scope",
+        "kuma_pairs",
         "linkerd_effects",
         "linkerd_pairs",
         "linkerd_policy",
         "linkerd_relay",
+        "osm_pairs",
         "ranges",
         "service_routes",
         "sight",
