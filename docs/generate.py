@@ -40,11 +40,13 @@ def mesh() -> str:
         `netinspect mesh` says of each pod whether it is in a mesh by what its injector left in it, whether it should be
         by the webhooks that there are, and with `--access exec` or `pod` whether rules and a proxy are at work. A name
         alone decides nothing. [add-a-mesh.md](add-a-mesh.md) says how to add one.
-
-        What becomes of a call between two pods (`netinspect mesh A B`) is evaluated for {told}; in other meshes it is
-        said to be unknown.
-        """).format(told=", ".join(meshes.BY_NAME[name].TITLE for name in meshes.TELLERS))
-    return "\n".join([_MARK.format("mesh") + intro, index + "\n", *map(_mesh, meshes.DRIVERS)])
+        """)
+    told = ", ".join(meshes.BY_NAME[name].TITLE for name in meshes.TELLERS)
+    calls = textwrap.fill(
+        f"What becomes of a call between two pods (`netinspect mesh A B`) is evaluated in {told}; in other meshes it is "
+        "said to be unknown.", 118,
+    )  # fmt: skip
+    return "\n".join([_MARK.format("mesh") + intro, calls + "\n", index + "\n", *map(_mesh, meshes.DRIVERS)])
 
 
 def checks() -> str:
