@@ -43,8 +43,8 @@ def mesh() -> str:
         """)
     told = ", ".join(meshes.BY_NAME[name].TITLE for name in meshes.TELLERS)
     calls = textwrap.fill(
-        f"What becomes of a call between two pods (`netinspect mesh A B`) is evaluated in {told}; in other meshes it is "
-        "said to be unknown.", 118,
+        f"What becomes of a call between two pods (`netinspect mesh A B`) is evaluated in {told}; in other meshes it "
+        "is said to be unknown.", 118,
     )  # fmt: skip
     return "\n".join([_MARK.format("mesh") + intro, calls + "\n", index + "\n", *map(_mesh, meshes.DRIVERS)])
 
