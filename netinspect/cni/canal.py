@@ -20,6 +20,7 @@ SIGNATURE = Signature(
     objects=frozenset({"canal", "rke2-canal"}),
     labels=frozenset({"canal", "rke2-canal"}),
     settings=frozenset({"canal-config"}),
+    files=frozenset({"10-canal.conflist"}),
 )
 SOURCES: tuple[str, ...] = ("projectcalico/calico manifests/canal.yaml", "rancher/rke2 tests/client.go")
 PARTS: frozenset[str] = frozenset({"flannel", "calico"})

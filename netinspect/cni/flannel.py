@@ -1,8 +1,8 @@
 """Flannel: a subnet for each node, and one mechanism (its backend) that carries packets between them.
 
 Each node's flanneld notes on its Node object how it can be reached (backend type, VTEP's MAC, public address), and
-programs routes, neighbours and forwarding entries from what the others noted. k3s and RKE2 run it inside their own
-process, so that there is no DaemonSet. It enforces no policies.
+programs routes, neighbours and forwarding entries from what the others noted. k3s runs it inside its own process, so
+that there is no DaemonSet; RKE2 installs Canal, or a DaemonSet. It enforces no policies.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def describe(sight: Sight, agent: Agent | None) -> Description:
     if mode == "vxlan":
         ports = (Port(protocol="UDP", number=port, purpose="VXLAN between nodes"),)
     facts = [*_facts(sight, mode, source, vni, port)]
-    if agent is None and (embedded := _embedded(sight)):
-        facts.append(Fact(subject=Subject.HEALTH, says=f"it runs inside {embedded}", source="the kubelets' version"))
+    if agent is None and _embedded(sight):
+        facts.append(Fact(subject=Subject.HEALTH, says="it runs inside k3s", source="the kubelets' version"))
     return Description(
         roles=frozenset({Role.DATAPATH, Role.IPAM}),
         mode=mode,
@@ -116,10 +116,9 @@ def backend(sight: Sight) -> tuple[str, str]:
     return "", ""
 
 
-def _embedded(sight: Sight) -> str:
-    """Name the distribution whose process it runs in (k3s docs, basic-network-options)."""
-    versions = {n.object.status.node_info.kubelet_version for n in sight.nodes.values()}
-    return next((title for mark, title in (("+k3s", "k3s"), ("+rke2", "RKE2")) if any(mark in v for v in versions)), "")
+def _embedded(sight: Sight) -> bool:
+    """Say whether it runs inside k3s (k3s docs, basic-network-options)."""
+    return any("+k3s" in n.object.status.node_info.kubelet_version for n in sight.nodes.values())
 
 
 def _configuration(sight: Sight) -> Mapping[str, Any]:

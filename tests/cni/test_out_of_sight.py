@@ -84,7 +84,8 @@ def test_a_hidden_cilium_carries_and_enforces(labels: Json, name: str) -> None:
 @pytest.mark.parametrize(
     ("file", "plugin", "name"),
     [("10-kindnet.conflist", "ptp", "kindnet"), ("10-kuberouter.conflist", "bridge", "kube-router"),
-     ("10-gke-ptp.conflist", "ptp", "gke"), ("10-own.conflist", "ptp", "reference")],
+     ("10-gke-ptp.conflist", "ptp", "gke"), ("10-canal.conflist", "calico", "canal"),
+     ("10-calico.conflist", "calico", "calico"), ("10-own.conflist", "ptp", "reference")],
 )  # fmt: skip
 def test_a_file_tells_whose_a_common_plug_in_is(file: str, plugin: str, name: str) -> None:
     found = read(files={file: plugin})
@@ -156,3 +157,9 @@ def test_over_ipv6_a_tunnel_takes_more() -> None:
     assert "flannel-v6.1; 70 bytes" in facts(said(*of("kube-flannel.yml"), nodes=[six]), Subject.ENCAPSULATION)
     assert "flannel.1; 50 bytes" in facts(said(*of("kube-flannel.yml"), nodes=[node(notes=flannel)]),
                                           Subject.ENCAPSULATION)  # fmt: skip
+
+
+@pytest.mark.parametrize(("kubelet", "inside"), [(K3S, True), ("v1.33.1+rke2r1", False), ("v1.33.1", False)])
+def test_only_k3s_has_flannel_inside(kubelet: str, inside: bool) -> None:
+    noted = node(notes={"flannel.alpha.coreos.com/backend-type": "vxlan"}, kubelet=kubelet)
+    assert ("it runs inside k3s" in facts(said(nodes=[noted]), Subject.HEALTH)) is inside
