@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -10,13 +9,14 @@ from typing import Any
 from netinspect.analysis.backends import finished
 from netinspect.analysis.cni_ports import closed
 from netinspect.analysis.cni_sizes import sizes, too_large
+from netinspect.analysis.conflists import conflists
 from netinspect.analysis.expectations import compare
 from netinspect.analysis.inside import Inside, gaps, match
 from netinspect.analysis.kernels import hosts
 from netinspect.cni import BY_NAME, DRIVERS
 from netinspect.cni.base import Description, Driver
 from netinspect.cni.recognition import Marks, recognise
-from netinspect.cni.sight import Agent, Conflist, Kernel, Node, Sight
+from netinspect.cni.sight import Agent, Kernel, Node, Sight
 from netinspect.errors import ParseError
 from netinspect.kernel.namespace import Namespace
 from netinspect.model import resources, wire
@@ -139,7 +139,7 @@ def _kernel(host: Namespace) -> Kernel:
         chains=_chains(host),
         sysctls=read("sysctl", "sysctls"),
         wireguard=read("wireguard-allowed-ips", "wireguard"),
-        conflists=_conflists(host),
+        conflists=conflists(host),
         subnet_env=flannel.text if flannel and flannel.answered else None,
     )
 
@@ -161,28 +161,6 @@ def _chains(host: Namespace) -> Mapping[str, tuple[tuple[str, ...], ...]] | None
     except ParseError:
         return found or None
     return found
-
-
-def _conflists(host: Namespace) -> tuple[Conflist, ...] | None:
-    """Give the CNI configurations in the order in which a runtime looks at them (containerd's go-cni, CRI-O)."""
-    sections = host.evidence.sections
-    texts = {n.removeprefix("cni:"): s.text for n, s in sections.items() if n.startswith("cni:") and s.answered}
-    if not texts and "hostname" not in sections:
-        return None
-    # k3s' own containerd looks into its own folder alone.
-    own = {path: text for path, text in texts.items() if path.startswith("/var/lib/rancher/")}
-    found: list[Conflist] = []
-    for path, text in sorted((own or texts).items()):
-        try:
-            content = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(content, dict):
-            plugins = content.get("plugins") if isinstance(content.get("plugins"), list) else [content]
-            known = tuple(p for p in plugins or () if isinstance(p, dict) and isinstance(p.get("type"), str))
-            if known:
-                found.append(Conflist(path, str(content.get("name", "")), known, len(found)))
-    return tuple(found)
 
 
 _Found = tuple[Driver, Marks, Description, Standing]
@@ -475,10 +453,10 @@ def _configurations(view: Sight, names: tuple[str, ...]) -> Iterator[Finding]:
     """Find nodes with several files of CNI configuration: it is wrong where that of who is at work comes too late."""
     own = frozenset[str]().union(*(BY_NAME[n].SIGNATURE.plugins for n in names))
     for node, kernel in view.read:
-        conflists = [c for c in kernel.conflists or () if set(c.types) != {"loopback"}]
-        if len(conflists) < 2 or any("multus" in t for t in conflists[0].types):
+        several = [c for c in kernel.conflists or () if set(c.types) != {"loopback"}]
+        if len(several) < 2 or any("multus" in t for t in several[0].types):
             continue
-        first, *others = conflists
+        first, *others = several
         late = not own & set(first.types) and any(own & set(c.types) for c in others)
         unused = ", ".join(c.path.rpartition("/")[2] for c in others)
         yield Finding(

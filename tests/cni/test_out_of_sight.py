@@ -28,7 +28,10 @@ def node(name: str = "n1", *, labels: Json | None = None, notes: Json | None = N
 
 def read(*objects: Json, files: Json | None = None, chains: str = "", nodes: list[Json] | None = None,
          **lists: Any) -> CniReport:  # fmt: skip
-    sections = {f"cni:/etc/cni/net.d/{n}": json.dumps({"type": t}) for n, t in (files or {}).items()}
+    sections = {
+        f"cni:/etc/cni/net.d/{n}": json.dumps({"type": t} if isinstance(t, str) else t)
+        for n, t in (files or {}).items()
+    }
     sections |= {"hostname": "n1", "iptables-nft": chains}
     found = {name: Section(name, text, exit_code=0) for name, text in sections.items()}
     kernel = NodeEvidence("n1", Access.EXEC, "x", (NamespaceEvidence("host", found),))
@@ -163,3 +166,26 @@ def test_over_ipv6_a_tunnel_takes_more() -> None:
 def test_only_k3s_has_flannel_inside(kubelet: str, inside: bool) -> None:
     noted = node(notes={"flannel.alpha.coreos.com/backend-type": "vxlan"}, kubelet=kubelet)
     assert ("it runs inside k3s" in facts(said(nodes=[noted]), Subject.HEALTH)) is inside
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"clusterNetwork": "/host/etc/cni/net.d/10-own.conflist"},
+        {"clusterNetwork": "10-own"},
+        {"delegates": [{"name": "own", "plugins": [{"type": "bridge", "bridge": "br-own"}, {"type": "portmap"}]}]},
+        {"delegates": [{"type": "bridge", "bridge": "br-own"}]},
+    ],
+)
+def test_whom_multus_calls_first_carries_the_pods(told: Json) -> None:
+    own = {"plugins": [{"type": "bridge", "bridge": "br-own"}, {"type": "portmap"}]}
+    found = read(files={"00-multus.conf": {"type": "multus-shim", **told}, "10-own.conflist": own})
+    assert found.datapath == "reference"
+    assert "br-own" in facts(found, Subject.ATTACHMENT)
+    assert {c.name for c in found.cnis if c.standing is Standing.ACTIVE} == {"multus", "reference"}
+
+
+@pytest.mark.parametrize("told", [{"delegates": "all"}, {"delegates": ["x", 1]}, {"clusterNetwork": 7}, {}])
+def test_multus_that_names_nobody(told: Json) -> None:
+    found = read(files={"00-multus.conf": {"type": "multus", **told}, "10-own.conflist": "bridge"})
+    assert found.datapath == ""

@@ -138,7 +138,7 @@ def _exchange(made: Walk, start: Send) -> tuple[str, list[Leg]]:
     if result != "ok" or sent.protocol != TCP:
         return result, legs
     made.waiting.add((there.namespace, ends(there.packet)))
-    made.accepted.add((there.namespace, ends(there.packet)))
+    made.accepted[there.namespace, ends(there.packet)] = bool(there.packet.steered)
     bare = structs.replace(_fresh(sent), flags=ACK, size=_BARE[sent.family])
     # IPv4 looks again from the address that it chose, IPv6 does not (tcp_v6_connect, ip6_dst_store).
     kept = sent.family == 6 and not start.packet.src
@@ -179,7 +179,7 @@ def _answer_to_data(made: Walk, data: Send, legs: list[Leg], packets: tuple[Pack
         result = _result(data, back)
         if back.answer is not None and _resets(server, _leg(made, _back(made, back))[1]):
             made.waiting.discard((there.namespace, ends(there.packet)))
-            made.accepted.discard((there.namespace, ends(there.packet)))
+            made.accepted.pop((there.namespace, ends(there.packet)), None)
             again = None if acknowledged else _leg(made, data)[1]
             heard = again is not None and again.answer is not None and _resets(data, _leg(made, _back(made, again))[1])
             return "reset" if heard else "timeout"

@@ -10,9 +10,10 @@ from msgspec import structs
 
 from netinspect.kernel.simulator import nat, traversal
 from netinspect.kernel.simulator.fib import dscp_class
+from netinspect.kernel.simulator.forks import Way
 from netinspect.kernel.simulator.listeners import listening
 from netinspect.kernel.simulator.source import of_device4, of_masquerade
-from netinspect.kernel.simulator.tracking import ends
+from netinspect.kernel.simulator.tracking import Ends, ends
 from netinspect.kernel.simulator.traversal import Traversal
 from netinspect.model.iptables import AddressRange, Masked, Prefix, SetReference, Target
 from netinspect.model.kernel import Socket
@@ -237,21 +238,34 @@ def steer(at: Traversal, address: int, port: int, mark: Masked | None, evidence:
     """Give the packet to the socket of a transparent proxy (xt_TPROXY.c); without one it is dropped."""
     if at.packet.protocol not in (TCP, UDP):
         return at.end(Verdict.DROPPED, "TPROXY takes TCP and UDP only", evidence)
-    if (at.stack.name, ends(at.packet)) in at.walk.waiting - at.walk.accepted:
+    key = (at.stack.name, ends(at.packet))
+    if key in at.walk.waiting:
         # A socket has it already, and that of a client is not a transparent one.
-        return at.end(Verdict.DROPPED, "TPROXY drops what is for a socket that is not transparent", evidence)
-    if not address:
-        address = (of_device4(at.stack, at.iif, 0, 0) if at.packet.family == 4 else _first_address(at, 6)) or 0
-    aim = structs.replace(at.packet, dst=address, dport=port or at.packet.dport, loose=frozenset())
-    found = listening(at.stack, aim, at.iif)
-    if not isinstance(found, Socket):
-        return at.end(Verdict.DROPPED, f"TPROXY finds no socket on port {aim.dport}", evidence)
+        if not _is_transparent(at, key, evidence):
+            return at.end(Verdict.DROPPED, "TPROXY drops what is for a socket that is not transparent", evidence)
+        aim = at.packet
+    else:
+        if not address:
+            address = (of_device4(at.stack, at.iif, 0, 0) if at.packet.family == 4 else _first_address(at, 6)) or 0
+        aim = structs.replace(at.packet, dst=address, dport=port or at.packet.dport, loose=frozenset())
+        if not isinstance(listening(at.stack, aim, at.iif), Socket):
+            return at.end(Verdict.DROPPED, f"TPROXY finds no socket on port {aim.dport}", evidence)
     if mark is not None:
         mask = _WORD if mark.mask is None else mark.mask
         at.change(mark=at.packet.mark & ~mask & _WORD ^ mark.value)
     at.change(steered=aim.dport)
     at.step(Stage.PREROUTING, f"TPROXY gives it to the socket on port {aim.dport}", evidence)
     return Next.ACCEPT
+
+
+def _is_transparent(at: Traversal, key: tuple[str, Ends], evidence: Pointer) -> bool:
+    """Say whether the socket that has a connection is transparent: ss does not, but TPROXY gives to no other."""
+    steered = at.walk.accepted.get(key)
+    if steered is None or steered:
+        return bool(steered)
+    ways = (Way("it is"), Way("it is not"))
+    asked = f"is the socket on port {at.packet.dport} of {at.stack.name} transparent"
+    return at.walk.forks.take(asked, ways, evidence, once=("transparent", at.stack.name, at.packet.dport)) == 0
 
 
 def _tos(at: Traversal, options: dict[str, Any], _e: Pointer) -> Outcome:

@@ -29,11 +29,11 @@ class Walk:
     """One run through the forks, by ``through`` from state to state.
 
     ``waiting`` are the sockets to which an answer may come, by what they would receive, and ``accepted`` those among
-    them that a server has accepted; ``carrying`` are the tunnels by which neighbours are asked for; ``learned`` are
-    the neighbours that have made themselves known meanwhile, and ``rumoured`` those that may have; ``mistaken`` are
-    hardware addresses that entries wrongly name, with why and the evidence; ``balanced`` is what IPVS has given to
-    whom; ``remembered`` is what programs of eBPF have put into their maps, by node; ``written`` is what rules have
-    written into sets, by namespace and the set's name.
+    them that a server has accepted, and whether TPROXY had given it to it; ``carrying`` are the tunnels by which
+    neighbours are asked for; ``learned`` are the neighbours that have made themselves known meanwhile, and
+    ``rumoured`` those that may have; ``mistaken`` are hardware addresses that entries wrongly name, with why and the
+    evidence; ``balanced`` is what IPVS has given to whom; ``remembered`` is what programs of eBPF have put into their
+    maps, by node; ``written`` is what rules have written into sets, by namespace and the set's name.
     """
 
     def __init__(self, world: World, forks: Forks, through: Callable[[Walk, State], Iterator[State | End]]) -> None:
@@ -45,7 +45,7 @@ class Walk:
         self.remembered: dict[str, dict[Hashable, Hashable]] = defaultdict(dict)
         self.written: dict[tuple[str, ...], list[Written]] = defaultdict(list)
         self.waiting: set[tuple[str, Ends]] = set()
-        self.accepted: set[tuple[str, Ends]] = set()
+        self.accepted: dict[tuple[str, Ends], bool] = {}
         self.carrying: set[tuple[str, str]] = set()
         self.learned: dict[tuple[str, str, int, int], str] = {}
         self.rumoured: dict[tuple[str, str, int, int], str] = {}
