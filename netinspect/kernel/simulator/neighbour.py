@@ -14,7 +14,7 @@ from netinspect.kernel.simulator.netfilter import bridge_chains, call
 from netinspect.kernel.simulator.routing import flow, look_up, route
 from netinspect.kernel.simulator.source import of_device4
 from netinspect.kernel.simulator.stack import Stack
-from netinspect.kernel.simulator.states import Arrive, Deliver, Forward, Route, Transmit
+from netinspect.kernel.simulator.states import Arrive, Deliver, Forward, Receive, Route, Transmit
 from netinspect.kernel.simulator.traversal import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING, Traversal, multicast
 from netinspect.kernel.simulator.walk import Walk
 from netinspect.kernel.simulator.world import Port, World
@@ -386,36 +386,42 @@ def _passes(walk: Walk, packet: Packet, hooks: Iterable[Hook | Carried]) -> bool
 def _comes_out(walk: Walk, packet: Packet, tunnel: Carried) -> bool:
     """Say whether a message that a tunnel's device sends comes out at the other end."""
     key = (tunnel.stack.name, tunnel.link.ifname)
-    if key in walk.carrying:
-        # The way to its far end would go through itself.
-        return False
-    walk.carrying.add(key)
-    try:
-        return _carried(walk, packet, tunnel)
-    finally:
-        walk.carrying.remove(key)
+    reason, evidence = "the way to its far end goes through itself", tunnel.stack.pointer("links", text=key[1])
+    if key not in walk.carrying:
+        walk.carrying.add(key)
+        try:
+            ended = _carried(walk, packet, tunnel)
+        finally:
+            walk.carrying.remove(key)
+        if ended is None:
+            return True
+        reason, evidence = ended.reason, ended.evidence or evidence
+    walk.step(tunnel.stack, Stage.NEIGHBOUR, f"neighbour discovery ends in {key[1]}: {reason}", packet, evidence)
+    return False
 
 
-def _carried(walk: Walk, packet: Packet, tunnel: Carried) -> bool:
-    steps = len(walk.steps)
+def _carried(walk: Walk, packet: Packet, tunnel: Carried) -> End | None:
+    """Send a message by a tunnel, and give how it ends that does not come out of it."""
+    place, device = tunnel.stack.name, tunnel.link.ifname
     # A VXLAN's device finds by the address which of those it floods to is meant.
-    frame = structs.replace(packet, dmac=tunnel.far.address.lower())
-    for now in walk.states(Transmit(tunnel.stack, frame, tunnel.link.ifname)):
+    known = (device, packet.dmac) in tunnel.stack.fdb
+    frame = packet if known else structs.replace(packet, dmac=tunnel.far.address.lower())
+    ended = End(Verdict.DROPPED, "it goes round and round", place, packet)
+    for now in walk.aside().states(Transmit(tunnel.stack, frame, device)):
         if isinstance(now, Arrive) and now.stack is tunnel.other and now.dev == tunnel.far.ifname:
-            break
+            return None
+        if isinstance(now, Receive) and now.packet.family == ARP:
+            return End(Verdict.DROPPED, f"it comes out at {now.dev} of {now.stack.name}", now.stack.name, now.packet)
         if isinstance(now, End):
-            if now.verdict is Verdict.LEFT:
-                # So will what waits for the answer, and end as this does.
-                break
-            said = f"does what {tunnel.stack.name} asks by {tunnel.link.ifname} come out at {tunnel.other.name}"
-            if now.verdict is Verdict.UNKNOWN and walk.forks.holds(Maybe(now.reason), said):
-                break
-            del walk.steps[steps:]
-            said = f"neighbour discovery ends in {tunnel.link.ifname}: {now.reason}"
-            walk.step(tunnel.stack, Stage.NEIGHBOUR, said, packet, now.evidence)
-            return False
-    del walk.steps[steps:]
-    return True
+            ended = now
+    if ended.verdict is Verdict.LEFT:
+        # So will what waits for the answer, and end as this does.
+        return None
+    if ended.verdict is not Verdict.UNKNOWN:
+        return ended
+    ways = (Way("it does"), Way("it does not"))
+    asked = f"does what {place} asks by {device} come out at {tunnel.other.name} ({ended.reason})"
+    return ended if walk.forks.take(asked, ways, ended.evidence, once=("carried", place, device)) else None
 
 
 def _led_away(walk: Walk, hook: Hook, packet: Packet) -> bool:

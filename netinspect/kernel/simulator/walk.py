@@ -52,6 +52,12 @@ class Walk:
         self.mistaken: dict[str, tuple[str, Pointer]] = {}
         self.steps: list[Step] = []
 
+    def aside(self) -> Walk:
+        """Give a run for another packet, whose connections and steps are none of this one's."""
+        other = Walk(self.world, self.forks, self._through)
+        other.carrying, other.learned, other.rumoured = self.carrying, self.learned, self.rumoured
+        return other
+
     def states(self, state: State) -> Iterator[State | End]:
         """Give what another packet comes to, on which the way of this one hangs."""
         return self._through(self, state)
