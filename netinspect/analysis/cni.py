@@ -204,17 +204,19 @@ def _superseded(said: Description) -> bool:
 
 
 def _combined(view: Sight, marks: dict[str, Marks]) -> dict[str, Marks]:
-    """Take one for the CNI that is made of others where one agent runs them all."""
+    """Take one for the CNI that is made of others: where one agent runs them all, or nodes are configured for it."""
     for driver in DRIVERS:
         parts = [marks[p].agent for p in driver.PARTS if p in marks]
+        own = marks.get(driver.NAME)
         together = len(parts) > 1 and len({a.name for a in parts if a is not None}) == 1 and None not in parts
-        if driver.PARTS and together:
-            own = marks.get(driver.NAME)
-            clues = [marks[p] for p in driver.PARTS]
+        # Nobody could look at agents, or they are hidden: then its own configuration tells.
+        named = own is not None and own.configured and all(a is None for a in parts)
+        if driver.PARTS and (together or named):
+            clues = [m for name in (*driver.PARTS, driver.NAME) if (m := marks.get(name)) is not None]
             marks[driver.NAME] = Marks(
-                agent=parts[0],
-                agent_clues=tuple(c for m in clues for c in m.agent_clues),
-                api=tuple(c for m in (*clues, *([own] if own else [])) for c in m.api),
+                agent=parts[0] if together else own.agent if own else None,
+                agent_clues=tuple(c for m in clues if m is not own or named for c in m.agent_clues),
+                api=tuple(c for m in clues for c in m.api),
                 node=tuple(c for m in clues for c in m.node),
                 configured=any(m.configured for m in clues),
             )

@@ -143,9 +143,13 @@ def _configured(signature: Signature, sight: Sight, others: frozenset[str]) -> I
     """Find nodes whose first file of the CNI configuration calls its plug-in, or is its own by its name."""
     named = []
     for node, kernel in sight.read:
-        first = kernel.conflists[0] if kernel.conflists else None
-        called = first is not None and signature.plugins & frozenset(first.types) and first.file not in others
-        if first is not None and (called or first.file in signature.files):
+        if not kernel.conflists:
+            continue
+        first = kernel.conflists[0]
+        file = first.called or first.file
+        # Of plug-ins out of a file that is somebody else's Multus alone is not that one's.
+        types = first.types if file not in others else first.types[:1] if first.called else ()
+        if signature.plugins & frozenset(types) or file in signature.files:
             named.append((node.name, first))
     if named:
         node_name, first = named[0]

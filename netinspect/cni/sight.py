@@ -18,13 +18,15 @@ from netinspect.model.snapshot import Snapshot
 class Conflist:
     """A file of the CNI configuration folder; of several the container runtime takes the first by name.
 
-    ``plugins`` are the configurations in their order, those of a delegate after the one that calls it.
+    ``plugins`` are the configurations in their order, those of a delegate after the one that calls it. ``called`` is
+    the name of the file out of which Multus takes its delegate.
     """
 
     path: str
     name: str
     plugins: tuple[Mapping[str, Any], ...]
     index: int
+    called: str = ""
 
     @property
     def file(self) -> str:

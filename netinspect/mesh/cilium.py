@@ -37,7 +37,8 @@ def find(pod: Pod, sight: Sight) -> Presence | None:
         return Presence(
             Part.NODE_PROXY, (clue,), proxy="istio-proxy", version=version(pod.containers.get("istio-proxy"))
         )
-    if pod.on_host or true(pod.asked.get(_ENROLLED)) is not True or not _ztunnel(sight):
+    # Whatever is called so is left alone (pkg/ztunnel/table, reconciler.go).
+    if pod.on_host or "ztunnel" in pod.object.metadata.name or not _enrolled(pod) or not _ztunnel(sight):
         return None
     clues = (
         Clue(says="is true", source=f"label {_ENROLLED} of namespace {pod.namespace}", weight=NOTED),
@@ -53,13 +54,18 @@ def is_ztunnel(pod: Pod) -> bool:
     return _DAEMON_SET in owners if owners else meta.name.startswith(f"{_DAEMON_SET}-")
 
 
+def _enrolled(pod: Pod) -> bool:
+    """Say whether its namespace is: this word counts, and no other (enrolled_namespaces.go)."""
+    return pod.asked.get(_ENROLLED) == "true"
+
+
 def _ztunnel(sight: Sight) -> bool:
     return true(sight.settings("cilium-config").get("enable-ztunnel")) is True
 
 
 def wish(pod: Pod, sight: Sight) -> Wish | None:
     """Say whether a pod's namespace is enrolled."""
-    if true(pod.asked.get(_ENROLLED)) is not True:
+    if not _enrolled(pod):
         return None
     if sight.snapshot.gap("cni_settings"):
         return None

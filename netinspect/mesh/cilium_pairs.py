@@ -1,21 +1,35 @@
 """What Cilium's ztunnels make of a call between two pods: mutual TLS where the namespaces of both are enrolled.
 
-Sources: cilium/cilium Documentation/security/network/encryption-ztunnel.rst, pkg/ztunnel.
+Sources: cilium/cilium Documentation/security/network/encryption-ztunnel.rst, pkg/ztunnel/xds/stream_processor.go.
 """
 
 from __future__ import annotations
 
-from netinspect.mesh.base import Call, Said
+from netinspect.mesh.base import Call, Said, true
 from netinspect.mesh.sight import Sight
 from netinspect.model.mesh import Reach, Transport
 
+_SETTLED = "a capture on the pod's interface"
 
-def said(call: Call, _sight: Sight) -> Said:
+
+def said(call: Call, sight: Sight) -> Said:
     """Say what is certain: of pods of which one alone is enrolled its own documents do not agree."""
     ends = [side.presence for side in (call.client, call.server)]
     reasons = tuple(clue for end in ends if end is not None for clue in end.clues)
-    if None not in ends:
-        says = "the ztunnels of both nodes take it: what policies of the network let through arrives"
-        return Said(Transport.MTLS, Reach.REACHED, says, reasons)
-    says = "one of the two namespaces alone is enrolled with ztunnel, and what becomes of that is not certain"
-    return Said(Transport.UNKNOWN, Reach.UNKNOWN, says, reasons, settled_by="a capture on the pod's interface")
+    if None in ends:
+        says = "one of the two ends alone is enrolled with ztunnel, and what becomes of that is not certain"
+        return Said(Transport.UNKNOWN, Reach.UNKNOWN, says, reasons, settled_by=_SETTLED)
+    if call.service is not None and not _translated_at_sockets(sight):
+        says = "the ztunnels know pods and no Services, and that Cilium translates before them is not certain"
+        return Said(Transport.UNKNOWN, Reach.UNKNOWN, says, reasons, settled_by=_SETTLED)
+    says = "the ztunnels of both nodes carry it, between them on port 15008, which policies of the network must allow"
+    return Said(Transport.MTLS, Reach.REACHED, says, reasons)
+
+
+def _translated_at_sockets(sight: Sight) -> bool:
+    """Say whether a Service's address is changed for a pod's already as its program connects."""
+    settings = sight.settings("cilium-config")
+    whole = any(
+        true(settings.get(key)) or settings.get(key) == "strict" for key in ("kube-proxy-replacement", "bpf-lb-sock")
+    )
+    return whole and not true(settings.get("bpf-lb-sock-hostns-only"))

@@ -61,7 +61,7 @@ def find(pod: Pod, _sight: Sight) -> Presence | None:
         clues.append(Clue(says=f"is {pod.annotations[_INJECTED]}", source=f"annotation {_INJECTED}", weight=NOTED))
     capture, shown = _capture(pod)
     uid = pod.annotations.get("kuma.io/sidecar-uid", "")
-    gateway = pod.annotations.get("kuma.io/gateway") == "enabled"
+    gateway = pod.annotations.get("kuma.io/gateway") in ("enabled", "true", "yes")
     return Presence(
         Part.GATEWAY if gateway else Part.SIDECAR,
         (*clues, *shown),

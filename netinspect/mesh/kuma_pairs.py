@@ -11,24 +11,30 @@ from dataclasses import replace
 
 from netinspect.mesh.base import NOTED, Call, Said, Side, in_ports, offered
 from netinspect.mesh.kuma import SIGNATURE
-from netinspect.mesh.sight import Pod, Sight
+from netinspect.mesh.sight import Pod, Sight, flag, words
 from netinspect.model import wire
 from netinspect.model.finding import Clue
-from netinspect.model.mesh import Capture, Reach, Transport
+from netinspect.model.mesh import Capture, Part, Reach, Transport
 from netinspect.model.snapshot import Snapshot
 
 _MESH = "kuma.io/mesh"
 _SETTLED = "kumactl inspect dataplane"
-# They choose by more than a port what proxies take, or which servers they know.
+# They choose by more than a port what proxies take.
 _UNREAD = (
-    "kuma.io/reachable-backends", "kuma.io/direct-access-services", "kuma.io/transparent-proxying-reachable-services",
     "traffic.kuma.io/transparent-proxy-config", "traffic.kuma.io/exclude-outbound-ports-for-uids",
     "traffic.kuma.io/exclude-inbound-ips", "traffic.kuma.io/exclude-outbound-ips",
 )  # fmt: skip
+# They choose which servers a proxy knows.
+_REACHABLE = (
+    "kuma.io/reachable-backends", "kuma.io/direct-access-services", "kuma.io/transparent-proxying-reachable-services",
+)  # fmt: skip
 _SYSTEMS = frozenset({"kuma-system", "kong-mesh-system"})
 _SUBSETS = frozenset({"MeshSubset", "Dataplane"})
-# What Kuma itself made for a mesh, before 2.6: a route by which all goes where it is meant to.
-_HARMLESS = "route-all-"
+# The flags by which kuma-init is told the same.
+_FLAGS = ("--exclude-outbound-ports-for-uids", "--exclude-inbound-ips", "--exclude-outbound-ips", "--config")
+_GATEWAY, _INJECTION = "kuma.io/gateway", "kuma.io/sidecar-injection"
+# Versions that know servers by the pods' tags where their Mesh does not say otherwise.
+_BY_TAGS = ("1.", "2.")
 
 
 class _Doubt(Exception):
@@ -44,6 +50,10 @@ def said(call: Call, sight: Sight) -> Said:
 
 
 def _said(call: Call, sight: Sight) -> Said:
+    for side in (call.client, call.server):
+        other = side.presence is not None and side.presence.part is not Part.SIDECAR
+        if other or _GATEWAY in side.pod.annotations:
+            raise _Doubt(f"what gateways and proxies of a zone do is not evaluated: {side.pod.object.metadata.name}")
     client = _takes(call.client, call.service_port or call.port, "outbound")
     server = _takes(call.server, call.port, "inbound")
     if not server:
@@ -60,7 +70,7 @@ def _said(call: Call, sight: Sight) -> Said:
     if not client:
         return replace(_plain(call, sight, mesh, mode), reasons=reasons)
     _straight(call, sight.snapshot, mesh)
-    return replace(_permitted(_permits(sight, call, mesh)), reasons=reasons, proxied=True)
+    return replace(_permitted(mode, _permits(sight, call, mesh)), reasons=reasons, proxied=True)
 
 
 def _plain(call: Call, sight: Sight, mesh: str, mode: str) -> Said:
@@ -68,13 +78,18 @@ def _plain(call: Call, sight: Sight, mesh: str, mode: str) -> Said:
     if mode == "STRICT":
         says = "the server's proxy asks for a certificate of the mesh, and there is none"
         return Said(Transport.PLAINTEXT, Reach.REFUSED, says)
-    if _permits(sight, call, mesh) is not True:
+    if _permits(sight, call, mesh, certified=False) is not True:
         # Whether those of the old kind are asked for plaintext too hangs on the version.
         raise _Doubt("whether permissions hold for plaintext hangs on Kuma's version")
     return Said(Transport.PLAINTEXT, Reach.REACHED, "the server's proxy takes plaintext too")
 
 
-def _permitted(permits: bool | None) -> Said:
+def _permitted(mode: str, permits: bool | None) -> Said:
+    if mode == "PERMISSIVE":
+        if not permits:
+            raise _Doubt("whether permissions hold for what may be plaintext hangs on Kuma's version")
+        caveat = "until all pods of the Service are known to be ready for TLS they are called in plaintext"
+        return Said(Transport.MTLS, Reach.REACHED, "the server's proxy lets it in", caveat=caveat)
     if permits is None:
         says = "which of the permissions of its mesh count is not evaluated"
         return Said(Transport.MTLS, Reach.UNKNOWN, says, settled_by=_SETTLED)
@@ -87,11 +102,19 @@ def _takes(side: Side, port: int, way: str) -> bool:
     """Say whether a proxy takes a port: all but those that its pod's annotation leaves out."""
     if side.presence is None or side.taken is not None:
         return bool(side.taken)
-    unread = next((key for key in _UNREAD if key in side.pod.annotations), "")
+    init = side.pod.containers.get("kuma-init")
+    if init is not None and words(init):
+        # What its annotations say may have changed since.
+        unread = next((name for name in _FLAGS if flag(init, name)), "")
+        left_out = flag(init, f"--exclude-{way}-ports")
+        off = flag(init, f"--redirect-{way}") == "false"
+    else:
+        unread = next((key for key in _UNREAD if key in side.pod.annotations), "")
+        left_out, off = side.pod.annotations.get(f"traffic.kuma.io/exclude-{way}-ports", ""), False
+    unread = unread or next((key for key in _REACHABLE if key in side.pod.annotations), "")
     if unread:
         raise _Doubt(f"what {unread} does is not evaluated")
-    left_out = side.pod.annotations.get(f"traffic.kuma.io/exclude-{way}-ports", "")
-    return side.presence.capture is not Capture.NONE and not in_ports(left_out, port)
+    return side.presence.capture is not Capture.NONE and not off and not in_ports(left_out, port)
 
 
 def _mesh_of(pod: Pod) -> str:
@@ -142,10 +165,29 @@ def _straight(call: Call, snapshot: Snapshot, mesh: str) -> None:
     """Make sure that a client's proxy takes a call to its Service's own pods."""
     if call.service is None or call.service.spec.cluster_ip == "None":
         raise _Doubt("it is asked for by the pod's own address, of which the client's proxy may not know")
-    routes = [*snapshot.kuma_http_routes, *snapshot.kuma_tcp_routes]
-    older = [r for r in snapshot.kuma_old_routes if not r.metadata.name.startswith(_HARMLESS)]
-    if _of((*routes, *older), mesh):
-        raise _Doubt(f"where the routes of mesh {mesh} lead it is not evaluated")
+    if _by_meshservices(call, snapshot, mesh) and not _has_meshservice(call):
+        raise _Doubt("the client's proxy knows servers by MeshServices, and the Service has perhaps none")
+    changing = (
+        *snapshot.kuma_http_routes, *snapshot.kuma_tcp_routes, *snapshot.kuma_faults, *snapshot.kuma_old_faults,
+        *snapshot.kuma_patches, *snapshot.kuma_old_patches,
+        # What Kuma itself made for a mesh, before 2.6: a route by which all goes where it is meant to.
+        *(r for r in snapshot.kuma_old_routes if r.metadata.name != f"route-all-{mesh}"),
+    )  # fmt: skip
+    if _of(changing, mesh):
+        raise _Doubt(f"what the routes, faults and patches of mesh {mesh} make of it is not evaluated")
+
+
+def _by_meshservices(call: Call, snapshot: Snapshot, mesh: str) -> bool:
+    """Say whether proxies may know servers by MeshServices (mesh_helpers.go: MeshServicesMode)."""
+    mode = _of_name(snapshot, mesh).spec.mesh_services.mode
+    version = call.client.presence.version if call.client.presence is not None else ""
+    return mode != "Disabled" if mode else not version.startswith(_BY_TAGS)
+
+
+def _has_meshservice(call: Call) -> bool:
+    """Say whether Kuma makes a MeshService of the call's Service (meshservice_controller.go)."""
+    asked = call.server.pod.asked.get(_INJECTION) in ("enabled", "true")
+    return asked or (call.service is not None and _MESH in call.service.metadata.labels)
 
 
 def _outside(call: Call, sight: Sight, *, client: bool) -> Said:
@@ -159,13 +201,18 @@ def _outside(call: Call, sight: Sight, *, client: bool) -> Said:
         raise _Doubt("what MeshPassthroughs let out is not evaluated")
     if len(call.backends) > 1:
         raise _Doubt("other pods of the Service may be in the mesh, which the client's proxy would choose alone")
+    if call.service is not None and _by_meshservices(call, sight.snapshot, mesh) and _has_meshservice(call):
+        raise _Doubt("the client's proxy knows its Service as one of the mesh, and it has no proxy")
     if not _of_name(sight.snapshot, mesh).spec.networking.outbound.passthrough:
-        return Said(Transport.NONE, Reach.FAILED, f"Mesh {mesh} lets nothing out: passthrough is false")
+        raise _Doubt(f"Mesh {mesh} lets out what its external services name alone, which is not evaluated")
     return Said(Transport.PLAINTEXT, Reach.REACHED, "the client's proxy passes it on as it is")
 
 
-def _permits(sight: Sight, call: Call, mesh: str) -> bool | None:
-    """Say whether permissions let the client in; None where that hangs on which of them counts."""
+def _permits(sight: Sight, call: Call, mesh: str, *, certified: bool = True) -> bool | None:
+    """Say whether permissions let the client in; None where that hangs on which of them counts.
+
+    Without a certificate a client is one of all, and none that is named.
+    """
     older = _of(sight.snapshot.kuma_old_permissions, mesh)
     newer = _of(sight.snapshot.kuma_permissions, mesh)
     if older:
@@ -183,6 +230,7 @@ def _permits(sight: Sight, call: Call, mesh: str) -> bool | None:
             return None
         for one in policy.spec.from_:
             covers = _means(one.target_ref, call.client.pod)
+            covers = covers if certified or one.target_ref.kind in ("", "Mesh") else None
             if covers is not False:
                 allows = one.default.action.upper().startswith("ALLOW")
                 possible.add(allows)

@@ -5,34 +5,45 @@ Sources: openservicemesh/osm pkg/envoy/lds, pkg/catalog, pkg/injector/config.go,
 
 from __future__ import annotations
 
+import re
+
 from netinspect.mesh.base import NOTED, Call, Said, Side, in_ports
-from netinspect.mesh.sight import Sight
+from netinspect.mesh.sight import Sight, words
 from netinspect.model import wire
 from netinspect.model.finding import Clue
 from netinspect.model.mesh import Capture, Reach, Transport
 from netinspect.model.snapshot import Snapshot
 
 _CONFIG = "osm-mesh-config"
+_MONITORED = "openservicemesh.io/monitored-by"
 _SETTLED = "osm proxy get config_dump"
 _RANGES = ("openservicemesh.io/outbound-ip-range-exclusion-list", "openservicemesh.io/outbound-ip-range-inclusion-list")
+# Metrics and probes of the proxy itself, which no redirection takes (pkg/injector/iptables.go).
+_OWN = frozenset({15010, *range(15901, 15905)})
+# A rule of osm-init's script that leaves ports out.
+_LEFT_OUT = r"-[AI] OSM_PROXY_{} .*--dports? (\S+) -j RETURN"
+_TCP = ("tcp-", "tcp-server-first-")
 
 
 def said(call: Call, sight: Sight) -> Said:
     """Go through the client's proxy, then the server's with its policies."""
-    config = next((c for c in sight.snapshot.osm_configs if c.metadata.name == _CONFIG), None)
-    if config is None:
-        return _unknown(f"there is no MeshConfig {_CONFIG}")
-    return _through(call, sight, config.spec.traffic)
-
-
-def _through(call: Call, sight: Sight, traffic: wire.OsmTraffic) -> Said:
-    snapshot = sight.snapshot
+    configs = [c for c in sight.snapshot.osm_configs if c.metadata.name == _CONFIG]
+    meshes = {s.pod.asked.get(_MONITORED) for s in (call.client, call.server) if s.presence is not None}
+    if len(configs) != 1 or len(meshes) > 1:
+        return _unknown(f"there is not one MeshConfig {_CONFIG} that is of both")
+    traffic = configs[0].spec.traffic
     if any(key in call.client.pod.annotations for key in _RANGES) or _by_ranges(traffic):
         return _unknown("which addresses the client's proxy takes is not evaluated")
     client = _takes(call.client, call.service_port or call.port, "outbound", traffic.outbound_port_exclusion_list)
     server = _takes(call.server, call.port, "inbound", traffic.inbound_port_exclusion_list)
+    if client is None or server is None:
+        return _unknown("the port is among those to leave out, which counts for pods that are made after that alone")
+    return _through(call, sight.snapshot, traffic, client=client, server=server)
+
+
+def _through(call: Call, snapshot: Snapshot, traffic: wire.OsmTraffic, *, client: bool, server: bool) -> Said:
     if not server:
-        return _outside(call, sight, traffic, client=client)
+        return _outside(call, snapshot, traffic, client=client)
     return _within(call, snapshot, traffic) if client else _uncertified(snapshot)
 
 
@@ -42,8 +53,10 @@ def _within(call: Call, snapshot: Snapshot, traffic: wire.OsmTraffic) -> Said:
         return _unknown("it is asked for by the pod's own address, of which the client's proxy may not know")
     if snapshot.traffic_splits:
         return _unknown("where TrafficSplits lead it is not evaluated")
+    if call.http is False and not _is_tcp(call):
+        return _unknown("the proxies take it for HTTP: to Open Service Mesh the port's name does not begin with tcp-")
     if not traffic.permissive:
-        return _by_targets(call, snapshot.traffic_targets, egress=traffic.egress)
+        return _by_targets(call, snapshot, egress=traffic.egress)
     reasons = (Clue(says="lets all of the mesh talk to all", source=f"MeshConfig {_CONFIG}", weight=NOTED),)
     return Said(Transport.MTLS, Reach.REACHED, "both proxies let it through", reasons, proxied=True)
 
@@ -60,37 +73,54 @@ def _by_ranges(traffic: wire.OsmTraffic) -> bool:
     return bool(traffic.outbound_ip_range_exclusion_list or traffic.outbound_ip_range_inclusion_list)
 
 
-def _takes(side: Side, port: int, way: str, everywhere: tuple[int, ...]) -> bool:
-    """Say whether a proxy takes a port: all but those that pod and mesh leave out."""
+def _is_tcp(call: Call) -> bool:
+    """Say whether a Service's port says TCP in a way that this mesh knows (pkg/k8s/protocol.go)."""
+    ports = call.service.spec.ports if call.service is not None else ()
+    port = next((p for p in ports if p.port == call.service_port), None)
+    return port is not None and (port.app_protocol in ("tcp", "tcp-server-first") or port.name.startswith(_TCP))
+
+
+def _takes(side: Side, port: int, way: str, everywhere: tuple[int, ...]) -> bool | None:
+    """Say whether a proxy takes a port: all but those that were left out as its pod was made; None where unknown."""
     if side.presence is None or side.taken is not None:
         return bool(side.taken)
+    if side.presence.capture is Capture.NONE or (way == "inbound" and port in _OWN):
+        return False
+    script = " ".join(words(init)) if (init := side.pod.containers.get("osm-init")) is not None else ""
+    if "OSM_PROXY_" in script:
+        rules = re.findall(_LEFT_OUT.format(way.upper()), script)
+        return not any(in_ports(ports, port) for ports in rules)
     own = side.pod.annotations.get(f"openservicemesh.io/{way}-port-exclusion-list", "")
-    return side.presence.capture is not Capture.NONE and port not in everywhere and not in_ports(own, port)
+    return None if port in everywhere or in_ports(own, port) else True
 
 
-def _outside(call: Call, sight: Sight, traffic: wire.OsmTraffic, *, client: bool) -> Said:
+def _outside(call: Call, snapshot: Snapshot, traffic: wire.OsmTraffic, *, client: bool) -> Said:
     """Say what becomes of a call to what is not in the mesh, or is left out of it."""
     if not client:
         return Said(Transport.PLAINTEXT, Reach.REACHED, "no proxy takes part")
     if call.server.presence is not None:
         return _unknown("the client's proxy takes it for the mesh, and the server's leaves this port out")
+    if call.service is not None and _MONITORED in call.server.pod.asked:
+        return _unknown("the client's proxy knows its Service as one of the mesh, and it has no proxy")
     if traffic.egress:
         says = "the client's proxy passes it on as it is: enableEgress is true"
         return Said(Transport.PLAINTEXT, Reach.REACHED, says)
-    if sight.snapshot.osm_egresses:
+    if snapshot.osm_egresses:
         return _unknown("what Egress policies let out is not evaluated")
     says = "the client's proxy lets nothing out of the mesh: enableEgress is false"
     return Said(Transport.NONE, Reach.FAILED, says)
 
 
-def _by_targets(call: Call, targets: tuple[wire.TrafficTarget, ...], *, egress: bool) -> Said:
+def _by_targets(call: Call, snapshot: Snapshot, *, egress: bool) -> Said:
     """Look for who lets the client's service account in; without any its proxy knows no way to the server."""
-    for target in targets:
+    for target in snapshot.traffic_targets:
         spec, own = target.spec, target.metadata.namespace
         if _is(spec.destination, call.server, own) and any(_is(s, call.client, own) for s in spec.sources):
             says = f"whether TrafficTarget {own}/{target.metadata.name} lets it in hangs on its routes"
             return Said(Transport.MTLS, Reach.UNKNOWN, says, proxied=True, settled_by=_SETTLED)
     says = "no TrafficTarget lets the client's service account in: its proxy has no way to the server"
+    if snapshot.osm_ingress_backends if egress else snapshot.osm_egresses:
+        return _unknown(f"{says}, and what else lets it out or in is not evaluated")
     if egress:
         return Said(Transport.PLAINTEXT, Reach.REFUSED, f"{says}, and what it lets out as it is the server's refuses")
     return Said(Transport.NONE, Reach.FAILED, says)

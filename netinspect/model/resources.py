@@ -189,9 +189,17 @@ KUMA_HTTP_ROUTES = Resource("kuma_http_routes", "meshhttproutes", _KUMA, wire.Ku
 KUMA_TCP_ROUTES = Resource("kuma_tcp_routes", "meshtcproutes", _KUMA, wire.KumaPolicy, optional=True)
 KUMA_PASSTHROUGHS = Resource("kuma_passthroughs", "meshpassthroughs", _KUMA, wire.KumaPolicy, optional=True)
 KUMA_IDENTITIES = Resource("kuma_identities", "meshidentities", _KUMA, wire.KumaPolicy, optional=True)
+KUMA_FAULTS = Resource("kuma_faults", "meshfaultinjections", _KUMA, wire.KumaPolicy, optional=True)
+KUMA_PATCHES = Resource("kuma_patches", "meshproxypatches", _KUMA, wire.KumaPolicy, optional=True)
+KUMA_OLD_FAULTS = Resource(
+    "kuma_old_faults", "faultinjections", _KUMA, wire.KumaPolicy, namespaced=False, optional=True
+)
+KUMA_OLD_PATCHES = Resource(
+    "kuma_old_patches", "proxytemplates", _KUMA, wire.KumaPolicy, namespaced=False, optional=True
+)
 _OF_KUMA = (
     KUMA_MESHES, KUMA_TLS, KUMA_PERMISSIONS, KUMA_OLD_PERMISSIONS, KUMA_OLD_ROUTES, KUMA_HTTP_ROUTES, KUMA_TCP_ROUTES,
-    KUMA_PASSTHROUGHS, KUMA_IDENTITIES,
+    KUMA_PASSTHROUGHS, KUMA_IDENTITIES, KUMA_FAULTS, KUMA_PATCHES, KUMA_OLD_FAULTS, KUMA_OLD_PATCHES,
 )  # fmt: skip
 _OSM = ("policy.openservicemesh.io/v1alpha1",)
 OSM_CONFIGS = Resource(

@@ -172,20 +172,43 @@ def test_only_k3s_has_flannel_inside(kubelet: str, inside: bool) -> None:
     "told",
     [
         {"clusterNetwork": "/host/etc/cni/net.d/10-own.conflist"},
-        {"clusterNetwork": "10-own"},
+        {"clusterNetwork": "own"},
         {"delegates": [{"name": "own", "plugins": [{"type": "bridge", "bridge": "br-own"}, {"type": "portmap"}]}]},
-        {"delegates": [{"type": "bridge", "bridge": "br-own"}]},
+        {"delegates": [{"type": "bridge", "bridge": "br-own"}, {"type": "kube-ovn"}]},
     ],
 )
 def test_whom_multus_calls_first_carries_the_pods(told: Json) -> None:
-    own = {"plugins": [{"type": "bridge", "bridge": "br-own"}, {"type": "portmap"}]}
+    own = {"name": "own", "plugins": [{"type": "bridge", "bridge": "br-own"}, {"type": "portmap"}]}
     found = read(files={"00-multus.conf": {"type": "multus-shim", **told}, "10-own.conflist": own})
     assert found.datapath == "reference"
     assert "br-own" in facts(found, Subject.ATTACHMENT)
     assert {c.name for c in found.cnis if c.standing is Standing.ACTIVE} == {"multus", "reference"}
 
 
-@pytest.mark.parametrize("told", [{"delegates": "all"}, {"delegates": ["x", 1]}, {"clusterNetwork": 7}, {}])
+@pytest.mark.parametrize(
+    ("file", "plugin", "name"),
+    [("10-canal.conflist", "calico", "canal"), ("10-kindnet.conflist", "ptp", "kindnet"),
+     ("10-calico.conflist", "calico", "calico")],
+)  # fmt: skip
+@pytest.mark.parametrize("way", ["a path", "a copy"])
+def test_multus_calls_out_of_a_file_that_is_somebodys(file: str, plugin: str, name: str, way: str) -> None:
+    whole = {"name": "k8s-pod-network", "plugins": [{"type": plugin}]}
+    told = {"clusterNetwork": f"/etc/cni/net.d/{file}"} if way == "a path" else {"delegates": [whole]}
+    found = read(files={"00-multus.conf": {"name": "multus", "type": "multus", **told}, file: whole})
+    assert found.datapath == name
+    assert {c.name for c in found.cnis if c.standing is Standing.ACTIVE} == {"multus", name}
+
+
+def test_the_parts_of_a_canal_that_is_known_by_its_file_are_no_leftovers() -> None:
+    noted = node(notes={"flannel.alpha.coreos.com/backend-type": "vxlan"})
+    chains = "*filter\n:cali-FORWARD - [0:0]\nCOMMIT\n"
+    found = read(files={"10-canal.conflist": "calico"}, chains=chains, nodes=[noted], gaps=("daemon_sets",))
+    assert (found.datapath, [c.name for c in found.cnis]) == ("canal", ["canal"])
+    assert "leftover" not in {f.kind for f in found.findings}
+
+
+@pytest.mark.parametrize("told", [{"delegates": "all"}, {"delegates": ["x", 1]}, {"clusterNetwork": 7},
+                                  {"clusterNetwork": "10-own"}, {}])  # fmt: skip
 def test_multus_that_names_nobody(told: Json) -> None:
     found = read(files={"00-multus.conf": {"type": "multus", **told}, "10-own.conflist": "bridge"})
     assert found.datapath == ""

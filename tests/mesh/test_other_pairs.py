@@ -16,7 +16,9 @@ from tests import build
 Json = dict[str, Any]
 MTLS, PLAINTEXT, NONE, UNKNOWN = Transport.MTLS, Transport.PLAINTEXT, Transport.NONE, Transport.UNKNOWN
 WEB = {"clusterIP": "10.96.0.10", "selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}
-ZTUNNEL = [{"metadata": {"name": "cilium-config", "namespace": "kube-system"}, "data": {"enable-ztunnel": "true"}}]
+ZTUNNEL: list[Json] = [
+    {"metadata": {"name": "cilium-config", "namespace": "kube-system"}, "data": {"enable-ztunnel": "true"}}
+]
 
 
 def bare(name: str, labels: Json | None = None) -> Json:
@@ -148,10 +150,58 @@ class TestKuma:
         client, plain = self.pod("client"), bare("web")
         assert told(said(client, plain, kuma_meshes=[self.mesh()])) == (PLAINTEXT, Reach.REACHED)
         shut = self.mesh(networking={"outbound": {"passthrough": False}})
-        assert told(said(client, plain, kuma_meshes=[shut])) == (NONE, Reach.FAILED)
-        assert said(client, plain, kuma_meshes=[shut], kuma_passthroughs=[self.permission("Allow")]).outcome is (
-            Reach.UNKNOWN
+        assert said(client, plain, kuma_meshes=[shut]).outcome is Reach.UNKNOWN
+        chosen: Any = {"kuma_meshes": [self.mesh()], "kuma_passthroughs": [self.permission("Allow")]}
+        assert said(client, plain, **chosen).outcome is Reach.UNKNOWN
+
+    @pytest.mark.parametrize("mode", ["Exclusive", "Everywhere", "ReachableBackends"])
+    def test_servers_are_known_by_meshservices(self, mode: str) -> None:
+        meshes = [self.mesh(meshServices={"mode": mode})]
+        allowed: Any = {"kuma_meshes": meshes, "kuma_permissions": [self.permission("Allow")]}
+        assert said(*self.ends, **allowed).outcome is Reach.UNKNOWN
+        asked = {"kuma.io/sidecar-injection": "enabled"}
+        assert told(said(*self.ends, asked=asked, **allowed)) == (MTLS, Reach.REACHED)
+        assert said(self.pod("client"), bare("web"), asked=asked, kuma_meshes=meshes).outcome is Reach.UNKNOWN
+
+    @pytest.mark.parametrize("value", ["enabled", "true", "builtin"])
+    def test_gateways_are_no_sidecars(self, value: str) -> None:
+        gateway = {"kuma.io/gateway": value}
+        assert said(bare("client"), self.pod("web", **gateway), kuma_meshes=[self.mesh()]).outcome is Reach.UNKNOWN
+        built_in = noted(bare("client"), **gateway)
+        assert said(built_in, self.pod("web"), kuma_meshes=[self.mesh()]).outcome is Reach.UNKNOWN
+
+    def test_permissive_between_proxies(self) -> None:
+        lax: Any = {"kuma_meshes": [self.mesh("PERMISSIVE")]}
+        found = said(*self.ends, **lax, kuma_permissions=[self.permission("Allow")])
+        assert (told(found), bool(found.caveat)) == ((MTLS, Reach.REACHED), True)
+        assert said(*self.ends, **lax).outcome is Reach.UNKNOWN
+
+    def test_a_client_without_a_certificate_is_none_that_is_named(self) -> None:
+        own = self.permission("Allow", of={"kind": "MeshSubset", "tags": {"app": "client"}})
+        found = said(bare("client"), self.pod("web"), kuma_meshes=[self.mesh("PERMISSIVE")], kuma_permissions=[own])
+        assert found.outcome is Reach.UNKNOWN
+
+    def test_a_port_that_no_service_leads_to(self) -> None:
+        datagrams = {"metadata": {"name": "web", "namespace": "shop"},
+                     "spec": {**WEB, "ports": [{"port": 8080, "protocol": "UDP"}]}}  # fmt: skip
+        found = said(bare("client"), self.pod("web"), to="pod", kuma_meshes=[self.mesh()], services=[datagrams])
+        assert found.outcome is Reach.UNKNOWN
+
+    def test_what_its_start_was_told_counts_and_not_what_was_noted_since(self) -> None:
+        def started(name: str, *args: str, **annotations: str) -> Json:
+            found = self.pod(name, **annotations)
+            found["spec"]["initContainers"][0]["args"] = [*args]
+            return found
+
+        allowed: Any = {"kuma_meshes": [self.mesh()], "kuma_permissions": [self.permission("Allow")]}
+        noted_since = started(
+            "client", "--exclude-outbound-ports", "", **{"traffic.kuma.io/exclude-outbound-ports": "80"}
         )
+        assert told(said(noted_since, self.pod("web"), **allowed)) == (MTLS, Reach.REACHED)
+        out = started("client", "--exclude-outbound-ports", "80,443")
+        assert told(said(out, self.pod("web"), **allowed)) == (PLAINTEXT, Reach.REFUSED)
+        odd = started("client", "--exclude-outbound-ips", "10.0.0.0/8")
+        assert said(odd, self.pod("web"), **allowed).outcome is Reach.UNKNOWN
 
     @pytest.mark.parametrize(
         "lists",
@@ -159,9 +209,11 @@ class TestKuma:
             {"kuma_meshes": []},
             {"kuma_identities": [{"metadata": {"name": "identity", "namespace": "kuma-system"}}]},
             {"kuma_http_routes": [{"metadata": {"name": "canary", "namespace": "shop"}}]},
-            {"kuma_old_routes": [{"metadata": {"name": "split"}, "mesh": "default"}]},
+            {"kuma_old_routes": [{"metadata": {"name": "route-all-to-canary"}, "mesh": "default"}]},
+            {"kuma_faults": [{"metadata": {"name": "abort", "namespace": "shop"}}]},
+            {"kuma_old_patches": [{"metadata": {"name": "patch"}, "mesh": "default"}]},
         ],
-        ids=["no mesh", "identities", "a route", "an old route"],
+        ids=["no mesh", "identities", "a route", "an old route", "a fault", "a patch"],
     )
     def test_what_is_not_evaluated_is_unknown(self, lists: Any) -> None:
         everything = {"kuma_meshes": [self.mesh()], "kuma_permissions": [self.permission("Allow")], **lists}
@@ -238,12 +290,38 @@ class TestOpenServiceMesh:
         assert told(said(*ends, osm_configs=self.config())) == (NONE, Reach.FAILED)
         egress = {"metadata": {"name": "out", "namespace": "shop"}}
         assert said(*ends, osm_configs=self.config(), osm_egresses=[egress]).outcome is Reach.UNKNOWN
+        asked = {"openservicemesh.io/monitored-by": "osm"}
+        assert said(*ends, asked=asked, osm_configs=self.config(enableEgress=True)).outcome is Reach.UNKNOWN
 
     def test_ports_that_are_left_out(self) -> None:
         config = self.config(inboundPortExclusionList=[8080], outboundPortExclusionList=[80])
-        assert told(said(*self.ends, osm_configs=config)) == (PLAINTEXT, Reach.REACHED)
-        own = self.pod("client", **{"openservicemesh.io/outbound-port-exclusion-list": "80, 443"})
-        assert told(said(own, self.pod("web"), osm_configs=self.config())) == (PLAINTEXT, Reach.REFUSED)
+        assert said(*self.ends, osm_configs=config).outcome is Reach.UNKNOWN
+
+        def started(name: str, chain: str, ports: str) -> Json:
+            found = self.pod(name)
+            script = f"iptables-restore <<EOF\n-A {chain} -p tcp -m multiport --dports {ports} -j RETURN\nEOF"
+            found["spec"]["initContainers"][0]["args"] = ["-c", script]
+            return found
+
+        client = started("client", "OSM_PROXY_OUTBOUND", "80,443")
+        server = started("web", "OSM_PROXY_INBOUND", "8080")
+        assert told(said(client, server, osm_configs=self.config())) == (PLAINTEXT, Reach.REACHED)
+        assert told(said(client, self.pod("web"), osm_configs=self.config())) == (PLAINTEXT, Reach.REFUSED)
+        other = started("client", "OSM_PROXY_OUTBOUND", "443")
+        permissive = self.config(enablePermissiveTrafficPolicyMode=True, outboundPortExclusionList=[80])
+        assert told(said(other, self.pod("web"), osm_configs=permissive)) == (MTLS, Reach.REACHED)
+
+    def test_two_meshes_in_one_cluster(self) -> None:
+        config = self.config(enablePermissiveTrafficPolicyMode=True)
+        other = [{"metadata": {"name": "osm-mesh-config", "namespace": "other"}, "spec": {}}]
+        assert said(*self.ends, osm_configs=[*config, *other]).outcome is Reach.UNKNOWN
+
+    @pytest.mark.parametrize(("name", "outcome"), [("mysql", Reach.UNKNOWN), ("tcp-mysql", Reach.REACHED)])
+    def test_what_is_not_called_tcp_is_http_to_it(self, name: str, outcome: Reach) -> None:
+        web = {"metadata": {"name": "web", "namespace": "shop"},
+               "spec": {**WEB, "ports": [{"name": name, "port": 80, "targetPort": 8080}]}}  # fmt: skip
+        config = self.config(enablePermissiveTrafficPolicyMode=True)
+        assert said(*self.ends, osm_configs=config, services=[web]).outcome is outcome
 
     def test_what_is_not_evaluated_is_unknown(self) -> None:
         config = self.config(enablePermissiveTrafficPolicyMode=True)
@@ -256,10 +334,27 @@ class TestOpenServiceMesh:
 
 
 class TestCilium:
-    def test_both_enrolled(self) -> None:
-        enrolled = {"io.cilium/mtls-enabled": "true"}
-        found = said(bare("client"), bare("web"), asked=enrolled, cni_settings=ZTUNNEL)
-        assert told(found) == (MTLS, Reach.REACHED)
+    @pytest.mark.parametrize(
+        ("settings", "to", "outcome"),
+        [
+            ({"kube-proxy-replacement": "true"}, "svc", Reach.REACHED),
+            ({"bpf-lb-sock": "true"}, "svc", Reach.REACHED),
+            ({"kube-proxy-replacement": "true", "bpf-lb-sock-hostns-only": "true"}, "svc", Reach.UNKNOWN),
+            ({}, "svc", Reach.UNKNOWN),
+            ({}, "pod", Reach.REACHED),
+        ],
+    )
+    def test_both_enrolled(self, settings: Json, to: str, outcome: Reach) -> None:
+        config = [{**ZTUNNEL[0], "data": {"enable-ztunnel": "true", **settings}}]
+        found = said(bare("client"), bare("web"), to=to, asked={"io.cilium/mtls-enabled": "true"}, cni_settings=config)
+        assert found.outcome is outcome
+        assert found.transport is (MTLS if outcome is Reach.REACHED else UNKNOWN)
+
+    def test_this_word_counts_and_no_other(self) -> None:
+        found = said(
+            bare("client"), bare("web"), to="pod", asked={"io.cilium/mtls-enabled": "yes"}, cni_settings=ZTUNNEL
+        )
+        assert told(found) == (PLAINTEXT, Reach.REACHED)
 
     def test_one_enrolled_is_not_guessed(self) -> None:
         away = bare("client")

@@ -31,9 +31,16 @@ class KumaNetworking(Wire, frozen=True):
     outbound: KumaOutbound = KumaOutbound()
 
 
+class KumaMeshServices(Wire, frozen=True):
+    """Whether proxies know servers by MeshServices."""
+
+    mode: Term = ""
+
+
 class KumaMeshSpec(Wire, frozen=True):
     """How its proxies talk to one another, and to others."""
 
+    mesh_services: KumaMeshServices = KumaMeshServices()
     mtls: KumaMTLS = KumaMTLS()
     networking: KumaNetworking = KumaNetworking()
 
