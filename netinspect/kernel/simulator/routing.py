@@ -181,9 +181,11 @@ def _source_check(walk: Walk, state: Route, oif: str | None) -> End | None:
     if not strictness and oif != dev and accept_local:
         return None
     mark = packet.mark if stack.either(dev, "src_valid_mark") else 0
+    # It is asked for what would go back, by its ports too.
+    sport, dport = (packet.dport, packet.sport) if packet.protocol in PORTED else (0, 0)
     asked = Flow(
         family=4, dst=packet.src, src=packet.dst, iif=oif or "lo", mark=mark, tos=packet.tos,
-        protocol=packet.protocol, vrf=vrf_table(stack, dev),
+        protocol=packet.protocol, sport=sport, dport=dport, vrf=vrf_table(stack, dev),
     )  # fmt: skip
     return _reverse(walk, state, asked, strictness, accept_local=accept_local)
 
