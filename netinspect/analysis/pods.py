@@ -19,7 +19,7 @@ _ENOUGH = 2_000
 
 def addresses(pod: wire.Pod) -> tuple[str, ...]:
     """Give a pod's addresses as its status has them, each family once."""
-    listed = several(a.ip for a in pod.status.pod_ips if a.ip)
+    listed = tuple([a.ip for a in pod.status.pod_ips if a.ip])
     return listed or ((pod.status.pod_ip,) if pod.status.pod_ip else ())
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from netinspect.analysis.cni import NEEDS
-from netinspect.analysis.pods import addresses, holders
+from netinspect.analysis.pods import addresses
 from netinspect.analysis.ranges import Network, node_ranges, parse_address, parse_network
 from netinspect.checks.base import Irrelevant, Problem, Seen, check, issue, problem
 from netinspect.checks.view import View
@@ -133,9 +133,8 @@ def address_twice(view: View) -> Iterator[Seen]:
     Packets for it reach one of them, or each in turn. Pods on the host network share their node's address and are
     left out, as are pods that have finished. Where one of them is being deleted it is only a warning.
     """
-    for address, names in sorted(holders(view.snapshot).items()):
-        if len(names) < 2:
-            continue
+    shared = {address: names for address, names in view.holders.items() if len(names) > 1}
+    for address, names in sorted(shared.items()):
         ending = [n for n in names if n in view.pods and view.pods[n].metadata.deletion_timestamp]
         yield Problem(
             f"pod/{names[0]}", f"it has the address {address}, as {', '.join(f'pod/{n}' for n in names[1:])} has",
@@ -342,7 +341,7 @@ def tunnel_address(view: View) -> Iterator[Seen]:
     if "calico" not in view.cni.datapath.split(", ") or not used:
         yield Irrelevant("Calico uses no tunnel")
         return
-    owners = holders(view.snapshot)
+    owners = view.holders
     for node in view.linux:
         for field in used:
             address = node.annotations.get(_TUNNEL_NOTES[field], "")

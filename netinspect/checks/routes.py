@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from netinspect.analysis.cni import NEEDS
 from netinspect.analysis.inside import host_end
-from netinspect.analysis.pods import addresses, holders
+from netinspect.analysis.pods import addresses
 from netinspect.analysis.ranges import Network, node_ranges, parse_address, parse_network
 from netinspect.checks.base import Problem, Seen, check, issue, problem
 from netinspect.checks.view import View
@@ -203,7 +203,7 @@ def pod_address_on_node(view: View) -> Iterator[Seen]:
     The node then keeps what is for the pod, and drops what comes from it as a martian. Somebody added the address by
     hand, or a load balancer's or VPN's range meets the pods'.
     """
-    held = holders(view.snapshot)
+    held = view.holders
     for node, kernel in view.sight.read:
         for link in (kernel.links or {}).values():
             for address in sorted({a.local for a in link.addresses} & held.keys()):

@@ -12,7 +12,7 @@ from netinspect.analysis.host import host_network
 from netinspect.analysis.inside import Inside, match
 from netinspect.analysis.moments import COMES_UP, elapsed
 from netinspect.analysis.overlaps import overlaps
-from netinspect.analysis.pods import cluster_network
+from netinspect.analysis.pods import cluster_network, holders
 from netinspect.analysis.selection import Selected, select
 from netinspect.analysis.services import service_network
 from netinspect.analysis.trace import Tracer
@@ -46,6 +46,11 @@ class View:
     def nodes(self) -> Mapping[str, Node]:
         """Give the nodes by name."""
         return self.sight.nodes
+
+    @cached_property
+    def holders(self) -> Mapping[str, tuple[str, ...]]:
+        """Give the live pods that claim each address on the pod network."""
+        return holders(self.snapshot)
 
     @cached_property
     def linux(self) -> tuple[Node, ...]:

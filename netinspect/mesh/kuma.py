@@ -33,6 +33,7 @@ SOURCES: tuple[str, ...] = (
 
 _INJECTION = "kuma.io/sidecar-injection"
 _INJECTED = "kuma.io/sidecar-injected"
+_ZONE = ("kuma.io/ingress", "kuma.io/egress")
 _BUILDERS = ("openshift.io/build.name", "openshift.io/deployer-pod-for.name")
 
 
@@ -40,7 +41,7 @@ def find(pod: Pod, _sight: Sight) -> Presence | None:
     """Find the sidecar by its container together with a note or setting of Kuma's, then its zone proxies."""
     proxy = pod.containers.get("kuma-sidecar")
     zone = "k8s.kuma.io/zone-proxy-type" in pod.labels or any(
-        true(pod.annotations.get(f"kuma.io/{way}", "").replace("enabled", "true")) for way in ("ingress", "egress")
+        key in pod.annotations and true(pod.annotations[key].replace("enabled", "true")) for key in _ZONE
     )
     if zone:
         name = next(iter(pod.containers), "")
