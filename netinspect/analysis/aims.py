@@ -51,7 +51,7 @@ def _of_service(
     snapshot: Snapshot, flow: Flow, service: wire.Service, title: str, *, by_address: bool
 ) -> tuple[Aim, ...] | Stop:
     spec, name = service.spec, f"svc/{full_name(service.metadata)}"
-    headless = spec.cluster_ip == "None"
+    headless = service.headless
     if flow.question.via not in (None, Via.CLUSTER_IP) or not (
         headless or flow.address in (*spec.cluster_ips, spec.cluster_ip)
     ):
@@ -84,10 +84,5 @@ def way_of(snapshot: Snapshot, flow: Flow) -> Way:
     if service is None or port is None:
         pod = flow.destination.pod
         return Way(None, 0, told(snapshot, pod, flow.port) if isinstance(pod, wire.NotedPod) else None, ())
-    selector = service.spec.selector
-    members = (
-        p for p in snapshot.pods
-        if isinstance(p, wire.NotedPod) and p.metadata.namespace == service.metadata.namespace
-        and selector and selector.items() <= p.metadata.labels.items()
-    )  # fmt: skip
+    members = (p for p in snapshot.pods if isinstance(p, wire.NotedPod) and service.selects(p.metadata))
     return Way(service, port.port, is_http(port.app_protocol or port.name), tuple((p, 0) for p in members))

@@ -247,7 +247,7 @@ def _roles(view: Sight, active: _Active) -> Mapping[Role, tuple[str, ...]]:
 def _embedded_policies(view: Sight) -> bool:
     """Say whether k3s' own policy controller is there, which no DaemonSet tells (k3s docs, networking)."""
     nodes = view.nodes.values()
-    k3s = any("+k3s" in n.object.status.node_info.kubelet_version for n in nodes)
+    k3s = any(n.is_k3s for n in nodes)
     return k3s and not any("--disable-network-policy" in n.annotations.get("k3s.io/node-args", "") for n in nodes)
 
 
@@ -309,8 +309,7 @@ def _runs_proxy(view: Sight) -> tuple[str, str] | None:
             if static and any(c.name == "kube-proxy" for c in pod.spec.containers):
                 return "", f"pod/{pod.metadata.namespace}/{pod.metadata.name}"
     for node in view.nodes.values():
-        inside = "+k3s" in node.object.status.node_info.kubelet_version
-        if inside and "--disable-kube-proxy" not in node.annotations.get("k3s.io/node-args", ""):
+        if node.is_k3s and "--disable-kube-proxy" not in node.annotations.get("k3s.io/node-args", ""):
             return "", f"k3s on node/{node.name}, which it is a part of"
     return None
 

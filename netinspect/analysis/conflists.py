@@ -28,11 +28,11 @@ def conflists(host: Namespace) -> tuple[Conflist, ...] | None:
     found: list[Conflist] = []
     for path, content in read.items():
         plugins = _plugins(content)
-        called, delegates = (
-            _delegate(plugins[0], read) if plugins and plugins[0]["type"] in SIGNATURE.plugins else ("", [])
-        )
-        if plugins:
-            found.append(Conflist(path, str(content.get("name", "")), (*plugins, *delegates), len(found), called))
+        if not plugins:
+            continue
+        multus = plugins[0]["type"] in SIGNATURE.plugins
+        called, delegates = _delegate(plugins[0], read) if multus else ("", [])
+        found.append(Conflist(path, str(content.get("name", "")), (*plugins, *delegates), len(found), called))
     return tuple(found)
 
 

@@ -110,7 +110,7 @@ def _is_cluster_ip(service: wire.Service, address: str) -> bool:
 
 
 def _is_headless(service: wire.Service | None) -> bool:
-    return service is not None and service.spec.cluster_ip == "None"
+    return service is not None and service.headless
 
 
 def _leaves_out(service: wire.Service, flow: Flow) -> bool:

@@ -103,15 +103,10 @@ def _ways(snapshot: Snapshot, pods: Mapping[str, wire.NotedPod], target: Target)
         raise UsageError(
             f"Service {target.namespace}/{target.name} has no TCP port {target.port}", hint=f"it has {ports}"
         )
-    selector = service.spec.selector
-    members = [
-        p for p in pods.values()
-        if p.metadata.namespace == target.namespace and selector and selector.items() <= p.metadata.labels.items()
-    ]  # fmt: skip
+    members = [p for p in pods.values() if service.selects(p.metadata)]
     for port in chosen:
         # Nobody translates the port of a Service without an address.
-        headless = service.spec.cluster_ip == "None"
-        found = ((p, port.port if headless else _number(p, port)) for p in members)
+        found = ((p, port.port if service.headless else _number(p, port)) for p in members)
         yield Way(service, port.port, is_http(port.app_protocol or port.name), tuple(s for s in found if s[1]))
 
 
@@ -131,9 +126,7 @@ def told(snapshot: Snapshot, pod: wire.NotedPod, port: int) -> bool | None:
     """Say whether Services, whose ports' names count, call a pod's port HTTP; None where they do not agree."""
     said = {
         is_http(p.app_protocol or p.name)
-        for s in snapshot.services
-        if s.metadata.namespace == pod.metadata.namespace and s.spec.selector
-        and s.spec.selector.items() <= pod.metadata.labels.items()
+        for s in snapshot.services if s.selects(pod.metadata)
         for p in s.spec.ports if _number(pod, p) == port
     }  # fmt: skip
     return said.pop() if len(said) == 1 else None

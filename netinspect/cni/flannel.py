@@ -87,7 +87,8 @@ def describe(sight: Sight, agent: Agent | None) -> Description:
     if mode == "vxlan":
         ports = (Port(protocol="UDP", number=port, purpose="VXLAN between nodes"),)
     facts = [*_facts(sight, mode, source, vni, port)]
-    if agent is None and _embedded(sight):
+    # There flanneld is a part of the one process (k3s docs, basic-network-options).
+    if agent is None and any(n.is_k3s for n in sight.nodes.values()):
         facts.append(Fact(subject=Subject.HEALTH, says="it runs inside k3s", source="the kubelets' version"))
     return Description(
         roles=frozenset({Role.DATAPATH, Role.IPAM}),
@@ -114,11 +115,6 @@ def backend(sight: Sight) -> tuple[str, str]:
             if found := _BACKEND_FLAG.search(node.annotations.get(key, "")):
                 return found[1].removesuffix("-native"), f"node/{node.name} {key}"
     return "", ""
-
-
-def _embedded(sight: Sight) -> bool:
-    """Say whether it runs inside k3s (k3s docs, basic-network-options)."""
-    return any("+k3s" in n.object.status.node_info.kubelet_version for n in sight.nodes.values())
 
 
 def _configuration(sight: Sight) -> Mapping[str, Any]:

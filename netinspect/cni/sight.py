@@ -74,6 +74,11 @@ class Node:
         return self.object.metadata.annotations
 
     @property
+    def is_k3s(self) -> bool:
+        """Say whether it is of k3s, inside whose one process much runs that is a pod elsewhere (k3s docs)."""
+        return "+k3s" in self.object.status.node_info.kubelet_version
+
+    @property
     def has_pods(self) -> bool:
         """Say whether any pod runs on it that has a namespace of its own."""
         return any(p.status.phase == "Running" and not p.spec.host_network for p in self.pods)

@@ -243,8 +243,7 @@ def offered(sight: Sight, pod: Pod, port: int) -> bool:
     """Say whether a Service leads to a TCP port of a pod: of such ports alone some meshes know."""
     named = {p.name for c in pod.containers.values() for p in c.ports if p.container_port == port}
     ports = [
-        p for s in sight.snapshot.services
-        if s.metadata.namespace == pod.namespace and s.spec.selector and s.spec.selector.items() <= pod.labels.items()
+        p for s in sight.snapshot.services if s.selects(pod.object.metadata)
         for p in s.spec.ports if p.protocol == "TCP"
     ]  # fmt: skip
     return any(p.target_port in {port, *named} or (not p.target_port and p.port == port) for p in ports)

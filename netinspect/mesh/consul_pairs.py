@@ -38,10 +38,9 @@ def said(call: Call, sight: Sight) -> Said:
         taken = taken and not inside(
             call.address, client.annotations.get(f"{_KEY}transparent-proxy-exclude-outbound-cidrs", "")
         )
-    headless = call.service is not None and call.service.spec.cluster_ip == "None"
     if call.server.presence is None:
         return _outward(taken, snapshot)
-    if not taken or call.service is None or headless:
+    if not taken or call.service is None or call.service.headless:
         return _plain(call, snapshot)
     destination, source = _name(call.server.pod, snapshot), _name(client, snapshot)
     if not destination or not source:
@@ -180,8 +179,7 @@ def _name(pod: Pod, snapshot: Snapshot) -> str:
         return named
     services = [
         s.metadata.name for s in snapshot.services
-        if s.metadata.namespace == pod.namespace and s.spec.selector and s.spec.selector.items() <= pod.labels.items()
-        and s.metadata.labels.get(f"{_KEY}service-ignore") != "true"
+        if s.selects(pod.object.metadata) and s.metadata.labels.get(f"{_KEY}service-ignore") != "true"
     ]  # fmt: skip
     if len(services) > 1:
         return ""

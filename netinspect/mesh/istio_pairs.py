@@ -179,7 +179,7 @@ def _transport(
         return transport, (_clue(f"tls mode {mode.mode}", mode.source),)
     marked = [labels.get("security.istio.io/tlsMode") == "istio" for labels in (call.server.pod.labels, *call.backends)]
     # Of a Service without an address all endpoints are called as the least of them.
-    headless = call.service is not None and call.service.spec.cluster_ip == "None"
+    headless = call.service is not None and call.service.headless
     ready = call.server.presence is not None and (all(marked) if headless else marked[0])
     own = call.server.pod
     off = policies.server(own.namespace, own.labels, call.port).mode == "DISABLE" or policies.disabled(

@@ -163,7 +163,7 @@ def _without_tls(call: Call, snapshot: Snapshot, mesh: str, *, client: bool) -> 
 
 def _straight(call: Call, snapshot: Snapshot, mesh: str) -> None:
     """Make sure that a client's proxy takes a call to its Service's own pods."""
-    if call.service is None or call.service.spec.cluster_ip == "None":
+    if call.service is None or call.service.headless:
         raise _Doubt("it is asked for by the pod's own address, of which the client's proxy may not know")
     if _by_meshservices(call, snapshot, mesh) and not _has_meshservice(call):
         raise _Doubt("the client's proxy knows servers by MeshServices, and the Service has perhaps none")

@@ -49,7 +49,7 @@ def _through(call: Call, snapshot: Snapshot, traffic: wire.OsmTraffic, *, client
 
 def _within(call: Call, snapshot: Snapshot, traffic: wire.OsmTraffic) -> Said:
     """Say what becomes of a call from proxy to proxy."""
-    if call.service is None or call.service.spec.cluster_ip == "None":
+    if call.service is None or call.service.headless:
         return _unknown("it is asked for by the pod's own address, of which the client's proxy may not know")
     if snapshot.traffic_splits:
         return _unknown("where TrafficSplits lead it is not evaluated")

@@ -257,6 +257,16 @@ class Service(Wire, frozen=True):
     spec: ServiceSpec = ServiceSpec()
     status: ServiceStatus = ServiceStatus()
 
+    @property
+    def headless(self) -> bool:
+        """Say whether it has no address of its own: its name leads to its pods'."""
+        return self.spec.cluster_ip == "None"
+
+    def selects(self, pod: Metadata) -> bool:
+        """Say whether its selector means a pod; without one it means none."""
+        wanted = self.spec.selector
+        return bool(wanted) and self.metadata.namespace == pod.namespace and wanted.items() <= pod.labels.items()
+
 
 class EndpointConditions(Wire, frozen=True):
     """Absent means: ready true, serving as ready, terminating false (discovery/v1)."""
