@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from netinspect.kernel.simulator.forks import MOST_BRANCHES, Forks, Way, explore
+from netinspect.kernel.simulator.forks import MOST_BRANCHES, MOST_STATES, Forks, Way, explore
 from netinspect.kernel.simulator.simulate import walk
 from netinspect.kernel.simulator.stack import Stack
 from netinspect.kernel.simulator.states import Arrive, Receive
@@ -267,6 +267,17 @@ def test_every_way_through_the_forks_is_gone_once() -> None:
     found = {r.result: r.forks.probability for r in runs}
     assert found == {(0, 0, 0): None, (0, 1, 1): None, (1, 0): 0.125, (1, 1): 0.125, (1, 2): 0.25}
     assert len(runs) == len(found)
+
+
+def test_ways_that_go_round_and_fork_on_every_round_are_not_all_walked() -> None:
+    def run(forks: Forks) -> None:
+        for _ in range(100):
+            forks.states += MOST_STATES // 400
+            forks.take("a", [Way("0"), Way("1")])
+
+    runs, whole = explore(run)
+    assert len(runs) == 5
+    assert not whole
 
 
 BROKEN = {

@@ -12,6 +12,8 @@ from netinspect.model.walk import Assumption, Pointer
 T = TypeVar("T")
 # Each unknown rule doubles the ways; what lies beyond so many is not looked at, and said to be unknown.
 MOST_BRANCHES = 256
+# A packet that goes round meets what it forks at on every round, so that all its ways together are long.
+MOST_STATES = 16_384
 
 
 class Maybe(Struct, frozen=True, gc=False):
@@ -45,10 +47,14 @@ class Way(Struct, frozen=True, gc=False):
 
 
 class Forks:
-    """The answers of one run: those that are given, then the first way of every further question."""
+    """The answers of one run: those that are given, then the first way of every further question.
+
+    ``states`` is how many states its packets came to.
+    """
 
     def __init__(self, given: tuple[int, ...] = ()) -> None:
         self._given = given
+        self.states = 0
         self.taken: list[tuple[int, int]] = []
         self.assumptions: list[Assumption] = []
         self._settled: dict[object, int] = {}
@@ -95,15 +101,20 @@ class Run(Struct, Generic[T], frozen=True):
 
 
 def explore(run: Callable[[Forks], T], most: int = MOST_BRANCHES) -> tuple[list[Run[T]], bool]:
-    """Run through all forks, in the order of their ways, at most so many times; say whether that was all."""
+    """Run through all forks, in the order of their ways; say whether that was all.
+
+    It ends after so many ways, and where those that were walked are very long.
+    """
     # Answers that lead to a fork, its place among them, and another way to go there.
     waiting: list[tuple[tuple[int, ...], int, tuple[int, ...]]] = [((), 0, ())]
     runs: list[Run[T]] = []
-    while waiting and len(runs) < most:
+    states = 0
+    while waiting and len(runs) < most and states < MOST_STATES:
         before, place, other = waiting.pop()
         given = (*before[:place], *other)
         forks = Forks(given)
         runs.append(Run(run(forks), forks))
+        states += forks.states
         chosen = tuple(c for c, _ in forks.taken)
         for place in range(len(forks.taken) - 1, len(given) - 1, -1):
             waiting += [(chosen, place, (way,)) for way in range(forks.taken[place][1] - 1, 0, -1)]

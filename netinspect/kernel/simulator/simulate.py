@@ -51,6 +51,7 @@ def through(walk: Walk, state: State) -> Iterator[State | End]:
         if isinstance(now, End):
             return
         before = now
+        walk.forks.states += 1
         try:
             now = _NEXT[type(now)](walk, now)
         except Blind as blind:

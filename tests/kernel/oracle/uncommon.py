@@ -208,7 +208,7 @@ def main() -> None:
     """Run fixed scenes and as many fresh ones, where the kernel has such devices; fail where the simulator is wrong."""
     count = int(sys.argv[1])
     fresh = sys.argv[2] if len(sys.argv) > 2 else secrets.token_hex(4)
-    print(f"fresh seed: {fresh}")
+    print(f"fresh seed: {fresh}", flush=True)
     campaign = Campaign()
     for number in range(count):
         for seed in (f"uncommon.{number}", f"{fresh}.{number}"):
