@@ -21,7 +21,7 @@ from tests.kernel.oracle.scene import load
 FIXED, FRESH = 54, 5
 LEAST = 2000
 USER_MODE = 6
-EMULATED = 2
+EMULATED = 1
 UML = Path(__file__).parent / "oracle" / "uml" / "run.sh"
 
 

@@ -235,13 +235,14 @@ def _fresh(packet: Packet) -> Packet:
 
 
 def _refused_here(start: Send, there: End) -> bool:
-    """Say whether the sender's own hooks stop it, of which its call tells it (EPERM); TCP only tries again.
+    """Say whether the sender's own hooks stop it, or its WireGuard that knows no peer; TCP only tries again.
 
-    Nobody tells it what became of the packet in which a tunnel carries its own.
+    Its call tells it (EPERM, ENOKEY, EDESTADDRREQ), and not what became of the packet in which a tunnel carries its
+    own.
     """
-    own = there.namespace == start.stack.name and there.stage in (Stage.OUTPUT, Stage.POSTROUTING)
-    own = own and there.packet.inner is None
-    return own and there.verdict in (Verdict.DROPPED, Verdict.REJECTED) and start.packet.protocol != TCP
+    own = there.namespace == start.stack.name and there.packet.inner is None and start.packet.protocol != TCP
+    hooks = there.stage in (Stage.OUTPUT, Stage.POSTROUTING) and there.verdict in (Verdict.DROPPED, Verdict.REJECTED)
+    return own and (hooks or (there.stage is Stage.ENCAPSULATE and there.verdict is Verdict.UNREACHABLE))
 
 
 def _without_answer(start: Send, there: End) -> str:

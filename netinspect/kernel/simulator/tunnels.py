@@ -234,7 +234,8 @@ def endpoint(written: str) -> tuple[int, int, int]:
 def _refused_by_wireguard(stack: Stack, packet: Packet, said: str, evidence: Pointer) -> End:
     """Tell the sender, by the address that it had before it was translated here (icmp_ndo_send)."""
     answer = unreachable(packet, 1 if packet.family == 4 else 3)
-    return End(Verdict.UNREACHABLE, said, stack.name, packet, evidence, answer=answer)
+    stage = Stage.ENCAPSULATE
+    return End(Verdict.UNREACHABLE, said, stack.name, packet, evidence, answer=answer, stage=stage)
 
 
 def decapsulate(walk: Walk, stack: Stack, packet: Packet) -> State | End | None:

@@ -32,7 +32,8 @@ _RESULTS = {
     errno.ECONNRESET: "reset",
     **dict.fromkeys(
         (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EMSGSIZE, errno.EINVAL, errno.EPROTO,
-         errno.ENOPROTOOPT, errno.EPERM, errno.ENONET, errno.EHOSTDOWN),
+         errno.ENOPROTOOPT, errno.EPERM, errno.ENONET, errno.EHOSTDOWN, errno.ENOKEY,
+         errno.EDESTADDRREQ),
         "unreachable",
     ),
     **dict.fromkeys((errno.ETIMEDOUT, errno.EPIPE, errno.EADDRNOTAVAIL), "timeout"),

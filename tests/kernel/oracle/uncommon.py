@@ -1,6 +1,6 @@
 """Random scenes with devices that few kernels have at hand: WireGuard, bonds, VRFs, ipvlan.
 
-``python -m tests.kernel.oracle.uncommon SCENES [SEED]`` runs them where they are.
+``python -m tests.kernel.oracle.uncommon SCENES [SEED]`` runs fixed ones, and so many fresh ones, where they are.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ _KEYS = {
     2: ("8E7O2ZzRBvhtL6nXzruw7SaCkjvhFEsb1Zav6csxNlk=", "5hxHFoKomaI+ebKoBKdE23hLmnTyaRtfvDrPwahEHA8="),
     3: ("KJ5qwesILIurYHLHFqg1QxR9HSvoK57cR3zPboXi2Uw=", "9dl2r3lnGy2oen9+Koeq+WmPrepbIzL82e6FNAbXvjg="),
 }
+
+# One of each family; the first has packets for which WireGuard knows no peer.
+_SEEDS = ("k1.9", "k1.1", "k1.0", "k1.4")
 
 
 def _nodes_with_pods(d: Draft) -> None:
@@ -205,14 +208,13 @@ def scene(seed: str) -> Scene:
 
 
 def main() -> None:
-    """Run fixed scenes and as many fresh ones, where the kernel has such devices; fail where the simulator is wrong."""
+    """Run fixed scenes and fresh ones, where the kernel has such devices; fail where the simulator is wrong."""
     count = int(sys.argv[1])
     fresh = sys.argv[2] if len(sys.argv) > 2 else secrets.token_hex(4)
     print(f"fresh seed: {fresh}", flush=True)
     campaign = Campaign()
-    for number in range(count):
-        for seed in (f"uncommon.{number}", f"{fresh}.{number}"):
-            campaign.judge(scene(seed), seed)
+    for seed in (*_SEEDS, *(f"{fresh}.{number}" for number in range(count))):
+        campaign.judge(scene(seed), seed)
     print(campaign.report())
     print("\n".join(campaign.wrong + campaign.refused))
     sys.exit(1 if campaign.wrong else 0)
