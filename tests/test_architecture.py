@@ -62,6 +62,7 @@ def test_every_cni_is_listed_and_has_its_page() -> None:
 
 def test_every_mesh_is_listed() -> None:
     helpers = {
+        "app_mesh_pairs",
         "base",
         "cilium_pairs",
         "consul_chain",
@@ -80,6 +81,7 @@ def test_every_mesh_is_listed() -> None:
         "linkerd_pairs",
         "linkerd_policy",
         "linkerd_relay",
+        "nginx_pairs",
         "osm_pairs",
         "ranges",
         "service_routes",

@@ -7,6 +7,7 @@ from typing import Final
 
 from netinspect.mesh import (
     app_mesh,
+    app_mesh_pairs,
     cilium,
     cilium_pairs,
     consul,
@@ -21,6 +22,7 @@ from netinspect.mesh import (
     linkerd_pairs,
     linkerd_relay,
     nginx,
+    nginx_pairs,
     osm,
     osm_pairs,
     traefik,
@@ -35,11 +37,13 @@ DRIVERS: Final[tuple[Driver, ...]] = (
 BY_NAME: Final = {driver.NAME: driver for driver in DRIVERS}
 # Those that can say what becomes of a request between two pods.
 TELLERS: Final[dict[str, Teller]] = {
+    app_mesh.NAME: app_mesh_pairs.said,
     cilium.NAME: cilium_pairs.said,
     consul.NAME: consul_pairs.said,
     istio.NAME: istio_pairs.said,
     kuma.NAME: kuma_pairs.said,
     linkerd.NAME: linkerd_pairs.said,
+    nginx.NAME: nginx_pairs.said,
     osm.NAME: osm_pairs.said,
 }
 # Those of which it is known how their sidecars go on with what they take.

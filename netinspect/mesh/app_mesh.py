@@ -32,13 +32,14 @@ SOURCES: tuple[str, ...] = (
 )
 
 _INJECTOR = "appmesh.k8s.aws/sidecarInjectorWebhook"
-_TOLD = ("APPMESH_RESOURCE_ARN", "APPMESH_VIRTUAL_NODE_NAME")
+# By which variables a proxy is told which virtual node, or gateway, it is.
+TOLD = ("APPMESH_RESOURCE_ARN", "APPMESH_VIRTUAL_NODE_NAME")
 
 
 def find(pod: Pod, _sight: Sight) -> Presence | None:
     """Find the Envoy that is told which virtual node it is."""
     for name, container in pod.containers.items():
-        told = next((v.value for v in container.env or () if v.name in _TOLD), None)
+        told = next((v.value for v in container.env or () if v.name in TOLD), None)
         if told is not None:
             gateway = "/virtualGateway/" in told
             says = f"is told that it is {told or 'a virtual node'}"

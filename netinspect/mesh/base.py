@@ -155,6 +155,10 @@ class Said:
     effects: tuple[Effect, ...] = ()
 
 
+class Doubt(Exception):
+    """Why nobody can tell what a mesh makes of a call."""
+
+
 # Says what a mesh makes of a call of which at least one end is in it.
 Teller = Callable[[Call, Sight], Said]
 

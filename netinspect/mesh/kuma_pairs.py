@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from netinspect.mesh.base import NOTED, Call, Said, Side, in_ports, offered
+from netinspect.mesh.base import NOTED, Call, Doubt, Said, Side, in_ports, offered
 from netinspect.mesh.kuma import SIGNATURE
 from netinspect.mesh.sight import Pod, Sight, flag, words
 from netinspect.model import wire
@@ -37,15 +37,11 @@ _GATEWAY, _INJECTION = "kuma.io/gateway", "kuma.io/sidecar-injection"
 _BY_TAGS = ("1.", "2.")
 
 
-class _Doubt(Exception):
-    """Why nobody can tell."""
-
-
 def said(call: Call, sight: Sight) -> Said:
     """Go through the client's proxy, then the server's with its mode and permissions."""
     try:
         return _said(call, sight)
-    except _Doubt as doubt:
+    except Doubt as doubt:
         return Said(Transport.UNKNOWN, Reach.UNKNOWN, str(doubt), settled_by=_SETTLED)
 
 
@@ -53,16 +49,16 @@ def _said(call: Call, sight: Sight) -> Said:
     for side in (call.client, call.server):
         other = side.presence is not None and side.presence.part is not Part.SIDECAR
         if other or _GATEWAY in side.pod.annotations:
-            raise _Doubt(f"what gateways and proxies of a zone do is not evaluated: {side.pod.object.metadata.name}")
+            raise Doubt(f"what gateways and proxies of a zone do is not evaluated: {side.pod.object.metadata.name}")
     client = _takes(call.client, call.service_port or call.port, "outbound")
     server = _takes(call.server, call.port, "inbound")
     if not server:
         return _outside(call, sight, client=client)
     mesh = _mesh_of(call.server.pod)
     if client and _mesh_of(call.client.pod) != mesh:
-        raise _Doubt(f"the client is of mesh {_mesh_of(call.client.pod)}, the server of {mesh}")
+        raise Doubt(f"the client is of mesh {_mesh_of(call.client.pod)}, the server of {mesh}")
     if not offered(sight, call.server.pod, call.port):
-        raise _Doubt("no Service leads to this port, for which the server's proxy has perhaps no listener")
+        raise Doubt("no Service leads to this port, for which the server's proxy has perhaps no listener")
     mode = _mode(sight, call.server.pod, mesh)
     if not mode:
         return _without_tls(call, sight.snapshot, mesh, client=client)
@@ -80,14 +76,14 @@ def _plain(call: Call, sight: Sight, mesh: str, mode: str) -> Said:
         return Said(Transport.PLAINTEXT, Reach.REFUSED, says)
     if _permits(sight, call, mesh, certified=False) is not True:
         # Whether those of the old kind are asked for plaintext too hangs on the version.
-        raise _Doubt("whether permissions hold for plaintext hangs on Kuma's version")
+        raise Doubt("whether permissions hold for plaintext hangs on Kuma's version")
     return Said(Transport.PLAINTEXT, Reach.REACHED, "the server's proxy takes plaintext too")
 
 
 def _permitted(mode: str, permits: bool | None) -> Said:
     if mode == "PERMISSIVE":
         if not permits:
-            raise _Doubt("whether permissions hold for what may be plaintext hangs on Kuma's version")
+            raise Doubt("whether permissions hold for what may be plaintext hangs on Kuma's version")
         caveat = "until all pods of the Service are known to be ready for TLS they are called in plaintext"
         return Said(Transport.MTLS, Reach.REACHED, "the server's proxy lets it in", caveat=caveat)
     if permits is None:
@@ -113,7 +109,7 @@ def _takes(side: Side, port: int, way: str) -> bool:
         left_out, off = side.pod.annotations.get(f"traffic.kuma.io/exclude-{way}-ports", ""), False
     unread = unread or next((key for key in _REACHABLE if key in side.pod.annotations), "")
     if unread:
-        raise _Doubt(f"what {unread} does is not evaluated")
+        raise Doubt(f"what {unread} does is not evaluated")
     return side.presence.capture is not Capture.NONE and not off and not in_ports(left_out, port)
 
 
@@ -130,7 +126,7 @@ def _of(policies: Iterable[wire.KumaPolicy], mesh: str) -> list[wire.KumaPolicy]
 def _of_name(snapshot: Snapshot, mesh: str) -> wire.KumaMesh:
     found = next((m for m in snapshot.kuma_meshes if m.metadata.name == mesh), None)
     if found is None:
-        raise _Doubt(f"there is no Mesh {mesh}")
+        raise Doubt(f"there is no Mesh {mesh}")
     return found
 
 
@@ -138,7 +134,7 @@ def _mode(sight: Sight, pod: Pod, mesh: str) -> str:
     """Give the mode in which a pod's proxy takes connections; nothing where the mesh has no mutual TLS."""
     snapshot = sight.snapshot
     if _of(snapshot.kuma_identities, mesh):
-        raise _Doubt("what MeshIdentities give to whom is not evaluated")
+        raise Doubt("what MeshIdentities give to whom is not evaluated")
     mtls = _of_name(snapshot, mesh).spec.mtls
     if not mtls.enabled_backend:
         return ""
@@ -148,7 +144,7 @@ def _mode(sight: Sight, pod: Pod, mesh: str) -> str:
         said_here = {one.default.mode.upper() for one in (*policy.spec.from_, *policy.spec.rules)} - {"", mode}
         if said_here and _selects(policy, pod, sight) is not False:
             name = f"{policy.metadata.namespace}/{policy.metadata.name}"
-            raise _Doubt(f"MeshTLS {name} asks for another mode than its mesh, and which counts is not evaluated")
+            raise Doubt(f"MeshTLS {name} asks for another mode than its mesh, and which counts is not evaluated")
     return mode
 
 
@@ -164,9 +160,9 @@ def _without_tls(call: Call, snapshot: Snapshot, mesh: str, *, client: bool) -> 
 def _straight(call: Call, snapshot: Snapshot, mesh: str) -> None:
     """Make sure that a client's proxy takes a call to its Service's own pods."""
     if call.service is None or call.service.headless:
-        raise _Doubt("it is asked for by the pod's own address, of which the client's proxy may not know")
+        raise Doubt("it is asked for by the pod's own address, of which the client's proxy may not know")
     if _by_meshservices(call, snapshot, mesh) and not _has_meshservice(call):
-        raise _Doubt("the client's proxy knows servers by MeshServices, and the Service has perhaps none")
+        raise Doubt("the client's proxy knows servers by MeshServices, and the Service has perhaps none")
     changing = (
         *snapshot.kuma_http_routes, *snapshot.kuma_tcp_routes, *snapshot.kuma_faults, *snapshot.kuma_old_faults,
         *snapshot.kuma_patches, *snapshot.kuma_old_patches,
@@ -174,7 +170,7 @@ def _straight(call: Call, snapshot: Snapshot, mesh: str) -> None:
         *(r for r in snapshot.kuma_old_routes if r.metadata.name != f"route-all-{mesh}"),
     )  # fmt: skip
     if _of(changing, mesh):
-        raise _Doubt(f"what the routes, faults and patches of mesh {mesh} make of it is not evaluated")
+        raise Doubt(f"what the routes, faults and patches of mesh {mesh} make of it is not evaluated")
 
 
 def _by_meshservices(call: Call, snapshot: Snapshot, mesh: str) -> bool:
@@ -195,16 +191,16 @@ def _outside(call: Call, sight: Sight, *, client: bool) -> Said:
     if not client:
         return Said(Transport.PLAINTEXT, Reach.REACHED, "no proxy takes part")
     if call.server.presence is not None:
-        raise _Doubt("the client's proxy takes it for the mesh, and the server's leaves this port out")
+        raise Doubt("the client's proxy takes it for the mesh, and the server's leaves this port out")
     mesh = _mesh_of(call.client.pod)
     if _of(sight.snapshot.kuma_passthroughs, mesh):
-        raise _Doubt("what MeshPassthroughs let out is not evaluated")
+        raise Doubt("what MeshPassthroughs let out is not evaluated")
     if len(call.backends) > 1:
-        raise _Doubt("other pods of the Service may be in the mesh, which the client's proxy would choose alone")
+        raise Doubt("other pods of the Service may be in the mesh, which the client's proxy would choose alone")
     if call.service is not None and _by_meshservices(call, sight.snapshot, mesh) and _has_meshservice(call):
-        raise _Doubt("the client's proxy knows its Service as one of the mesh, and it has no proxy")
+        raise Doubt("the client's proxy knows its Service as one of the mesh, and it has no proxy")
     if not _of_name(sight.snapshot, mesh).spec.networking.outbound.passthrough:
-        raise _Doubt(f"Mesh {mesh} lets out what its external services name alone, which is not evaluated")
+        raise Doubt(f"Mesh {mesh} lets out what its external services name alone, which is not evaluated")
     return Said(Transport.PLAINTEXT, Reach.REACHED, "the client's proxy passes it on as it is")
 
 

@@ -221,11 +221,18 @@ TRAFFIC_TARGETS = Resource(
 TRAFFIC_SPLITS = Resource(
     "traffic_splits",
     "trafficsplits",
-    ("split.smi-spec.io/v1alpha4", "split.smi-spec.io/v1alpha2"),
+    ("split.smi-spec.io/v1alpha4", "split.smi-spec.io/v1alpha3", "split.smi-spec.io/v1alpha2"),
     wire.Named,
     optional=True,
 )
 _OF_OSM = (OSM_CONFIGS, OSM_EGRESSES, OSM_INGRESS_BACKENDS, TRAFFIC_TARGETS, TRAFFIC_SPLITS)
+_APP_MESH = ("appmesh.k8s.aws/v1beta2",)
+APP_MESHES = Resource("app_meshes", "meshes", _APP_MESH, wire.AppMesh, namespaced=False, optional=True)
+VIRTUAL_NODES = Resource("virtual_nodes", "virtualnodes", _APP_MESH, wire.VirtualNode, optional=True)
+_OF_APP_MESH = (APP_MESHES, VIRTUAL_NODES)
+NGINX_CONFIGS = Resource(
+    "nginx_configs", "meshconfigs", ("nsm.nginx.com/v1alpha2",), wire.NginxMeshConfig, optional=True
+)
 _OF_CONSUL = (
     SERVICE_INTENTIONS, SERVICE_DEFAULTS, PROXY_DEFAULTS, CONSUL_MESHES, SERVICE_RESOLVERS, SERVICE_ROUTERS,
     SERVICE_SPLITTERS,
@@ -245,10 +252,13 @@ POLICIES_BY_MESH = {
     "consul": (MESH_SETTINGS, *_OF_CONSUL),
     "kuma": _OF_KUMA,
     "osm": _OF_OSM,
+    "app-mesh": _OF_APP_MESH,
+    "nginx": (NGINX_CONFIGS, TRAFFIC_TARGETS, TRAFFIC_SPLITS),
     "cilium": (),
 }
 MESH_POLICIES = (
     MESH_SETTINGS, GATEWAYS, HTTP_ROUTES, GRPC_ROUTES, *_OF_ISTIO, *_OF_LINKERD, *_OF_CONSUL, *_OF_KUMA, *_OF_OSM,
+    *_OF_APP_MESH, NGINX_CONFIGS,
 )  # fmt: skip
 
 RESOURCES = (
@@ -282,6 +292,8 @@ RESOURCES = (
     *_OF_CONSUL,
     *_OF_KUMA,
     *_OF_OSM,
+    *_OF_APP_MESH,
+    NGINX_CONFIGS,
 )
 # Kinds without which a network, or an owner, is not known; the others only make the evidence better.
 DECISIVE = (NODES, PODS, SERVICES, ENDPOINT_SLICES, INGRESSES, GATEWAYS)

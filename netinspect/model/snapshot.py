@@ -116,6 +116,9 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     osm_ingress_backends: tuple[wire.Named, ...] = ()
     traffic_targets: tuple[wire.TrafficTarget, ...] = ()
     traffic_splits: tuple[wire.Named, ...] = ()
+    app_meshes: tuple[wire.AppMesh, ...] = ()
+    virtual_nodes: tuple[wire.VirtualNode, ...] = ()
+    nginx_configs: tuple[wire.NginxMeshConfig, ...] = ()
     kernels: tuple[NodeEvidence, ...] = ()
 
     def gap(self, resource: str) -> Gap | None:

@@ -365,3 +365,148 @@ class TestCilium:
         made = build.snapshot(pods=[away, bare("web")], services=[web], namespaces=spaces, cni_settings=ZTUNNEL)
         (found,) = pair(made, "away/client", Target("svc", "shop", "web", 80)).statements
         assert told(found) == (UNKNOWN, Reach.UNKNOWN)
+
+
+class TestNginx:
+    @staticmethod
+    def pod(name: str, *args: str, init: tuple[str, ...] = (), notes: Json | None = None) -> Json:
+        found = noted(bare(name), **{"injector.nsm.nginx.com/status": "injected"} | (notes or {}))
+        image = "docker-registry.nginx.com/nsm/nginx-mesh-"
+        found["spec"]["containers"][0]["ports"] = [{"containerPort": 8080}]
+        found["spec"]["containers"].append({"name": "nginx-mesh-sidecar", "image": f"{image}sidecar:2.0.0",
+                                            "args": [*args]})  # fmt: skip
+        found["spec"]["initContainers"] = [{"name": "nginx-mesh-init", "image": f"{image}init:2.0.0", "args": [*init]}]
+        return found
+
+    def own(self, name: str, mode: str) -> Json:
+        return self.pod(name, "--mtls-annotation", mode, notes={"config.nsm.nginx.com/mtls-mode": mode})
+
+    @staticmethod
+    def config(mode: str = "permissive", access: str = "allow") -> Json:
+        spec = {"mtls": {"mode": mode}, "accessControlMode": access}
+        return {"nginx_configs": [{"metadata": {"name": "nginx-mesh-config", "namespace": "nginx-mesh"}, "spec": spec}]}
+
+    @property
+    def ends(self) -> tuple[Json, Json]:
+        return self.pod("client"), self.pod("web")
+
+    @pytest.mark.parametrize(("mode", "transport"), [("strict", MTLS), ("permissive", MTLS), ("off", PLAINTEXT)])
+    def test_between_proxies(self, mode: str, transport: Transport) -> None:
+        assert told(said(*self.ends, **self.config(mode))) == (transport, Reach.REACHED)
+
+    @pytest.mark.parametrize(
+        ("mode", "outcome"), [("strict", Reach.REFUSED), ("permissive", Reach.REACHED), ("off", Reach.REACHED)]
+    )
+    def test_a_client_without_a_sidecar(self, mode: str, outcome: Reach) -> None:
+        assert told(said(bare("client"), self.pod("web"), **self.config(mode))) == (PLAINTEXT, outcome)
+        ingress = bare("client", {"nsm.nginx.com/enable-ingress": "true"})
+        assert said(ingress, self.pod("web"), **self.config(mode)).outcome is Reach.UNKNOWN
+
+    def test_a_server_without_a_sidecar(self) -> None:
+        ends = self.pod("client"), bare("web")
+        assert told(said(*ends, **self.config())) == (PLAINTEXT, Reach.REACHED)
+        assert told(said(*ends, **self.config("strict"))) == (NONE, Reach.FAILED)
+        out = self.pod("client", notes={"config.nsm.nginx.com/default-egress-allowed": "true"})
+        assert said(out, bare("web"), **self.config("strict")).outcome is Reach.UNKNOWN
+
+    def test_a_pods_own_mode_counts_unless_all_are_strict(self) -> None:
+        strict = self.own("web", "strict")
+        assert told(said(bare("client"), strict, **self.config())) == (PLAINTEXT, Reach.REFUSED)
+        assert told(said(self.pod("client"), strict, **self.config())) == (MTLS, Reach.REACHED)
+        assert said(self.own("client", "off"), strict, **self.config()).outcome is Reach.UNKNOWN
+        lax = self.own("web", "off")
+        assert told(said(bare("client"), lax, **self.config("strict"))) == (PLAINTEXT, Reach.REFUSED)
+
+    def test_a_mode_that_was_noted_since_does_not_count(self) -> None:
+        since = self.pod("web", notes={"config.nsm.nginx.com/mtls-mode": "strict"})
+        assert said(bare("client"), since, **self.config()).outcome is Reach.UNKNOWN
+
+    def test_ports_that_are_left_out(self) -> None:
+        client = self.pod("client", init=("--ignore-outgoing-ports", "80"))
+        server = self.pod("web", init=("--ignore-incoming-ports", "8887", "--ignore-incoming-ports", "8080"))
+        assert told(said(client, server, **self.config("strict"))) == (PLAINTEXT, Reach.REACHED)
+        assert told(said(client, self.pod("web"), **self.config("strict"))) == (PLAINTEXT, Reach.REFUSED)
+        assert said(self.pod("client"), server, **self.config("strict")).outcome is Reach.UNKNOWN
+
+    def test_what_is_not_evaluated_is_unknown(self) -> None:
+        account = {"kind": "ServiceAccount", "name": "web", "namespace": "shop"}
+        target = {"metadata": {"name": "t", "namespace": "shop"}, "spec": {"destination": account}}
+        split = {"metadata": {"name": "s", "namespace": "shop"}}
+        for lists in (
+            {}, self.config("strict", "deny"), {**self.config(), "traffic_targets": [target]},
+            {**self.config(), "traffic_splits": [split]},
+        ):  # fmt: skip
+            assert said(*self.ends, **lists).outcome is Reach.UNKNOWN
+        assert said(*self.ends, to="pod", **self.config()).outcome is Reach.UNKNOWN
+        undeclared = self.pod("web")
+        undeclared["spec"]["containers"][0]["ports"] = []
+        assert said(self.pod("client"), undeclared, **self.config("strict")).outcome is Reach.UNKNOWN
+
+
+class TestAppMesh:
+    @staticmethod
+    def pod(name: str, *, ports: str = "8080", left: str = "22", arn: str = "mesh/m/virtualNode/{}_shop") -> Json:
+        found = bare(name)
+        told = [{"name": "APPMESH_RESOURCE_ARN", "value": arn.format(name)}]
+        image = "840364872350.dkr.ecr.eu-west-1.amazonaws.com/aws-appmesh-"
+        found["spec"]["containers"].append({"name": "envoy", "image": f"{image}envoy:v1.29.12.1-prod", "env": told})
+        env = {"APPMESH_APP_PORTS": ports, "APPMESH_EGRESS_IGNORED_PORTS": left,
+               "APPMESH_EGRESS_IGNORED_IP": "169.254.169.254"}  # fmt: skip
+        found["spec"]["initContainers"] = [
+            {"name": "proxyinit", "image": f"{image}proxy-route-manager:v7-prod",
+             "env": [{"name": key, "value": value} for key, value in env.items()]}
+        ]  # fmt: skip
+        return found
+
+    @staticmethod
+    def cluster(mode: str | None = None, egress: str = "ALLOW_ALL", backends: int = 0) -> Json:
+        def node(name: str) -> Json:
+            listener = {"portMapping": {"port": 8080, "protocol": "http"}, **({"tls": {"mode": mode}} if mode else {})}
+            backend = {"virtualService": {"virtualServiceRef": {"name": "web"}}}
+            return {"metadata": {"name": name, "namespace": "shop"},
+                    "spec": {"listeners": [listener], "backends": [backend] * backends,
+                             "meshRef": {"name": "m", "uid": "1"}}}  # fmt: skip
+
+        mesh = {"metadata": {"name": "m"}, "spec": {"egressFilter": {"type": egress}}}
+        return {"app_meshes": [mesh], "virtual_nodes": [node("client"), node("web")]}
+
+    @property
+    def ends(self) -> tuple[Json, Json]:
+        return self.pod("client"), self.pod("web")
+
+    @pytest.mark.parametrize(
+        ("mode", "outcome"),
+        [(None, Reach.REACHED), ("DISABLED", Reach.REACHED), ("PERMISSIVE", Reach.REACHED), ("STRICT", Reach.REFUSED)],
+    )
+    def test_a_listener_says_whether_plaintext_is_taken(self, mode: str | None, outcome: Reach) -> None:
+        assert told(said(bare("client"), self.pod("web"), **self.cluster(mode))) == (PLAINTEXT, outcome)
+        # A client's proxy without backends passes all on as it is.
+        assert told(said(*self.ends, **self.cluster(mode))) == (PLAINTEXT, outcome)
+
+    def test_a_port_that_was_not_declared_is_not_taken(self) -> None:
+        found = said(bare("client"), self.pod("web", ports="9090"), **self.cluster("STRICT"))
+        assert told(found) == (PLAINTEXT, Reach.REACHED)
+
+    def test_what_the_clients_proxy_leaves_out(self) -> None:
+        out = self.pod("client", left="22,80")
+        assert told(said(out, self.pod("web"), **self.cluster("STRICT", backends=1))) == (PLAINTEXT, Reach.REFUSED)
+
+    def test_the_plug_in_is_told_by_annotations(self) -> None:
+        server = self.pod("web")
+        server["spec"]["initContainers"] = []
+        noted_ = {"appmesh.k8s.aws/appmeshCNI": "enabled", "appmesh.k8s.aws/ports": "8080"}
+        assert told(said(bare("client"), noted(server, **noted_), **self.cluster("STRICT"))) == (
+            PLAINTEXT, Reach.REFUSED,
+        )  # fmt: skip
+
+    @pytest.mark.parametrize("settings", [{"backends": 1}, {"egress": "DROP_ALL"}], ids=["backends", "DROP_ALL"])
+    def test_which_virtual_service_takes_it_is_not_guessed(self, settings: Json) -> None:
+        assert said(*self.ends, **self.cluster(**settings)).outcome is Reach.UNKNOWN
+
+    def test_a_virtual_node_that_is_not_there_is_not_guessed(self) -> None:
+        other = self.pod("web", arn="mesh/m/virtualNode/elsewhere")
+        assert said(bare("client"), other, **self.cluster("STRICT")).outcome is Reach.UNKNOWN
+        whole = self.pod("web", arn="arn:aws:appmesh:eu-west-1:1:mesh/m/virtualNode/web_shop")
+        assert said(bare("client"), whole, **self.cluster("STRICT")).outcome is Reach.REFUSED
+        gateway = self.pod("web", arn="mesh/m/virtualGateway/web_shop")
+        assert said(bare("client"), gateway, **self.cluster("STRICT")).outcome is Reach.UNKNOWN

@@ -3,6 +3,7 @@
 Decoded straight from the API server's JSON; unknown fields are skipped.
 """
 
+from netinspect.model.wire.app_mesh import *
 from netinspect.model.wire.base import *
 from netinspect.model.wire.cni import *
 from netinspect.model.wire.consul import *
@@ -11,4 +12,5 @@ from netinspect.model.wire.gateway import *
 from netinspect.model.wire.istio import *
 from netinspect.model.wire.kuma import *
 from netinspect.model.wire.linkerd import *
+from netinspect.model.wire.nginx import *
 from netinspect.model.wire.smi import *
