@@ -193,6 +193,8 @@ def _kubelet(settings: Settings, node: str) -> dict[str, object]:
         "resolvConf": "/etc/resolv.conf",
         "staticPodPath": "/etc/kubernetes/manifests",
         "fileCheckFrequency": "2s",
+        # It tells the API server of its static pods when it next looks at them.
+        "syncFrequency": "10s",
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
         "localStorageCapacityIsolation": False,
