@@ -21,6 +21,7 @@ from netinspect.mesh import (
     linkerd,
     linkerd_pairs,
     linkerd_relay,
+    network_service_mesh,
     nginx,
     nginx_pairs,
     osm,
@@ -32,7 +33,8 @@ from netinspect.mesh.base import Driver, Relay, Teller
 
 # What is not one of the others is asked last.
 DRIVERS: Final[tuple[Driver, ...]] = (
-    app_mesh, cilium, consul, istio, kuma, linkerd, nginx, osm, traefik, unknown,
+    app_mesh, cilium, consul, istio, kuma, linkerd, network_service_mesh, nginx, osm, traefik,
+    unknown,
 )  # fmt: skip
 BY_NAME: Final = {driver.NAME: driver for driver in DRIVERS}
 # Those that can say what becomes of a request between two pods.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from netinspect.mesh.base import NOTED, RUNS, Presence, Signature, Wish
-from netinspect.mesh.sight import Pod, Sight, variables, version
+from netinspect.mesh.sight import Pod, Sight, names, variables, version
 from netinspect.model.finding import Clue
 from netinspect.model.mesh import Capture, Part
 
@@ -31,15 +31,18 @@ SOURCES: tuple[str, ...] = (
     "aws/aws-app-mesh-controller-for-k8s: config/helm/appmesh-controller",
 )
 
+_ENVOY = "aws-appmesh-envoy"
 _INJECTOR = "appmesh.k8s.aws/sidecarInjectorWebhook"
 # By which variables a proxy is told which virtual node, or gateway, it is.
 TOLD = ("APPMESH_RESOURCE_ARN", "APPMESH_VIRTUAL_NODE_NAME")
 
 
 def find(pod: Pod, _sight: Sight) -> Presence | None:
-    """Find the Envoy that is told which virtual node it is."""
+    """Find the Envoy that is told which virtual node it is, or App Mesh's own beside its start."""
     for name, container in pod.containers.items():
         told = next((v.value for v in container.env or () if v.name in TOLD), None)
+        if told is None and _ENVOY in names(container) and _starts(pod):
+            told = ""
         if told is not None:
             gateway = "/virtualGateway/" in told
             says = f"is told that it is {told or 'a virtual node'}"
@@ -52,9 +55,13 @@ def find(pod: Pod, _sight: Sight) -> Presence | None:
     return None
 
 
+def _starts(pod: Pod) -> bool:
+    """Say whether App Mesh's own init container is in the pod."""
+    return any(v.startswith("APPMESH_") for v in variables(pod.containers.get("proxyinit")))
+
+
 def _capture(pod: Pod) -> tuple[Capture, tuple[Clue, ...]]:
-    init = pod.containers.get("proxyinit")
-    if init is not None and any(v.startswith("APPMESH_") for v in variables(init)):
+    if _starts(pod):
         return _by(Capture.IPTABLES, "sets the rules of redirection", "container proxyinit", RUNS)
     if pod.annotations.get("appmesh.k8s.aws/appmeshCNI") == "enabled":
         return _by(Capture.CNI, "is enabled", "annotation appmesh.k8s.aws/appmeshCNI", NOTED)

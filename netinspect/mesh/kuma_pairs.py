@@ -33,6 +33,8 @@ _SUBSETS = frozenset({"MeshSubset", "Dataplane"})
 # The flags by which kuma-init is told the same.
 _FLAGS = ("--exclude-outbound-ports-for-uids", "--exclude-inbound-ips", "--exclude-outbound-ips", "--config")
 _GATEWAY, _INJECTION = "kuma.io/gateway", "kuma.io/sidecar-injection"
+# Said of a Service of which the mesh shall not know.
+_IGNORED = "kuma.io/ignore"
 # Versions that know servers by the pods' tags where their Mesh does not say otherwise.
 _BY_TAGS = ("1.", "2.")
 
@@ -57,6 +59,7 @@ def _said(call: Call, sight: Sight) -> Said:
     mesh = _mesh_of(call.server.pod)
     if client and _mesh_of(call.client.pod) != mesh:
         raise Doubt(f"the client is of mesh {_mesh_of(call.client.pod)}, the server of {mesh}")
+    _known(call, sight)
     if not offered(sight, call.server.pod, call.port):
         raise Doubt("no Service leads to this port, for which the server's proxy has perhaps no listener")
     mode = _mode(sight, call.server.pod, mesh)
@@ -67,6 +70,15 @@ def _said(call: Call, sight: Sight) -> Said:
         return replace(_plain(call, sight, mesh, mode), reasons=reasons)
     _straight(call, sight.snapshot, mesh)
     return replace(_permitted(mode, _permits(sight, call, mesh)), reasons=reasons, proxied=True)
+
+
+def _known(call: Call, sight: Sight) -> None:
+    """Doubt where a Service of the server's is left out of the mesh."""
+    for service in sight.snapshot.services:
+        if _IGNORED in service.metadata.annotations and service.selects(call.server.pod.object.metadata):
+            raise Doubt(
+                f"Service {service.metadata.name} is left out of the mesh by {_IGNORED}, which is not evaluated"
+            )
 
 
 def _plain(call: Call, sight: Sight, mesh: str, mode: str) -> Said:

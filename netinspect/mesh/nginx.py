@@ -37,8 +37,9 @@ def find(pod: Pod, _sight: Sight) -> Presence | None:
     if proxy is None or not any(k.startswith(SIGNATURE.keys) for k in keys):
         return None
     clues = [Clue(says=f"runs {proxy.image}", source="container nginx-mesh-sidecar", weight=RUNS)]
-    if _STATUS in pod.labels:
-        clues.append(Clue(says=f"is {pod.labels[_STATUS]}", source=f"label {_STATUS}", weight=NOTED))
+    for kind, noted in (("label", pod.labels), ("annotation", pod.annotations)):
+        if _STATUS in noted:
+            clues.append(Clue(says=f"is {noted[_STATUS]}", source=f"{kind} {_STATUS}", weight=NOTED))
     capture = Capture.IPTABLES if pod.has("nginx-mesh-init") else Capture.NONE
     if capture is not Capture.NONE:
         clues.append(Clue(says="sets the rules of redirection", source="container nginx-mesh-init", weight=RUNS))

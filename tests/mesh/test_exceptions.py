@@ -145,3 +145,12 @@ def test_a_name_and_a_refusal_are_no_mesh(name: str) -> None:
     found = pod(labels=refused)
     found["spec"]["containers"].append({"name": name, "image": "own/proxy:1"})
     assert told(found)[0].verdict in (Verdict.NOT_MESHED, Verdict.UNKNOWN)
+
+
+def test_network_service_mesh_adds_an_interface_and_is_no_mesh_of_services() -> None:
+    image = "ghcr.io/networkservicemesh/cmd-nsmgr:v1.10.0"
+    manager = component("nsmgr-x", {"app": "nsmgr"}, {"name": "nsmgr", "image": image})
+    found, said = told(pod(notes={"networkservicemesh.io": "kernel://vl3/nsm-1"}), others=(manager,))
+    assert (found.verdict, found.mesh) == (Verdict.NOT_MESHED, "")
+    assert "kernel://vl3/nsm-1" in found.says
+    assert [(p.title, p.version) for p in said.control_planes] == [("Network Service Mesh", "v1.10.0")]

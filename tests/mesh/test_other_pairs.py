@@ -232,6 +232,14 @@ class TestKuma:
         odd = self.pod("client", **{"traffic.kuma.io/exclude-outbound-ips": "10.0.0.0/8"})
         assert said(odd, self.pod("web"), kuma_meshes=[self.mesh()]).outcome is Reach.UNKNOWN
 
+    def test_a_service_that_is_left_out_of_the_mesh(self) -> None:
+        left = {
+            "metadata": {"name": "web", "namespace": "shop", "annotations": {"kuma.io/ignore": "true"}},
+            "spec": WEB,
+        }
+        allowed: Any = {"kuma_meshes": [self.mesh()], "kuma_permissions": [self.permission("Allow")]}
+        assert said(*self.ends, **allowed, services=[left]).outcome is Reach.UNKNOWN
+
     def test_two_meshes(self) -> None:
         other = self.pod("client", **{"kuma.io/mesh": "other"})
         assert said(other, self.pod("web"), kuma_meshes=[self.mesh()]).outcome is Reach.UNKNOWN

@@ -125,6 +125,10 @@ OTHERS: dict[str, tuple[Json, tuple[str, str, str, str, int | None]]] = {
         spec(APP, container("envoy", "840364872350.dkr.ecr.us-west-2.amazonaws.com/aws-appmesh-envoy:v1.29.6.0", **VN),
              init=(container("proxyinit", "x", APPMESH_APP_PORTS="8080"),)),
         ("app-mesh", "sidecar", "classic", "iptables", None)),
+    "App Mesh whose proxy is told elsewhere": (
+        spec(APP, container("envoy", "mirror.example.com/aws-appmesh-envoy:v1.29.6.0"),
+             init=(container("proxyinit", "x", APPMESH_APP_PORTS="8080"),)),
+        ("app-mesh", "sidecar", "classic", "iptables", None)),
     "App Mesh on Fargate": (
         spec(APP, container("envoy", **VN), labels={"eks.amazonaws.com/fargate-profile": "fp"}),
         ("app-mesh", "sidecar", "classic", "cni", None)),
