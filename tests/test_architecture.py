@@ -64,6 +64,7 @@ def test_every_mesh_is_listed() -> None:
     helpers = {
         "app_mesh_pairs",
         "base",
+        "cilium_nodes",
         "cilium_pairs",
         "consul_chain",
         "consul_pairs",

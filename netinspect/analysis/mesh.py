@@ -10,13 +10,13 @@ from functools import cached_property
 from msgspec import structs
 
 from netinspect.analysis.inside import gaps, match
-from netinspect.analysis.mesh_findings import about_injectors, about_planes, about_pods, headline
+from netinspect.analysis.mesh_findings import about_injectors, about_nodes, about_planes, about_pods, headline
 from netinspect.analysis.mesh_kernel import Seen, look
 from netinspect.analysis.mesh_missing import Causes
 from netinspect.analysis.mesh_planes import control_planes, is_control
 from netinspect.analysis.mesh_state import starting, trouble
 from netinspect.analysis.webhooks import Webhook, Webhooks
-from netinspect.mesh import DRIVERS
+from netinspect.mesh import DRIVERS, ON_NODES
 from netinspect.mesh.base import Driver, Presence, Wish
 from netinspect.mesh.sight import Pod, Sight
 from netinspect.model import resources, wire
@@ -32,6 +32,8 @@ NEEDS = (
     resources.MUTATING_WEBHOOKS,
     resources.CUSTOM_RESOURCE_DEFINITIONS,
     resources.CNI_SETTINGS,
+    resources.CILIUM_ENVOY_CONFIGS,
+    resources.CILIUM_CLUSTER_ENVOY_CONFIGS,
 )
 # The sections of a pod's namespace that verdicts are compared with.
 _COMPARED = frozenset({"iptables-nft", "iptables-legacy", "nftables", "sockets"})
@@ -46,18 +48,25 @@ def report(snapshot: Snapshot) -> MeshReport:
     judge = Judge(snapshot)
     pods = tuple(judge.pod(p) for p in judge.sight.pods)
     planes = tuple(control_planes(judge.sight))
+    features = tuple(f for mesh in ON_NODES.values() for f in mesh.features(judge.sight))
     names = [d.NAME for d in DRIVERS if any(p.mesh == d.NAME for p in pods) or any(c.mesh == d.NAME for c in planes)]
     shown = _COMPARED if snapshot.kernels else frozenset[str]()
     return MeshReport(
         taken_at=snapshot.taken_at,
         server_version=snapshot.server_version,
-        headline=headline(names, pods, planes, judge.sight),
+        headline=headline(names, pods, planes, features, judge.sight),
         meshes=several(names),
         control_planes=planes,
+        features=several(features),
         namespaces=several(_namespaces(judge, pods)),
         pods=pods,
         findings=several(
-            (*about_pods(pods), *about_planes(planes, pods, judge.sight), *about_injectors(judge.unanswered()))
+            (
+                *about_pods(pods),
+                *about_planes(planes, pods, judge.sight),
+                *about_nodes(pods, judge.sight),
+                *about_injectors(judge.unanswered()),
+            )
         ),
         unproven=sum(p.presumed for p in pods),
         gaps=(*snapshot.gaps, *gaps(snapshot.kernels, shown)),

@@ -6,17 +6,25 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from netinspect.analysis.webhooks import Webhook
-from netinspect.mesh import BY_NAME, DRIVERS
+from netinspect.mesh import BY_NAME, DRIVERS, ON_NODES
 from netinspect.mesh.base import Driver
 from netinspect.mesh.sight import Sight
 from netinspect.model.finding import Finding, Severity
-from netinspect.model.mesh import ControlPlane, PodMesh, Verdict
+from netinspect.model.mesh import ControlPlane, Feature, Part, PodMesh, Verdict
 
 _SHOWN = 3
 
 
-def headline(names: Sequence[str], pods: Iterable[PodMesh], planes: Iterable[ControlPlane], sight: Sight) -> str:
-    """Name the meshes with their versions, and how many pods each has."""
+def headline(
+    names: Sequence[str], pods: Iterable[PodMesh], planes: Iterable[ControlPlane], features: Iterable[Feature],
+    sight: Sight,
+) -> str:  # fmt: skip
+    """Name the meshes with their versions, and how many pods each has, and those that do something without them."""
+    more = "".join(f"; {title} does parts of one on nodes" for title in sorted({f.title for f in features}))
+    return _of_pods(names, pods, planes, sight) + more
+
+
+def _of_pods(names: Sequence[str], pods: Iterable[PodMesh], planes: Iterable[ControlPlane], sight: Sight) -> str:
     if not names and sight.snapshot.gap("pods"):
         return "no mesh among the pods that could be read"
     if not names:
@@ -81,6 +89,20 @@ def about_planes(planes: Sequence[ControlPlane], pods: Sequence[PodMesh], sight:
                     cause=f"webhooks that ask for {weak} leave out namespaces that have {strong}",
                     remedy=f"kubectl label namespace {name} {strong}-, or {weak}-",
                 )  # fmt: skip
+
+
+def about_nodes(pods: Iterable[PodMesh], sight: Sight) -> Iterator[Finding]:
+    """Tell of what one mesh does on nodes to what proxies of others are there for."""
+    beside = sorted({p.mesh for p in pods if p.part is Part.SIDECAR})
+    for name, mesh in ON_NODES.items():
+        others = " and ".join(BY_NAME[one].TITLE for one in beside if one != name)
+        hidden = mesh.hides(sight) if others else ""
+        if hidden:
+            does, _, remedy = hidden.partition(": ")
+            yield Finding(
+                kind="services-hidden", severity=Severity.WARNING, place="cluster", says=does,
+                cause=f"what {others} routes, balances or lets through by Service may not happen", remedy=remedy,
+            )  # fmt: skip
 
 
 def about_injectors(unanswered: Iterable[tuple[Driver, Webhook]]) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from netinspect.analysis.mesh import NEEDS as POD_NEEDS
 from netinspect.analysis.mesh import Judge
 from netinspect.errors import UsageError
-from netinspect.mesh import BY_NAME, TELLERS
+from netinspect.mesh import BY_NAME, ON_NODES, TELLERS
 from netinspect.mesh.base import Call, Said, Side
 from netinspect.mesh.sight import Pod
 from netinspect.model import resources, wire
@@ -191,8 +191,12 @@ def call(judge: Judge, asked: Asked) -> tuple[str, Call] | Said:
         says = f"{broken.full_name}: {broken.says}"
         return Said(Transport.UNKNOWN, Reach.UNKNOWN, says, settled_by=broken.settled_by or broken.remedy)
     inside = sorted({e.mesh for e in ends if _in(e, walked=walked)})
+    doubt = _on_nodes(judge, asked.way.service, ends[0].mesh if _in(ends[0], walked=walked) else "")
+    if doubt:
+        return Said(Transport.UNKNOWN, Reach.UNKNOWN, doubt, settled_by="the log of the proxy's accesses")
     if not inside:
-        return Said(Transport.PLAINTEXT, Reach.REACHED, "neither pod is in a mesh")
+        caveats = "; ".join(c for other in ON_NODES.values() if (c := other.caveat(judge.sight)))
+        return Said(Transport.PLAINTEXT, Reach.REACHED, "neither pod is in a mesh", caveat=caveats)
     if len(inside) > 1 or inside[0] not in TELLERS:
         titles = " and ".join(BY_NAME[m].TITLE for m in inside)
         return Said(
@@ -205,6 +209,19 @@ def call(judge: Judge, asked: Asked) -> tuple[str, Call] | Said:
         says = f"{', '.join(unread)} could not be read whole"
         return Said(Transport.UNKNOWN, Reach.UNKNOWN, says, settled_by="grant list on them in all namespaces")
     return inside[0], _call(judge, asked, inside[0])
+
+
+def _on_nodes(judge: Judge, service: wire.Service | None, mesh: str) -> str:
+    """Say what a mesh on nodes does to calls to a Service, of which the client's own mesh cannot know."""
+    if service is None:
+        return ""
+    for name, other in ON_NODES.items():
+        doubt = other.takes(service, judge.sight)
+        if not doubt and mesh not in ("", name) and not service.headless:
+            doubt = other.hides(judge.sight)
+        if doubt:
+            return doubt
+    return ""
 
 
 def _call(judge: Judge, asked: Asked, mesh: str) -> Call:

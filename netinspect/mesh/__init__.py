@@ -9,6 +9,7 @@ from netinspect.mesh import (
     app_mesh,
     app_mesh_pairs,
     cilium,
+    cilium_nodes,
     cilium_pairs,
     consul,
     consul_pairs,
@@ -29,7 +30,7 @@ from netinspect.mesh import (
     traefik,
     unknown,
 )
-from netinspect.mesh.base import Driver, Relay, Teller
+from netinspect.mesh.base import Driver, OnNodes, Relay, Teller
 
 # What is not one of the others is asked last.
 DRIVERS: Final[tuple[Driver, ...]] = (
@@ -54,3 +55,5 @@ RELAYS: Final[dict[str, Relay]] = {
     istio.NAME: istio_relay,
     linkerd.NAME: linkerd_relay,
 }
+# Those that do more on nodes than serve the pods that are in them.
+ON_NODES: Final[dict[str, OnNodes]] = {cilium.NAME: cilium_nodes}

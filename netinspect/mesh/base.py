@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from netinspect.mesh.sight import Pod, Sight
 from netinspect.model import wire
 from netinspect.model.finding import Clue
-from netinspect.model.mesh import Capture, Effect, Part, Placement, Reach, Transport
+from netinspect.model.mesh import Capture, Effect, Feature, Part, Placement, Reach, Transport
 
 # How much a clue weighs: what runs, what was noted by who put it there, what anybody may have written.
 RUNS, NOTED, WRITTEN = 8, 4, 1
@@ -192,6 +192,22 @@ class Relay(Protocol):
 
     def inward(self, call: Call, sight: Sight, /) -> Onward:
         """Say how the server's proxy calls its application with what it has let in."""
+
+
+class OnNodes(Protocol):
+    """A module beside a driver: what a mesh does on nodes, whether or not a pod is in it."""
+
+    def features(self, sight: Sight, /) -> Iterator[Feature]:
+        """Give what of it is on."""
+
+    def takes(self, service: wire.Service, sight: Sight, /) -> str:
+        """Say why nobody can tell what requests to a Service meet; nothing where it leaves them alone."""
+
+    def hides(self, sight: Sight, /) -> str:
+        """Say why other meshes' proxies do not see Services' addresses; nothing where they do."""
+
+    def caveat(self, sight: Sight, /) -> str:
+        """Say what it does to some calls between pods that are in no mesh; nothing where it does not."""
 
 
 class Driver(Protocol):

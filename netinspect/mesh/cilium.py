@@ -1,7 +1,8 @@
 """Cilium's mesh without sidecars: an Envoy a node for L7, and where it is enabled a ztunnel a node for mTLS.
 
-What goes through the Envoy hangs on policies and routes, not on pods, and is not evaluated. A pod is in the mesh where
-its namespace is enrolled with ztunnel.
+A pod is in the mesh where its namespace is enrolled with ztunnel. What else is on (mutual authentication, Ingress,
+Gateways, CiliumEnvoyConfigs) is told of the cluster: it hangs on policies and routes, not on pods, and what becomes of
+a request there is not evaluated.
 """
 
 from __future__ import annotations
@@ -73,3 +74,12 @@ def wish(pod: Pod, sight: Sight) -> Wish | None:
         return Wish(False, "it is on the host network, where nothing is captured", Part.AMBIENT, own=True)
     says = f"namespace {pod.namespace} is labelled {_ENROLLED}=true"
     return Wish(_ztunnel(sight), says if _ztunnel(sight) else f"{says}, and ztunnel is not enabled", Part.AMBIENT)
+
+
+def translates_at_sockets(sight: Sight) -> bool:
+    """Say whether a Service's address is changed for a pod's already as its program connects."""
+    settings = sight.settings("cilium-config")
+    whole = any(
+        true(settings.get(key)) or settings.get(key) == "strict" for key in ("kube-proxy-replacement", "bpf-lb-sock")
+    )
+    return whole and not true(settings.get("bpf-lb-sock-hostns-only"))

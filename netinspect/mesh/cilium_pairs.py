@@ -5,7 +5,8 @@ Sources: cilium/cilium Documentation/security/network/encryption-ztunnel.rst, pk
 
 from __future__ import annotations
 
-from netinspect.mesh.base import Call, Said, true
+from netinspect.mesh.base import Call, Said
+from netinspect.mesh.cilium import translates_at_sockets
 from netinspect.mesh.sight import Sight
 from netinspect.model.mesh import Reach, Transport
 
@@ -19,17 +20,8 @@ def said(call: Call, sight: Sight) -> Said:
     if None in ends:
         says = "one of the two ends alone is enrolled with ztunnel, and what becomes of that is not certain"
         return Said(Transport.UNKNOWN, Reach.UNKNOWN, says, reasons, settled_by=_SETTLED)
-    if call.service is not None and not _translated_at_sockets(sight):
+    if call.service is not None and not translates_at_sockets(sight):
         says = "the ztunnels know pods and no Services, and that Cilium translates before them is not certain"
         return Said(Transport.UNKNOWN, Reach.UNKNOWN, says, reasons, settled_by=_SETTLED)
     says = "the ztunnels of both nodes carry it, between them on port 15008, which policies of the network must allow"
     return Said(Transport.MTLS, Reach.REACHED, says, reasons)
-
-
-def _translated_at_sockets(sight: Sight) -> bool:
-    """Say whether a Service's address is changed for a pod's already as its program connects."""
-    settings = sight.settings("cilium-config")
-    whole = any(
-        true(settings.get(key)) or settings.get(key) == "strict" for key in ("kube-proxy-replacement", "bpf-lb-sock")
-    )
-    return whole and not true(settings.get("bpf-lb-sock-hostns-only"))

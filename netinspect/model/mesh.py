@@ -107,6 +107,15 @@ class ControlPlane(Document, frozen=True, kw_only=True):
     external: str = ""
 
 
+class Feature(Document, frozen=True, kw_only=True):
+    """What of a mesh is on in the cluster without being in any pod, and what says so."""
+
+    mesh: str
+    title: str
+    says: str
+    source: str
+
+
 class NamespaceMesh(Document, frozen=True, kw_only=True):
     """A namespace that asks for a mesh, or has pods in one: how many pods have each verdict."""
 
@@ -130,6 +139,7 @@ class MeshReport(Document, frozen=True, tag_field="kind", tag="Mesh", kw_only=Tr
     pod: str = ""
     meshes: tuple[str, ...] = ()
     control_planes: tuple[ControlPlane, ...] = ()
+    features: tuple[Feature, ...] = ()
     namespaces: tuple[NamespaceMesh, ...] = ()
     pods: tuple[PodMesh, ...] = ()
     findings: tuple[Finding, ...] = ()

@@ -107,6 +107,13 @@ FELIX_CONFIGURATIONS = Resource(
 CILIUM_NODES = Resource(
     "cilium_nodes", "ciliumnodes", ("cilium.io/v2",), wire.CiliumNode, namespaced=False, optional=True
 )
+CILIUM_ENVOY_CONFIGS = Resource(
+    "cilium_envoy_configs", "ciliumenvoyconfigs", ("cilium.io/v2",), wire.CiliumEnvoyConfig, optional=True
+)
+CILIUM_CLUSTER_ENVOY_CONFIGS = Resource(
+    "cilium_cluster_envoy_configs", "ciliumclusterwideenvoyconfigs", ("cilium.io/v2",), wire.CiliumEnvoyConfig,
+    namespaced=False, optional=True,
+)  # fmt: skip
 NETWORK_ATTACHMENTS = Resource(
     "network_attachments",
     "network-attachment-definitions",
@@ -284,6 +291,8 @@ RESOURCES = (
     IPAM_BLOCKS,
     FELIX_CONFIGURATIONS,
     CILIUM_NODES,
+    CILIUM_ENVOY_CONFIGS,
+    CILIUM_CLUSTER_ENVOY_CONFIGS,
     NETWORK_ATTACHMENTS,
     MUTATING_WEBHOOKS,
     MESH_SETTINGS,

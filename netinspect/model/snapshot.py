@@ -73,6 +73,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     ipam_blocks: tuple[wire.IPAMBlock, ...] = ()
     felix_configurations: tuple[wire.FelixConfiguration, ...] = ()
     cilium_nodes: tuple[wire.CiliumNode, ...] = ()
+    cilium_envoy_configs: tuple[wire.CiliumEnvoyConfig, ...] = ()
+    cilium_cluster_envoy_configs: tuple[wire.CiliumEnvoyConfig, ...] = ()
     network_attachments: tuple[wire.NetworkAttachment, ...] = ()
     mutating_webhooks: tuple[wire.MutatingWebhookConfiguration, ...] = ()
     mesh_settings: tuple[wire.ConfigMap, ...] = ()

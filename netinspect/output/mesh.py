@@ -33,6 +33,7 @@ def report(document: MeshReport, style: Style, *, wide: bool) -> Iterator[str]:
     else:
         yield f"{safe(document.headline)}\n"
         yield from _planes(document, style)
+        yield from _features(document, style)
         yield from _namespaces(document, style)
         if wide or document.namespace:
             yield from _pods(document, style)
@@ -61,6 +62,14 @@ def _planes(document: MeshReport, style: Style) -> Iterator[str]:
 def _plane(one: ControlPlane) -> tuple[str, ...]:
     ready = f"{one.ready} of {one.desired}" if one.desired else ""
     return (one.title, one.version, one.revision, one.namespace, one.name or one.external, ready, one.distribution)
+
+
+def _features(document: MeshReport, style: Style) -> Iterator[str]:
+    if document.features:
+        yield "\n"
+        yield section("ON NODES", style)
+        rows = [(f.title, f.source, f.says) for f in document.features]
+        yield from columns(("MESH", "WHERE", "WHAT"), rows, style)
 
 
 def _namespaces(document: MeshReport, style: Style) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from netinspect.analysis.mesh import report
 from netinspect.analysis.mesh_pair import Target, pair
 from netinspect.model.mesh import Reach, Statement, Transport
 from tests import build
@@ -357,6 +358,48 @@ class TestCilium:
         found = said(bare("client"), bare("web"), to=to, asked={"io.cilium/mtls-enabled": "true"}, cni_settings=config)
         assert found.outcome is outcome
         assert found.transport is (MTLS if outcome is Reach.REACHED else UNKNOWN)
+
+    @staticmethod
+    def settings(**data: str) -> list[Json]:
+        found = {key.replace("_", "-"): value for key, value in data.items()}
+        return [{"metadata": {"name": "cilium-config", "namespace": "kube-system"}, "data": found}]
+
+    def test_mutual_authentication_is_told_and_encrypts_nothing(self) -> None:
+        found = said(bare("client"), bare("web"), cni_settings=self.settings(mesh_auth_mutual_enabled="true"))
+        assert told(found) == (PLAINTEXT, Reach.REACHED)
+        assert "encrypts nothing" in found.caveat
+        assert not said(bare("client"), bare("web"), cni_settings=self.settings(mesh_auth_enabled="true")).caveat
+
+    def test_a_service_that_the_nodes_envoy_takes(self) -> None:
+        config = {"metadata": {"name": "l7", "namespace": "shop"}, "spec": {"services": [{"name": "web"}]}}
+        everywhere = {"metadata": {"name": "l7"}, "spec": {"services": [{"name": "web", "namespace": "shop"}]}}
+        other = {"metadata": {"name": "l7", "namespace": "away"}, "spec": {"services": [{"name": "web"}]}}
+        ends = bare("client"), bare("web")
+        assert said(*ends, cilium_envoy_configs=[config]).outcome is Reach.UNKNOWN
+        assert said(*ends, cilium_cluster_envoy_configs=[everywhere]).outcome is Reach.UNKNOWN
+        assert said(*ends, cilium_envoy_configs=[other]).outcome is Reach.REACHED
+        assert said(*ends, to="pod", cilium_envoy_configs=[config]).outcome is Reach.REACHED
+
+    def test_a_services_address_that_other_meshes_do_not_see(self) -> None:
+        ends = TestOpenServiceMesh.pod("client"), TestOpenServiceMesh.pod("web")
+        lax: Any = {"osm_configs": TestOpenServiceMesh.config(enablePermissiveTrafficPolicyMode=True)}
+        hidden = self.settings(kube_proxy_replacement="true")
+        (finding,) = report(build.snapshot(pods=list(ends), cni_settings=hidden)).findings
+        assert (finding.kind, "Open Service Mesh" in finding.cause) == ("services-hidden", True)
+        assert not report(build.snapshot(pods=[bare("web")], cni_settings=hidden)).findings
+        assert said(*ends, **lax, cni_settings=hidden).outcome is Reach.UNKNOWN
+        seen = self.settings(kube_proxy_replacement="true", bpf_lb_sock_hostns_only="true")
+        assert said(*ends, **lax, cni_settings=seen).outcome is Reach.REACHED
+
+    def test_what_is_on_without_being_in_a_pod_is_told_of_the_cluster(self) -> None:
+        listens = {"metadata": {"name": "front", "namespace": "shop"}, "spec": {}}
+        settings = self.settings(enable_gateway_api="true", mesh_auth_mutual_enabled="true", loadbalancer_l7="envoy")
+        found = report(build.snapshot(pods=[bare("web")], cni_settings=settings, cilium_envoy_configs=[listens]))
+        assert [f.source.rpartition(" ")[2] for f in found.features] == [
+            "enable-gateway-api", "mesh-auth-mutual-enabled", "loadbalancer-l7", "shop/front",
+        ]  # fmt: skip
+        assert found.headline == "no mesh; Cilium does parts of one on nodes"
+        assert not report(build.snapshot(pods=[bare("web")])).features
 
     def test_this_word_counts_and_no_other(self) -> None:
         found = said(

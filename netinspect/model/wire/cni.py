@@ -2,7 +2,7 @@
 
 from msgspec import field
 
-from netinspect.model.wire.base import Metadata, Term, Text, Wire
+from netinspect.model.wire.base import Metadata, ObjectReference, Term, Text, Wire
 
 
 class IPPoolSpec(Wire, frozen=True):
@@ -145,3 +145,16 @@ class NetworkAttachment(Wire, frozen=True):
 
     metadata: Metadata
     spec: NetworkAttachmentSpec = NetworkAttachmentSpec()
+
+
+class CiliumEnvoyConfigSpec(Wire, frozen=True):
+    """To which Services requests are turned to the node's Envoy."""
+
+    services: tuple[ObjectReference, ...] = ()
+
+
+class CiliumEnvoyConfig(Wire, frozen=True):
+    """A configuration of the nodes' Envoys, of a namespace or of all (pkg/k8s/apis/cilium.io/v2/cec_types.go)."""
+
+    metadata: Metadata
+    spec: CiliumEnvoyConfigSpec = CiliumEnvoyConfigSpec()
