@@ -80,25 +80,25 @@ def describe(sight: Sight, agent: Agent | None) -> Description:
     if policy_only(sight, agent):
         facts = (*_policy_facts(sight, agent),)
         return Description(frozenset({Role.POLICY}), "policy only", _backend_source(agent), facts=facts)
-    how, source = _encapsulation(sight, agent)
+    kinds, source = _encapsulation(sight, agent)
     only_between = _between_subnets(sight, agent)
-    mode = how + (" between subnets" if only_between and how in _OVERHEAD and _OVERHEAD[how] else "")
-    bgp = backend(sight, agent) in {"bird", ""} and how != "VXLAN"
+    mode = " and ".join(k + (" between subnets" if only_between and _OVERHEAD[k] else "") for k in kinds)
+    bgp = backend(sight, agent) in {"bird", ""} and kinds != ("VXLAN",)
     ports = []
     tunnels: tuple[str, ...] = ()
-    if how == "VXLAN":
+    if "VXLAN" in kinds:
         number = _felix(sight).vxlan_port or _VXLAN_PORT
         ports.append(Port(protocol="UDP", number=number, purpose="VXLAN between nodes"))
         tunnels = ("vxlan.calico", "vxlan-v6.calico")
-    elif how == "IP in IP":
+    if "IP in IP" in kinds:
         ports.append(Port(protocol="IPIP (4)", number=0, purpose="IP in IP between nodes"))
-        tunnels = ("tunl0",)
+        tunnels = (*tunnels, "tunl0")
     if bgp:
         ports.append(_BGP)
     typha = variables.get("FELIX_TYPHAK8SSERVICENAME") or sight.settings("calico-config").get("typha_service_name")
     if typha not in (None, "", "none"):
         ports.append(_TYPHA)
-    if _ebpf(sight, variables) and how != "VXLAN":
+    if _ebpf(sight, variables) and "VXLAN" not in kinds:
         # Node ports with their servers on other nodes are carried there in VXLAN.
         number = _felix(sight).vxlan_port or _VXLAN_PORT
         ports.append(Port(protocol="UDP", number=number, purpose="node ports to servers on other nodes"))
@@ -113,15 +113,15 @@ def describe(sight: Sight, agent: Agent | None) -> Description:
     own_ipam = variables.get("USE_POD_CIDR", "").lower() != "true"
     roles.add(Role.IPAM)
     facts = (
-        *_facts(sight, how, source, own_ipam=own_ipam, only_between=only_between, encrypted=encrypted),
+        *_facts(sight, kinds, source, own_ipam=own_ipam, only_between=only_between, encrypted=encrypted),
         *_policy_facts(sight, agent),
     )
     if _ebpf(sight, variables):
         roles.add(Role.SERVICES)
         mode = f"eBPF, {mode}" if mode else "eBPF"
-    return Description(
-        frozenset(roles), mode, source, None if encrypted else _OVERHEAD.get(how), tunnels, facts, tuple(ports)
-    )  # fmt: skip
+    # What a pod of any pool may send.
+    overhead = None if encrypted else max((_OVERHEAD[k] for k in kinds), default=None)
+    return Description(frozenset(roles), mode, source, overhead, tunnels, facts, tuple(ports))
 
 
 def backend(sight: Sight, agent: Agent | None) -> str:
@@ -181,27 +181,30 @@ def _pools(sight: Sight) -> tuple[wire.IPPool, ...]:
     return tuple(p for p in sight.snapshot.ip_pools if not p.spec.disabled)
 
 
-def _encapsulation(sight: Sight, agent: Agent | None) -> tuple[str, str]:  # noqa: PLR0911 - one for each evidence
-    """Give how packets travel between nodes; pools count before what new pools are made with."""
+def _encapsulation(sight: Sight, agent: Agent | None) -> tuple[tuple[str, ...], str]:
+    """Give how packets travel between nodes, by each kind of pool; pools count before what new ones are made with."""
     used = _pools(sight)
     if used:
-        source = "IPPool " + ", ".join(p.metadata.name for p in used)
-        if any(p.spec.vxlan_mode not in ("", "Never") for p in used):
-            return "VXLAN", source
-        if any(p.spec.ipip_mode not in ("", "Never") for p in used):
-            return "IP in IP", source
-        return "no encapsulation", source
+        modes = {"VXLAN": [p.spec.vxlan_mode for p in used], "IP in IP": [p.spec.ipip_mode for p in used]}
+        return _kinds(modes), "IPPool " + ", ".join(p.metadata.name for p in used)
     variables = agent.variables if agent else {}
     told = {k: v for k, v in variables.items() if re.fullmatch(r"CALICO_IPV[46]POOL_(VXLAN|IPIP)", k) and v}
-    for mark, title in (("VXLAN", "VXLAN"), ("IPIP", "IP in IP")):
-        if any(k.endswith(mark) and v != "Never" for k, v in told.items()):
-            return title, f"DaemonSet {agent.name}" if agent else ""
     if told:
-        return "no encapsulation", f"DaemonSet {agent.name}" if agent else ""
+        modes = {
+            title: [v for k, v in told.items() if k.endswith(mark)]
+            for mark, title in (("VXLAN", "VXLAN"), ("IPIP", "IP in IP"))
+        }
+        # Its start makes a pool of one kind.
+        return _kinds(modes)[:1], f"DaemonSet {agent.name}" if agent else ""
     for _, kernel in sight.read:
         if "vxlan.calico" in (kernel.links or {}):
-            return "VXLAN", "the nodes' interfaces"
-    return ("VXLAN", "ConfigMap calico-config") if backend(sight, agent) == "vxlan" else ("", "")
+            return ("VXLAN",), "the nodes' interfaces"
+    return (("VXLAN",), "ConfigMap calico-config") if backend(sight, agent) == "vxlan" else ((), "")
+
+
+def _kinds(modes: Mapping[str, list[str]]) -> tuple[str, ...]:
+    found = tuple(kind for kind, said in modes.items() if any(mode not in ("", "Never") for mode in said))
+    return found or ("no encapsulation",)
 
 
 def _between_subnets(sight: Sight, agent: Agent | None) -> bool:
@@ -213,7 +216,7 @@ def _between_subnets(sight: Sight, agent: Agent | None) -> bool:
 
 
 def _facts(
-    sight: Sight, how: str, source: str, *, own_ipam: bool, only_between: bool, encrypted: bool
+    sight: Sight, kinds: tuple[str, ...], source: str, *, own_ipam: bool, only_between: bool, encrypted: bool
 ) -> Iterator[Fact]:
     six = sight.families == (6,)
     told = {
@@ -221,10 +224,10 @@ def _facts(
         f"by {'vxlan-v6.calico; 70' if six else 'vxlan.calico; 50'} bytes a packet",
         "IP in IP": "IP in IP, by tunl0; 20 bytes a packet; clouds such as Azure drop it",
         "no encapsulation": "none: the nodes' network must carry the pods' addresses, by BGP or on one link",
-    }.get(how)
-    if told:
-        between = "; only between nodes of different subnets" if only_between else ""
-        yield Fact(subject=Subject.ENCAPSULATION, says=told + between, source=source)
+    }
+    between = "; only between nodes of different subnets" if only_between else ""
+    for kind in kinds:
+        yield Fact(subject=Subject.ENCAPSULATION, says=told[kind] + between, source=source)
     if encrypted:
         says = "WireGuard between nodes, 60 bytes a packet; plain within a node"
         yield Fact(subject=Subject.ENCAPSULATION, says=says, source="Felix' configuration")

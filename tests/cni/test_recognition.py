@@ -10,7 +10,7 @@ import pytest
 from msgspec import structs
 
 from netinspect.analysis.cni import report
-from netinspect.model.cni import CniReport, Standing
+from netinspect.model.cni import CniReport, Standing, Subject
 from netinspect.model.evidence import Access, NamespaceEvidence, NodeEvidence, Section
 from netinspect.model.finding import Severity
 from tests import build
@@ -309,6 +309,25 @@ def test_calicos_blocks_are_each_reached_as_their_pool_says() -> None:
     assert not report(structs.replace(made, kernels=(right,))).findings
     (finding,) = report(structs.replace(made, kernels=(wrong,))).findings
     assert (finding.kind, finding.peers) == ("route", ("node/n2",))
+
+
+@pytest.mark.parametrize(
+    ("pools", "mode", "encapsulations"),
+    [
+        ([pool("a", "10.9.0.0/16", vxlanMode="Always"), pool("b", "10.8.0.0/16", ipipMode="Always")],
+         "VXLAN and IP in IP", 2),
+        ([pool("a", "10.9.0.0/16", ipipMode="CrossSubnet"), pool("b", "fd00:9::/48")], "IP in IP between subnets", 1),
+        ([pool("a", "10.9.0.0/16", vxlanMode="Always"), pool("b", "10.8.0.0/16", ipipMode="Always", disabled=True)],
+         "VXLAN", 1),
+        ([pool("a", "10.9.0.0/16")], "no encapsulation", 1),
+    ],
+    ids=["two kinds", "one of another family", "one disabled", "none"],
+)  # fmt: skip
+def test_calicos_pools_may_be_of_several_kinds(pools: list[Json], mode: str, encapsulations: int) -> None:
+    found = said(*of("calico-vxlan.yaml"), ip_pools=pools)
+    calico = next(c for c in found.cnis if c.name == "calico")
+    assert calico.mode == mode
+    assert sum(f.subject is Subject.ENCAPSULATION for f in calico.facts) == encapsulations
 
 
 def test_blocks_of_calicos_load_balancers_are_of_no_node() -> None:
