@@ -21,6 +21,7 @@ class Signature:
     Of its agent, which is a DaemonSet on the host network: ``images`` (see ``model.image``), ``programs``, the
     beginnings of the names of its ``variables``; what anybody may choose, so that it counts little: names of
     ``containers`` and ``objects``, values of ``labels``, beginnings of the folders of the node that it ``mounts``.
+    Images of further DaemonSets that do a part of its work are its ``helpers``; alone they are no mark of it.
     Of the API: names of ConfigMaps (``settings``), groups of custom resources, beginnings of the nodes' ``annotations``
     and ``node_labels``, the ``taints`` that it sets. Of a node: ``plugins`` of the CNI configuration, the names of its
     ``files`` where the plug-ins are anybody's, ``interfaces``, and beginnings of ``chains`` (``table/chain`` of
@@ -28,6 +29,7 @@ class Signature:
     """
 
     images: frozenset[str] = frozenset()
+    helpers: frozenset[str] = frozenset()
     programs: frozenset[str] = frozenset()
     variables: tuple[str, ...] = ()
     containers: frozenset[str] = frozenset()

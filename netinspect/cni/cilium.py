@@ -25,6 +25,7 @@ NAME = "cilium"
 TITLE = "Cilium"
 SIGNATURE = Signature(
     images=frozenset({"cilium", "cilium-cilium", "cilium-cilium-ci", "cilium-ci"}),
+    helpers=frozenset({"cilium-envoy"}),
     programs=frozenset({"cilium-agent"}),
     variables=("CILIUM_",),
     containers=frozenset({"cilium-agent"}),

@@ -21,13 +21,14 @@ _ENOUGH_VARIABLES = 2
 
 @dataclass(frozen=True)
 class Marks:
-    """What a CNI left: its agent, and clues by where they were found."""
+    """What a CNI left: its agent and those that help it, and clues by where they were found."""
 
     agent: Agent | None
     agent_clues: tuple[Clue, ...]
     api: tuple[Clue, ...]
     node: tuple[Clue, ...]
     configured: bool
+    helpers: tuple[Agent, ...] = ()
 
     @property
     def clues(self) -> tuple[Clue, ...]:
@@ -60,6 +61,7 @@ def recognise(sight: Sight, drivers: Iterable[Driver]) -> Mapping[str, Marks]:
             api=tuple(_noted(driver.SIGNATURE, sight)),
             node=(*configured, *_programmed(driver.SIGNATURE, sight)),
             configured=bool(configured),
+            helpers=tuple(a for a in sight.agents if a != agent and not a.parked and _helps(driver.SIGNATURE, a)),
         )
         if marks.clues:
             found[driver.NAME] = marks
@@ -82,6 +84,11 @@ def _agents(sight: Sight, drivers: tuple[Driver, ...]) -> dict[str, tuple[Agent,
             if known is None or rank > known[0]:
                 best[driver.NAME] = (rank, agent, (*hard, *soft))
     return {name: (agent, clues) for name, (_, agent, clues) in best.items()}
+
+
+def _helps(signature: Signature, agent: Agent) -> bool:
+    images = {n for names, _ in agent.images for n in names}
+    return not images.isdisjoint(signature.helpers) or any(_hard(signature, agent))
 
 
 def _hard(signature: Signature, agent: Agent) -> Iterator[Clue]:

@@ -186,6 +186,21 @@ def test_what_bears_a_name_and_is_no_cni(image: str) -> None:
         assert not found.datapath
 
 
+@pytest.mark.parametrize(("ready", "told"), [(1, ["daemonset/net/proxies"]), (2, [])])
+def test_a_daemonset_that_helps_is_watched_too(ready: int, told: list[str]) -> None:
+    spec = {"hostNetwork": True, "containers": [{"name": "x", "image": "mirror.example/cilium/cilium-envoy:v1.34"}]}
+    envoy = {
+        "kind": "DaemonSet",
+        "metadata": {"name": "proxies", "namespace": "net"},
+        "spec": {"template": {"spec": spec}},
+        "status": {"desiredNumberScheduled": 2, "numberReady": ready},
+    }
+    cilium = of("privatecilium")
+    for one in cilium:
+        one["status"] = {"desiredNumberScheduled": 2, "numberReady": 2}
+    assert [f.place for f in said(*cilium, envoy).findings if f.kind == "agent"] == told
+
+
 def test_a_shop_called_flannel_on_pod_addresses() -> None:
     spec = {"containers": [{"name": "kube-flannel", "image": "example.com/flannel:2", "command": ["/bin/flanneld"]}]}
     shop = {"kind": "DaemonSet", "metadata": {"name": "flannel"}, "spec": {"template": {"spec": spec}}}
