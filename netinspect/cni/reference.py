@@ -50,7 +50,7 @@ def _chosen(sight: Sight) -> tuple[Node, Kernel, Conflist, Mapping[str, Any]] | 
 
 def _bridge(plugin: Mapping[str, Any]) -> str:
     """Name the bridge of its configuration (bridge.go: cni0 unless told otherwise)."""
-    return str(plugin.get("bridge") or plugin.get("name") or "cni0") if plugin.get("bridge") else "cni0"
+    return str(plugin.get("bridge") or "cni0")
 
 
 def _facts(sight: Sight, node: Node, kernel: Kernel, plugin: Mapping[str, Any], source: str) -> Iterator[Fact]:
@@ -65,11 +65,7 @@ def _facts(sight: Sight, node: Node, kernel: Kernel, plugin: Mapping[str, Any], 
     ipam = plugin.get("ipam")
     by = str(ipam.get("type", "")) if isinstance(ipam, dict) else ""
     yield Fact(subject=Subject.ADDRESSES, says=f"by {by or 'nobody that the configuration names'}", source=source)
-    masked = plugin.get("ipMasq") is True
-    says = (
-        "what leaves for outside is masqueraded (CNI-…)" if masked else "not by it: what leaves keeps the pod's address"
-    )
-    yield Fact(subject=Subject.MASQUERADE, says=says, source=source)
+    yield _masquerade(sight, plugin, source)
     ways = [r for r in kernel.routes or () if r.gateway and r.dst in _others(sight, node)]
     if ways:
         says = f"to other nodes by routes that somebody set (protocol {ways[0].protocol or 'unspec'}), without a tunnel"
@@ -78,6 +74,21 @@ def _facts(sight: Sight, node: Node, kernel: Kernel, plugin: Mapping[str, Any], 
     else:
         says = "nothing on the node leads to the ranges of other nodes: a router outside must (a cloud's route table)"
     yield Fact(subject=Subject.ROUTING, says=says, source=f"node/{node.name} routes")
+
+
+def _masquerade(sight: Sight, plugin: Mapping[str, Any], source: str) -> Fact:
+    """Say whose address leaves: the plug-in masquerades where it is told to, else perhaps an agent of its own."""
+    agent = next((a for a in sight.agents for names, _ in a.images if "ip-masq-agent" in names and not a.parked), None)
+    if plugin.get("ipMasq") is True:
+        says = "what leaves for outside is masqueraded (CNI-…)"
+    elif agent is not None:
+        says, source = (
+            "what leaves for outside is masqueraded by ip-masq-agent (IP-MASQ-AGENT)",
+            f"DaemonSet {agent.name}",
+        )
+    else:
+        says = "not by it: what leaves keeps the pod's address"
+    return Fact(subject=Subject.MASQUERADE, says=says, source=source)
 
 
 def _others(sight: Sight, node: Node) -> frozenset[str]:

@@ -96,6 +96,17 @@ def test_a_file_tells_whose_a_common_plug_in_is(file: str, plugin: str, name: st
     assert {c.name for c in found.cnis if c.standing is Standing.ACTIVE} == {name}
 
 
+@pytest.mark.parametrize(
+    ("plugin", "agent", "says"),
+    [({"type": "bridge", "ipMasq": True}, False, "(CNI-…)"), ({"type": "bridge"}, True, "IP-MASQ-AGENT"),
+     ({"type": "bridge"}, False, "not by it")],
+)  # fmt: skip
+def test_who_masquerades_beside_the_bridge_plug_in(plugin: Json, agent: bool, says: str) -> None:
+    masks = daemon_set("ip-masq-agent", "registry.k8s.io/networking/ip-masq-agent:v2.12")
+    masks["status"] = {"desiredNumberScheduled": int(agent)}
+    assert says in facts(read(masks, files={"10-own.conflist": plugin}), Subject.MASQUERADE)
+
+
 def test_where_nobody_could_look_nothing_is_said_of_policies() -> None:
     flannel = {"flannel.alpha.coreos.com/backend-type": "vxlan"}
     for gaps, kinds in ((("daemon_sets",), set[str]()), ((), {"policies-not-enforced"})):
