@@ -102,8 +102,9 @@ class Switches:
         """Run a command in a namespace, with a node's own Open vSwitch or the central one."""
         where = ["ip", "netns", "exec", self.real(ns)] if ns else []
         done = subprocess.run(
-            [*where, *command], input=stdin, capture_output=True, env=self._environment(at), timeout=60, check=False
-        )
+            [*where, *command], input=stdin, capture_output=True, env=self._environment(at), timeout=60, check=False,
+            start_new_session=True,
+        )  # fmt: skip
         if done.returncode:
             raise Failed(f"{' '.join(command)}: {done.stderr.decode()}")
         return done.stdout.decode()

@@ -15,6 +15,7 @@ import subprocess
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 _FOLDERS = (
@@ -92,7 +93,12 @@ class Image:
     user: str = ""
 
 
-def _libraries(program: str) -> Iterable[str]:
+@cache
+def _libraries(program: str) -> tuple[str, ...]:
+    return tuple(_named_by_ldd(program))
+
+
+def _named_by_ldd(program: str) -> Iterable[str]:
     listing = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
     for words in map(str.split, listing.splitlines()):
         if len(words) > 2 and words[1] == "=>" and words[2].startswith("/"):

@@ -50,7 +50,7 @@ def run(command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str
         initrd.write_bytes(gzip.compress(_archive(kernel), 1))
         log = here / "kernel.log"
         qemu: list[str | Path] = [
-            f"qemu-system-{platform.machine()}", "-accel", "tcg", "-m", "2G", "-display", "none", "-monitor", "none",
+            f"qemu-system-{platform.machine()}", "-accel", "tcg", "-m", "1G", "-display", "none", "-monitor", "none",
             "-nic", "none", "-no-reboot", "-serial", f"file:{log}", "-kernel", next((kernel / "boot").glob("vmlinuz*")),
             "-initrd", initrd, "-append", "console=ttyS0 quiet panic=-1",
             *_shared("root", "/", "on"), *_shared("run", made, "off"),
