@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -135,6 +136,11 @@ class Packet(Struct, frozen=True, kw_only=True):
         return f"{name} {end(self.src, self.sport, self.family)} → {end(self.dst, self.dport, self.family)}"
 
 
+# A walk reads and writes the same few addresses at every step.
+_ADDRESSES = 65_536
+
+
+@lru_cache(_ADDRESSES)
 def text(address: int, family: int) -> str:
     """Write an address."""
     return str(ipaddress.IPv4Address(address) if family == 4 else ipaddress.IPv6Address(address))
@@ -148,6 +154,7 @@ def end(address: int, port: int, family: int) -> str:
     return f"[{written}]:{port}" if family == 6 else f"{written}:{port}"
 
 
+@lru_cache(_ADDRESSES)
 def number(address: str) -> tuple[int, int]:
     """Read an address: its family and number; raises ``ValueError``."""
     ip = ipaddress.ip_address(address)

@@ -219,7 +219,7 @@ main() {
   # A quarter of the time for one tool. coreutils' timeout leaves our process group unless told not to, and then our
   # own end would not be its; busybox' timeout of old wants -t, and is not used.
   for way in '--foreground -k 1' '-k 1' ''; do
-    if [ -z "$patience" ] && timeout $way 5 true 2>/dev/null </dev/null; then
+    if [ -z "$patience" ] && timeout $way 5 true >/dev/null 2>&1 </dev/null 3>&-; then
       patience="timeout $way $((DEADLINE / 4 + 1))"
     fi
   done

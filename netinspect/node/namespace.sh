@@ -2,12 +2,13 @@
 # costs once for all tools. $NONCE marks our own lines; fd 3 is where tools print to. Writes nothing, changes nothing.
 
 # One tool: its name for the parser, then the command. What it prints goes straight out; what it complains of is kept.
+# busybox' timeout leaves a watcher for a second, by which no descriptor of ours that is waited for may be held.
 section() {
   name=$1
   shift
   if command -v "$1" >/dev/null 2>&1; then
     printf '@%s section %s %s\n' "$NONCE" "$ns" "$name"
-    said=$($patience "$@" </dev/null 2>&1 >&3)
+    said=$($patience "$@" </dev/null 2>&1 >&3 3>&-)
     status=$?
     printf '\n@%s end %s\n%.2000s\n@%s done\n' "$NONCE" "$status" "$said" "$NONCE"
   else
@@ -23,7 +24,7 @@ bounded() {
   shift 2
   if command -v "$1" >/dev/null 2>&1; then
     printf '@%s section %s %s %s\n' "$NONCE" "$ns" "$name" "$most"
-    said=$({ { $patience "$@" </dev/null; echo "exit $?" >&2; } 2>&4 | head -c "$most" >&3; } 4>&1)
+    said=$({ { $patience "$@" </dev/null 3>&- 4>&-; echo "exit $?" >&2; } 2>&4 | head -c "$most" >&3; } 4>&1)
     printf '\n@%s end -\n%.2000s\n@%s done\n' "$NONCE" "$said" "$NONCE"
   else
     printf '@%s absent %s %s %s\n' "$NONCE" "$ns" "$name" "$1"

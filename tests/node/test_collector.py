@@ -256,6 +256,16 @@ def test_a_long_table_is_cut_and_said_to_be(tmp_path: Path) -> None:
     assert 800 < len(namespace.connections) < 1000
 
 
+@pytest.mark.parametrize("name", ["ip", "conntrack"])
+def test_what_a_tool_leaves_behind_holds_no_descriptor_of_ours(name: str, tmp_path: Path) -> None:
+    """As busybox' timeout leaves its watcher: who listens to us would wait for it."""
+    fake(tmp_path, name, "ls -l /proc/self/fd | sed -n 's|.* \\([0-9]*\\) -> .*|fd \\1|p'")
+    section = host(evidence(run(Request(on_host=True, pods=()), path=f"{tmp_path}:$PATH"))).sections
+    told = section["conntrack" if name == "conntrack" else "routes4"].text.split("\n")
+    # The last is of ls itself.
+    assert [line for line in told if line.startswith("fd ")] == ["fd 0", "fd 1", "fd 2", "fd 3"]
+
+
 def test_without_any_tool_the_kernel_is_asked_itself(tmp_path: Path) -> None:
     for name in ("sh", "cat", "grep", "sed", "ls", "head", "tr", "sleep", "readlink", "cut", "uname", "timeout"):
         (tmp_path / name).symlink_to(shutil.which("busybox") or "/nonexistent")

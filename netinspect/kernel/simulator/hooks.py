@@ -98,6 +98,7 @@ class Hooks:
     def __init__(self, namespace: Namespace, name: str) -> None:
         self._namespace = namespace
         self._called: dict[tuple[int, str], Called] = {}
+        self._at_devices: dict[tuple[str, str], tuple[Registered, ...]] = {}
         self.name = name
 
     def at(self, family: int, hook: str) -> Called:
@@ -120,16 +121,17 @@ class Hooks:
 
     def bridge(self, hook: str) -> tuple[Registered, ...]:
         """Give the chains of the bridge family at a hook."""
-        return tuple(sorted(self._nft(hook, {"bridge"}), key=_first))
+        if ("", hook) not in self._at_devices:
+            self._at_devices["", hook] = tuple(sorted(self._nft(hook, {"bridge"}), key=_first))
+        return self._at_devices["", hook]
 
     def device(self, dev: str, hook: str) -> tuple[Registered, ...]:
         """Give the chains of a device's own hook (ingress, egress); those too of which nft does not say the device."""
-        found = [
-            r
-            for r in self._nft(hook, {"netdev", "inet"})
-            if r.chain and (dev in r.chain.devices or not r.chain.devices)
-        ]
-        return tuple(sorted(found, key=_first))
+        if (dev, hook) not in self._at_devices:
+            every = self._nft(hook, {"netdev", "inet"})
+            found = (r for r in every if r.chain and (dev in r.chain.devices or not r.chain.devices))
+            self._at_devices[dev, hook] = tuple(sorted(found, key=_first))
+        return self._at_devices[dev, hook]
 
     def _collect(self, family: int, hook: str) -> Called:
         wanted = {"ip" if family == 4 else "ip6", "inet"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import repeat
 from typing import Any, Final
 
 from netinspect.kernel.simulator.fib import Flow, dscp_class
@@ -34,7 +35,7 @@ _DIMENSIONS: Final = ("sport", "dport")
 
 def matches(rule: IptablesRule, at: Traversal) -> Truth:
     """Say whether a rule is for a packet: no, where any match says no; not certain, where any is not."""
-    return every(_match(match, at) for match in rule.matches)
+    return every(map(_match, rule.matches, repeat(at)))
 
 
 def _both(one: Maybe | None, other: Maybe) -> Maybe:
@@ -53,7 +54,7 @@ def _match(match: Match, at: Traversal) -> Truth:
     options = _OPTIONS.get(match.module)
     if options is None:
         return Maybe(f"-m {match.module} is not modelled")
-    return every(_option(options, o, at) for o in match.options)
+    return every(map(_option, repeat(options), match.options, repeat(at)))
 
 
 def every(answers: Iterable[Truth]) -> Truth:

@@ -68,6 +68,8 @@ class Walk:
 
     def needs(self, stack: Stack, *sections: str) -> None:
         """Fork where a section was not read whole: as if it held nothing more, or unknown (raises ``Blind``)."""
+        if not stack.missing:
+            return
         for section in sections:
             missing = stack.missing.get(section)
             if missing is not None:

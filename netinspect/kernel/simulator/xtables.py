@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from heapq import merge
+from itertools import islice
 from typing import Final
 
 from netinspect.errors import ParseError
@@ -36,7 +37,7 @@ class Chains:
     def rules(self, chain: Chain, at: Traversal, after: int) -> Iterator[tuple[int, IptablesRule]]:
         """Give the rules from a position on, without those that an index can rule out."""
         if len(chain.lines) < _SHORT:
-            yield from ((i, chain.rules[i]) for i in range(after, len(chain.rules)))
+            yield from zip(range(after, len(chain.rules)), islice(chain.rules, after, None), strict=True)
             return
         if chain.name not in self._indexes:
             self._indexes[chain.name] = Index(chain)
