@@ -164,9 +164,10 @@ def _about(judge: Judge, client: wire.NotedPod, way: Way, target: Target) -> Ite
         )  # fmt: skip
     for (port, said), servers in groups.items():
         chooser = "the client's proxy" if said.proxied else "kube-proxy, or who stands in for it"
+        known = way.service is not None and said.transport is not Transport.UNKNOWN
         yield Statement(
             service=name, port=port, servers=tuple(sorted(servers)), transport=said.transport, outcome=said.outcome,
-            says=said.says, balanced_by=chooser if way.service else "", identity=said.identity,
+            says=said.says, balanced_by=chooser if known else "", identity=said.identity,
             caveat=said.caveat, settled_by=said.settled_by, reasons=said.reasons, effects=said.effects,
         )  # fmt: skip
 
