@@ -13,7 +13,7 @@ T = TypeVar("T")
 # Each unknown rule doubles the ways; what lies beyond so many is not looked at, and said to be unknown.
 MOST_BRANCHES = 256
 # A packet that goes round meets what it forks at on every round, so that all its ways together are long.
-MOST_STATES = 16_384
+MOST_STATES = 65_536
 
 
 class Maybe(Struct, frozen=True, gc=False):
