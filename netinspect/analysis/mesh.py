@@ -180,9 +180,12 @@ class Judge:
                 cause="its proxy was taken out, and the rules of its start or its node's agent stayed",
                 remedy="make the pod anew",
             )  # fmt: skip
-        refused = ""
+        refused = beside = ""
         for driver in DRIVERS:
             wish = driver.wish(pod, self.sight)
+            if wish is not None and wish.beside:
+                beside = f"; {wish.says}"
+                continue
             if wish is None and driver.NAME not in self._webhooks:
                 continue
             wish, asked = self._asked(driver, pod, wish)
@@ -191,7 +194,7 @@ class Judge:
             if wish is not None:
                 refused = refused or wish.says
         part = Part.CONTROL_PLANE if is_control(pod.object) else None
-        says = "it is of the control plane" if part else refused or "nothing asks for a mesh"
+        says = "it is of the control plane" if part else (refused or "nothing asks for a mesh") + beside
         if self.sight.snapshot.gap("namespaces") and not part and not refused and not pod.on_host:
             says = "it has no proxy, and whether it should is not known"
             return _plain(pod, Verdict.UNKNOWN, says, settled_by=self.blind)

@@ -81,9 +81,10 @@ def describe(sight: Sight, agent: Agent | None) -> Description:
         facts = (*_policy_facts(sight, agent),)
         return Description(frozenset({Role.POLICY}), "policy only", _backend_source(agent), facts=facts)
     kinds, source = _encapsulation(sight, agent)
-    only_between = _between_subnets(sight, agent)
-    mode = " and ".join(k + (" between subnets" if only_between and _OVERHEAD[k] else "") for k in kinds)
-    bgp = backend(sight, agent) in {"bird", ""} and kinds != ("VXLAN",)
+    tunnelled = {k: between for k, between in kinds.items() if _OVERHEAD[k]}
+    shown = tunnelled or kinds
+    mode = " and ".join(k + (" between subnets" if between else "") for k, between in shown.items())
+    bgp = backend(sight, agent) in {"bird", ""} and set(kinds) != {"VXLAN"}
     ports = []
     tunnels: tuple[str, ...] = ()
     if "VXLAN" in kinds:
@@ -113,7 +114,7 @@ def describe(sight: Sight, agent: Agent | None) -> Description:
     own_ipam = variables.get("USE_POD_CIDR", "").lower() != "true"
     roles.add(Role.IPAM)
     facts = (
-        *_facts(sight, kinds, source, own_ipam=own_ipam, only_between=only_between, encrypted=encrypted),
+        *_facts(sight, kinds, source, own_ipam=own_ipam, encrypted=encrypted),
         *_policy_facts(sight, agent),
     )
     if _ebpf(sight, variables):
@@ -181,43 +182,35 @@ def _pools(sight: Sight) -> tuple[wire.IPPool, ...]:
     return tuple(p for p in sight.snapshot.ip_pools if not p.spec.disabled)
 
 
-def _encapsulation(sight: Sight, agent: Agent | None) -> tuple[tuple[str, ...], str]:
-    """Give how packets travel between nodes, by each kind of pool; pools count before what new ones are made with."""
+def _encapsulation(sight: Sight, agent: Agent | None) -> tuple[Mapping[str, bool], str]:
+    """Give how packets travel between nodes, and of each kind whether between subnets alone.
+
+    Pools count before what new ones are made with.
+    """
     used = _pools(sight)
     if used:
-        modes = {"VXLAN": [p.spec.vxlan_mode for p in used], "IP in IP": [p.spec.ipip_mode for p in used]}
-        return _kinds(modes), "IPPool " + ", ".join(p.metadata.name for p in used)
+        kinds = _kinds({"VXLAN": [p.spec.vxlan_mode for p in used], "IP in IP": [p.spec.ipip_mode for p in used]})
+        if any({p.spec.vxlan_mode, p.spec.ipip_mode} <= {"", "Never"} for p in used):
+            kinds["no encapsulation"] = False
+        return kinds, "IPPool " + ", ".join(p.metadata.name for p in used)
     variables = agent.variables if agent else {}
     told = {k: v for k, v in variables.items() if re.fullmatch(r"CALICO_IPV[46]POOL_(VXLAN|IPIP)", k) and v}
     if told:
-        modes = {
-            title: [v for k, v in told.items() if k.endswith(mark)]
-            for mark, title in (("VXLAN", "VXLAN"), ("IPIP", "IP in IP"))
-        }
-        # Its start makes a pool of one kind.
-        return _kinds(modes)[:1], f"DaemonSet {agent.name}" if agent else ""
+        vxlan, ipip = ([v for k, v in told.items() if k.endswith(mark)] for mark in ("VXLAN", "IPIP"))
+        kinds = _kinds({"VXLAN": vxlan, "IP in IP": ipip})
+        return kinds or {"no encapsulation": False}, f"DaemonSet {agent.name}" if agent else ""
     for _, kernel in sight.read:
         if "vxlan.calico" in (kernel.links or {}):
-            return ("VXLAN",), "the nodes' interfaces"
-    return (("VXLAN",), "ConfigMap calico-config") if backend(sight, agent) == "vxlan" else ((), "")
+            return {"VXLAN": False}, "the nodes' interfaces"
+    return ({"VXLAN": False}, "ConfigMap calico-config") if backend(sight, agent) == "vxlan" else ({}, "")
 
 
-def _kinds(modes: Mapping[str, list[str]]) -> tuple[str, ...]:
-    found = tuple(kind for kind, said in modes.items() if any(mode not in ("", "Never") for mode in said))
-    return found or ("no encapsulation",)
+def _kinds(modes: Mapping[str, list[str]]) -> dict[str, bool]:
+    used = {kind: {mode for mode in said if mode not in ("", "Never")} for kind, said in modes.items()}
+    return {kind: said == {"CrossSubnet"} for kind, said in used.items() if said}
 
 
-def _between_subnets(sight: Sight, agent: Agent | None) -> bool:
-    used = _pools(sight)
-    if used:
-        return any("CrossSubnet" in (p.spec.vxlan_mode, p.spec.ipip_mode) for p in used)
-    variables = agent.variables if agent else {}
-    return any(k.startswith("CALICO_IPV") and v == "CrossSubnet" for k, v in variables.items())
-
-
-def _facts(
-    sight: Sight, kinds: tuple[str, ...], source: str, *, own_ipam: bool, only_between: bool, encrypted: bool
-) -> Iterator[Fact]:
+def _facts(sight: Sight, kinds: Mapping[str, bool], source: str, *, own_ipam: bool, encrypted: bool) -> Iterator[Fact]:
     six = sight.families == (6,)
     told = {
         "VXLAN": f"VXLAN, VNI {_felix(sight).vxlan_vni or _VNI}, UDP port {_felix(sight).vxlan_port or _VXLAN_PORT}, "
@@ -225,9 +218,9 @@ def _facts(
         "IP in IP": "IP in IP, by tunl0; 20 bytes a packet; clouds such as Azure drop it",
         "no encapsulation": "none: the nodes' network must carry the pods' addresses, by BGP or on one link",
     }
-    between = "; only between nodes of different subnets" if only_between else ""
-    for kind in kinds:
-        yield Fact(subject=Subject.ENCAPSULATION, says=told[kind] + between, source=source)
+    for kind, between in kinds.items():
+        where = "; only between nodes of different subnets" if between else ""
+        yield Fact(subject=Subject.ENCAPSULATION, says=told[kind] + where, source=source)
     if encrypted:
         says = "WireGuard between nodes, 60 bytes a packet; plain within a node"
         yield Fact(subject=Subject.ENCAPSULATION, says=says, source="Felix' configuration")

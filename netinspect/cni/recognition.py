@@ -88,7 +88,7 @@ def _agents(sight: Sight, drivers: tuple[Driver, ...]) -> dict[str, tuple[Agent,
 
 def _helps(signature: Signature, agent: Agent) -> bool:
     images = {n for names, _ in agent.images for n in names}
-    return not images.isdisjoint(signature.helpers) or any(_hard(signature, agent))
+    return not images.isdisjoint(signature.helpers) or sum(c.weight for c in _hard(signature, agent)) >= _IMAGE
 
 
 def _hard(signature: Signature, agent: Agent) -> Iterator[Clue]:

@@ -65,7 +65,7 @@ def _facts(sight: Sight, node: Node, kernel: Kernel, plugin: Mapping[str, Any], 
     ipam = plugin.get("ipam")
     by = str(ipam.get("type", "")) if isinstance(ipam, dict) else ""
     yield Fact(subject=Subject.ADDRESSES, says=f"by {by or 'nobody that the configuration names'}", source=source)
-    yield _masquerade(sight, plugin, source)
+    yield _masquerade(node, kernel, plugin, source)
     ways = [r for r in kernel.routes or () if r.gateway and r.dst in _others(sight, node)]
     if ways:
         says = f"to other nodes by routes that somebody set (protocol {ways[0].protocol or 'unspec'}), without a tunnel"
@@ -76,16 +76,14 @@ def _facts(sight: Sight, node: Node, kernel: Kernel, plugin: Mapping[str, Any], 
     yield Fact(subject=Subject.ROUTING, says=says, source=f"node/{node.name} routes")
 
 
-def _masquerade(sight: Sight, plugin: Mapping[str, Any], source: str) -> Fact:
-    """Say whose address leaves: the plug-in masquerades where it is told to, else perhaps an agent of its own."""
-    agent = next((a for a in sight.agents for names, _ in a.images if "ip-masq-agent" in names and not a.parked), None)
+def _masquerade(node: Node, kernel: Kernel, plugin: Mapping[str, Any], source: str) -> Fact:
+    """Say whose address leaves: the plug-in masquerades where it is told to, else perhaps ip-masq-agent."""
     if plugin.get("ipMasq") is True:
         says = "what leaves for outside is masqueraded (CNI-…)"
-    elif agent is not None:
-        says, source = (
-            "what leaves for outside is masqueraded by ip-masq-agent (IP-MASQ-AGENT)",
-            f"DaemonSet {agent.name}",
-        )
+    elif kernel.chains is None:
+        says = "not by it; whether anybody else masquerades was not read"
+    elif "nat/IP-MASQ-AGENT" in kernel.chains:
+        says, source = "by ip-masq-agent, of what leaves the ranges that it spares", f"node/{node.name} rules"
     else:
         says = "not by it: what leaves keeps the pod's address"
     return Fact(subject=Subject.MASQUERADE, says=says, source=source)

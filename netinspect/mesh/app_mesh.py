@@ -63,7 +63,7 @@ def _starts(pod: Pod) -> bool:
 def _capture(pod: Pod) -> tuple[Capture, tuple[Clue, ...]]:
     if _starts(pod):
         return _by(Capture.IPTABLES, "sets the rules of redirection", "container proxyinit", RUNS)
-    if pod.annotations.get("appmesh.k8s.aws/appmeshCNI") == "enabled":
+    if pod.annotations.get("appmesh.k8s.aws/appmeshCNI", "").lower() == "enabled":
         return _by(Capture.CNI, "is enabled", "annotation appmesh.k8s.aws/appmeshCNI", NOTED)
     if "eks.amazonaws.com/fargate-profile" in pod.labels:
         return _by(Capture.CNI, "runs on Fargate", "label eks.amazonaws.com/fargate-profile", NOTED)

@@ -34,6 +34,8 @@ def _said(call: Call, sight: Sight) -> Said:
     for side in (call.client, call.server):
         if side.presence is not None and side.presence.part is not Part.SIDECAR:
             raise Doubt(f"what gateways do is not evaluated: {side.pod.object.metadata.name}")
+    if ":" in call.server.address:
+        raise Doubt("whether IPv6 is turned to the proxies hangs on what their start was told")
     reasons: tuple[Clue, ...] = ()
     if _sends(call):
         node = _node(call.client, sight)
@@ -55,9 +57,13 @@ def _let_in(call: Call, sight: Sight, reasons: tuple[Clue, ...]) -> Said:
     listener = next((one for one in node.spec.listeners if one.port_mapping.port == call.port), None)
     if listener is None:
         raise Doubt("the VirtualNode of the server's proxy has no listener for this port")
+    if call.http is False and listener.port_mapping.protocol != "tcp":
+        raise Doubt("the server's proxy takes this port for HTTP, and to its Service it is not")
     mode = listener.tls.mode if listener.tls else "DISABLED"
     name = f"VirtualNode {node.metadata.namespace}/{node.metadata.name}"
     reasons = (*reasons, Clue(says=f"listens with TLS {mode}", source=name, weight=NOTED))
+    if mode == "STRICT" and not call.http:
+        raise Doubt("the server's proxy takes TLS alone, which the application may speak itself")
     if mode == "STRICT":
         says = "the server's proxy takes TLS alone, and nobody speaks it for the client"
         return Said(Transport.PLAINTEXT, Reach.REFUSED, says, reasons)

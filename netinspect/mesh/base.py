@@ -93,7 +93,7 @@ class Wish:
     ``own`` says that it is the pod itself that says so. ``key`` is the label or annotation, of the namespace where it
     is not the pod's own: when that was set tells which pods are older. ``unanswered`` is the cause, and its remedy,
     where no webhook selects what asks. ``by_default`` says that nothing asks but what holds for all that a webhook
-    selects.
+    selects. ``beside`` says that what it says refuses no mesh.
     """
 
     wanted: bool
@@ -103,6 +103,7 @@ class Wish:
     key: str = ""
     unanswered: tuple[str, str] | None = None
     by_default: bool = False
+    beside: bool = False
 
 
 @dataclass(frozen=True)

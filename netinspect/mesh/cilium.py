@@ -80,6 +80,7 @@ def translates_at_sockets(sight: Sight) -> bool:
     """Say whether a Service's address is changed for a pod's already as its program connects."""
     settings = sight.settings("cilium-config")
     whole = any(
-        true(settings.get(key)) or settings.get(key) == "strict" for key in ("kube-proxy-replacement", "bpf-lb-sock")
+        true(settings.get(key)) or settings.get(key) == "strict"
+        for key in ("kube-proxy-replacement", "bpf-lb-sock", "enable-host-reachable-services")
     )
     return whole and not true(settings.get("bpf-lb-sock-hostns-only"))

@@ -20,6 +20,7 @@ _PROVED = (
     "the agents of both nodes prove the pods' identities to each other (SPIRE) before packets pass, "
     "which encrypts nothing"
 )
+_READS = ("enable-envoy-config", "enable-ingress-controller", "enable-gateway-api")
 # Settings that are flags, and what they turn on.
 _FLAGS = {
     "enable-ingress-controller": "an Envoy on each node serves Ingresses",
@@ -38,7 +39,7 @@ def features(sight: Sight) -> Iterator[Feature]:
             yield _feature(says, f"ConfigMap {_CONFIG}, {key}")
     if settings.get("loadbalancer-l7") == "envoy":
         yield _feature("an Envoy on each node balances annotated Services", f"ConfigMap {_CONFIG}, loadbalancer-l7")
-    for config in _configs(sight):
+    for config in _read_by_envoys(sight):
         services = ", ".join(f"{s.namespace or config.metadata.namespace}/{s.name}" for s in config.spec.services)
         says = f"an Envoy on each node takes requests to {services}" if services else "an Envoy on each node listens"
         yield _feature(says, _named(config))
@@ -51,7 +52,10 @@ def _feature(says: str, source: str) -> Feature:
 def takes(service: wire.Service, sight: Sight) -> str:
     """Say which configuration has the nodes' Envoys take requests to a Service."""
     own = (service.metadata.namespace, service.metadata.name)
-    for config in _configs(sight):
+    unread = _unread(sight, "cilium_envoy_configs", "cilium_cluster_envoy_configs")
+    if unread:
+        return f"{unread}, one of which may have the nodes' Envoys take requests to it"
+    for config in _read_by_envoys(sight):
         if any((s.namespace or config.metadata.namespace, s.name) == own for s in config.spec.services):
             return f"{_named(config)} has the node's Envoy take requests to it, and what that does is not evaluated"
     return ""
@@ -59,6 +63,8 @@ def takes(service: wire.Service, sight: Sight) -> str:
 
 def hides(sight: Sight) -> str:
     """Say that Services' addresses are changed at the applications' sockets."""
+    if unread := _unread(sight, "cni_settings"):
+        return f"{unread}, by which Cilium may change a Service's address before the client's proxy sees it"
     if not translates_at_sockets(sight):
         return ""
     return (
@@ -69,11 +75,24 @@ def hides(sight: Sight) -> str:
 
 def caveat(sight: Sight) -> str:
     """Say what of a call between pods without a proxy hangs on policies."""
+    if unread := _unread(sight, "cni_settings"):
+        return f"{unread}, by which Cilium may ask for mutual authentication"
     mutual = true(sight.settings(_CONFIG).get(_MUTUAL))
     return f"where a policy of Cilium's asks for authentication, {_PROVED}" if mutual else ""
 
 
-def _configs(sight: Sight) -> tuple[wire.CiliumEnvoyConfig, ...]:
+def _unread(sight: Sight, *kinds: str) -> str:
+    """Say which kinds could not be read whole, where Cilium is there; nothing where all were."""
+    missing = [k.replace("_", " ") for k in kinds if sight.snapshot.gap(k)] if "cilium.io" in sight.groups else []
+    return f"{' and '.join(missing)} could not be read whole" if missing else ""
+
+
+def _read_by_envoys(sight: Sight) -> tuple[wire.CiliumEnvoyConfig, ...]:
+    """Give the configurations, unless the settings are known and none has agents read them."""
+    settings = sight.settings(_CONFIG)
+    reads = any(true(settings.get(key)) for key in _READS) or settings.get("loadbalancer-l7") == "envoy"
+    if settings and not reads:
+        return ()
     return (*sight.snapshot.cilium_envoy_configs, *sight.snapshot.cilium_cluster_envoy_configs)
 
 

@@ -11,10 +11,7 @@ from netinspect.mesh.sight import Pod, Sight
 NAME = "network-service-mesh"
 TITLE = "Network Service Mesh"
 SELECTS = False
-SIGNATURE = Signature(
-    images=frozenset({"cmd-nsmgr", "cmd-nsc"}),
-    control=(("app", "nsmgr", "nsmgr"),),
-)
+SIGNATURE = Signature(images=frozenset({"cmd-nsmgr", "cmd-nsc"}))
 SOURCES: tuple[str, ...] = (
     "networkservicemesh/cmd-admission-webhook-k8s: internal/config/config.go, main.go",
     "networkservicemesh/deployments-k8s: apps/nsmgr",
@@ -34,6 +31,4 @@ def wish(pod: Pod, _sight: Sight) -> Wish | None:
     value = own if own is not None else pod.noted.get(_SERVICES)
     if not value:
         return None
-    return Wish(
-        False, f"it asks Network Service Mesh for an interface ({value}), which is no mesh", own=own is not None
-    )
+    return Wish(False, f"Network Service Mesh gives it an interface ({value}), which is no mesh", beside=True)

@@ -86,7 +86,7 @@ cilium() {
 openvswitch() {
   ip link show ovs-system >/dev/null 2>&1 </dev/null || return 0
   enter=
-  if ! $patience ovs-vsctl list-br >/dev/null 2>&1 </dev/null; then
+  if ! $patience ovs-vsctl list-br >/dev/null 2>&1 </dev/null 3>&-; then
     daemon=$(grep -l -x ovs-vswitchd /proc/[0-9]*/comm 2>/dev/null </dev/null | head -n 1 | tr -dc 0-9)
     [ -n "$daemon" ] || return 0
     enter="nsenter --target=$daemon --mount --"
@@ -97,7 +97,7 @@ openvswitch() {
   section ovs:interfaces $enter sh -c 'ovs-vsctl --format=json --columns=_uuid,name,ofport,type,options list Interface | sed -E "$0"' \
     's/\["(psk|private_key|certificate|remote_cert)","([^"\\]|\\.)*"\]/["\1","(left out)"]/g'
   versions=OpenFlow10,OpenFlow13,OpenFlow14,OpenFlow15
-  for bridge in $($patience $enter ovs-vsctl list-br 2>/dev/null </dev/null); do
+  for bridge in $($patience $enter ovs-vsctl list-br 2>/dev/null </dev/null 3>&-); do
     bounded "ovs:flows:$bridge" "$((BOUND * 16))" $enter ovs-ofctl --no-stats --no-names -O "$versions" dump-flows "$bridge"
     section "ovs:groups:$bridge" $enter ovs-ofctl --no-names -O OpenFlow15 dump-groups "$bridge"
     section "ovs:options:$bridge" $enter ovs-ofctl dump-tlv-map "$bridge"

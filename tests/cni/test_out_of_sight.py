@@ -97,14 +97,13 @@ def test_a_file_tells_whose_a_common_plug_in_is(file: str, plugin: str, name: st
 
 
 @pytest.mark.parametrize(
-    ("plugin", "agent", "says"),
-    [({"type": "bridge", "ipMasq": True}, False, "(CNI-…)"), ({"type": "bridge"}, True, "IP-MASQ-AGENT"),
-     ({"type": "bridge"}, False, "not by it")],
+    ("plugin", "chain", "says"),
+    [({"type": "bridge", "ipMasq": True}, "IP-MASQ-AGENT", "(CNI-…)"), ({"type": "bridge"}, "IP-MASQ-AGENT", "by ip-"),
+     ({"type": "bridge"}, "OTHER", "not by it")],
 )  # fmt: skip
-def test_who_masquerades_beside_the_bridge_plug_in(plugin: Json, agent: bool, says: str) -> None:
-    masks = daemon_set("ip-masq-agent", "registry.k8s.io/networking/ip-masq-agent:v2.12")
-    masks["status"] = {"desiredNumberScheduled": int(agent)}
-    assert says in facts(read(masks, files={"10-own.conflist": plugin}), Subject.MASQUERADE)
+def test_who_masquerades_beside_the_bridge_plug_in(plugin: Json, chain: str, says: str) -> None:
+    found = read(files={"10-own.conflist": plugin}, chains=f"*nat\n:{chain} - [0:0]\nCOMMIT\n")
+    assert says in facts(found, Subject.MASQUERADE)
 
 
 def test_where_nobody_could_look_nothing_is_said_of_policies() -> None:

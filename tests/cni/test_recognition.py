@@ -331,12 +331,14 @@ def test_calicos_blocks_are_each_reached_as_their_pool_says() -> None:
     [
         ([pool("a", "10.9.0.0/16", vxlanMode="Always"), pool("b", "10.8.0.0/16", ipipMode="Always")],
          "VXLAN and IP in IP", 2),
-        ([pool("a", "10.9.0.0/16", ipipMode="CrossSubnet"), pool("b", "fd00:9::/48")], "IP in IP between subnets", 1),
+        ([pool("a", "10.9.0.0/16", ipipMode="CrossSubnet"), pool("b", "fd00:9::/48")], "IP in IP between subnets", 2),
+        ([pool("a", "10.9.0.0/16", vxlanMode="Always"), pool("b", "10.8.0.0/16", ipipMode="CrossSubnet")],
+         "VXLAN and IP in IP between subnets", 2),
         ([pool("a", "10.9.0.0/16", vxlanMode="Always"), pool("b", "10.8.0.0/16", ipipMode="Always", disabled=True)],
          "VXLAN", 1),
         ([pool("a", "10.9.0.0/16")], "no encapsulation", 1),
     ],
-    ids=["two kinds", "one of another family", "one disabled", "none"],
+    ids=["two kinds", "one of another family", "one between subnets", "one disabled", "none"],
 )  # fmt: skip
 def test_calicos_pools_may_be_of_several_kinds(pools: list[Json], mode: str, encapsulations: int) -> None:
     found = said(*of("calico-vxlan.yaml"), ip_pools=pools)

@@ -153,4 +153,6 @@ def test_network_service_mesh_adds_an_interface_and_is_no_mesh_of_services() -> 
     found, said = told(pod(notes={"networkservicemesh.io": "kernel://vl3/nsm-1"}), others=(manager,))
     assert (found.verdict, found.mesh) == (Verdict.NOT_MESHED, "")
     assert "kernel://vl3/nsm-1" in found.says
-    assert [(p.title, p.version) for p in said.control_planes] == [("Network Service Mesh", "v1.10.0")]
+    assert (said.headline, said.meshes, said.control_planes) == ("no mesh", (), ())
+    snapshot = build.snapshot(pods=[pod(notes={"networkservicemesh.io": "x"})], gaps=("namespaces",))
+    assert report(snapshot).pods[0].verdict is Verdict.UNKNOWN

@@ -380,6 +380,20 @@ class TestCilium:
         assert said(*ends, cilium_envoy_configs=[other]).outcome is Reach.REACHED
         assert said(*ends, to="pod", cilium_envoy_configs=[config]).outcome is Reach.REACHED
 
+    def test_what_could_not_be_read_is_doubted_where_cilium_is(self) -> None:
+        crds: Any = {"custom_resource_definitions": [{"metadata": {"name": "ciliumnodes.cilium.io"}}]}
+        gaps: Any = {"gaps": ("cilium_envoy_configs", "cni_settings")}
+        assert said(bare("client"), bare("web"), **crds | gaps).outcome is Reach.UNKNOWN
+        assert "could not be read" in said(bare("client"), bare("web"), to="pod", **crds | gaps).caveat
+        assert told(said(bare("client"), bare("web"), **gaps)) == (PLAINTEXT, Reach.REACHED)
+
+    def test_configurations_that_nobody_reads(self) -> None:
+        left = {"metadata": {"name": "l7", "namespace": "shop"}, "spec": {"services": [{"name": "web"}]}}
+        off: Any = {"cni_settings": self.settings(enable_envoy_config="false"), "cilium_envoy_configs": [left]}
+        assert said(bare("client"), bare("web"), **off).outcome is Reach.REACHED
+        on = {**off, "cni_settings": self.settings(enable_envoy_config="true")}
+        assert said(bare("client"), bare("web"), **on).outcome is Reach.UNKNOWN
+
     def test_a_services_address_that_other_meshes_do_not_see(self) -> None:
         ends = TestOpenServiceMesh.pod("client"), TestOpenServiceMesh.pod("web")
         lax: Any = {"osm_configs": TestOpenServiceMesh.config(enablePermissiveTrafficPolicyMode=True)}
@@ -519,7 +533,12 @@ class TestAppMesh:
                              "meshRef": {"name": "m", "uid": "1"}}}  # fmt: skip
 
         mesh = {"metadata": {"name": "m"}, "spec": {"egressFilter": {"type": egress}}}
-        return {"app_meshes": [mesh], "virtual_nodes": [node("client"), node("web")]}
+        return {"app_meshes": [mesh], "virtual_nodes": [node("client"), node("web")], "services": TestAppMesh.http()}
+
+    @staticmethod
+    def http() -> list[Json]:
+        spec = {**WEB, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]}
+        return [{"metadata": {"name": "web", "namespace": "shop"}, "spec": spec}]
 
     @property
     def ends(self) -> tuple[Json, Json]:
@@ -561,3 +580,10 @@ class TestAppMesh:
         assert said(bare("client"), whole, **self.cluster("STRICT")).outcome is Reach.REFUSED
         gateway = self.pod("web", arn="mesh/m/virtualGateway/web_shop")
         assert said(bare("client"), gateway, **self.cluster("STRICT")).outcome is Reach.UNKNOWN
+
+    def test_what_the_application_may_speak_itself_is_not_guessed(self) -> None:
+        ends, plain = (bare("client"), self.pod("web")), {"metadata": {"name": "web", "namespace": "shop"}, "spec": WEB}
+        assert said(*ends, **{**self.cluster("STRICT"), "services": [plain]}).outcome is Reach.UNKNOWN
+        assert said(*ends, **{**self.cluster(), "services": [plain]}).outcome is Reach.REACHED
+        tcp = {**plain, "spec": {**WEB, "ports": [{"name": "tcp-x", "port": 80, "targetPort": 8080}]}}
+        assert said(*ends, **{**self.cluster(), "services": [tcp]}).outcome is Reach.UNKNOWN

@@ -60,15 +60,11 @@ def send(walk: Walk, state: Send) -> State | End:
         if own is None:
             return End(Verdict.UNREACHABLE, "there is no address to send from", stack.name, packet, evidence)
         packet = structs.replace(packet, src=own)
-        if packet.family == 4 and packet.uid is not None:
-            # A socket that connects looks again from the address that it was given (ip_route_connect).
-            if stack.fib.address_type(4, own) != "local":
-                return _not_ours(stack, packet)
-            found = look_up(walk, stack, flow(stack, packet, oif=state.oif, first=True))
-            evidence = pointer(stack, found, packet.family)
-            if not found.ways:
-                return _no_way_from_here(stack, packet, found, evidence)
-            way = _local(found) or choose(walk, found.ways, stack, evidence, packet)
+        again = _from_its_address(walk, state, packet, found, way)
+        if isinstance(again, End):
+            return again
+        found, way = again
+        evidence = pointer(stack, found, packet.family)
     packet = _living(stack, packet, way.dev)
     ends = f"{text(packet.src, packet.family)} → {text(packet.dst, packet.family)}"
     walk.step(stack, Stage.ROUTE, f"{ends} dev {way.dev} mtu {mtu_of(stack, found, way)}", packet, evidence)
@@ -174,6 +170,38 @@ def _no_loopback_outside(stack: Stack, packet: Packet, way: fib.Way, verdict: Ve
 def _not_ours(stack: Stack, packet: Packet) -> End:
     said = f"{text(packet.src, 4)} is no address of this host to send from"
     return End(Verdict.UNREACHABLE, said, stack.name, packet, stack.pointer("routes4"))
+
+
+def _from_its_address(
+    walk: Walk, state: Send, packet: Packet, found: Found, way: fib.Way
+) -> tuple[Found, fib.Way] | End:
+    """Look again from the address that was chosen, where the kernel does.
+
+    So does a socket of IPv4 that connects (ip_route_connect), and in Linux 6.18 an ICMPv6 error.
+    """
+    stack = state.stack
+    connects = packet.family == 4 and packet.uid is not None
+    if not connects and not (packet.family == 6 and packet.is_error):
+        return found, way
+    if connects and stack.fib.address_type(4, packet.src) != "local":
+        return _not_ours(stack, packet)
+    again = look_up(walk, stack, flow(stack, packet, oif=state.oif, first=True))
+    evidence = pointer(stack, again, packet.family)
+    if not connects and not _leads_elsewhere(walk, stack, (found, again), evidence):
+        return found, way
+    if not again.ways:
+        return _no_way_from_here(stack, packet, again, evidence)
+    return again, _local(again) or choose(walk, again.ways, stack, evidence, packet)
+
+
+def _leads_elsewhere(walk: Walk, stack: Stack, both: tuple[Found, Found], evidence: Pointer | None) -> bool:
+    """Ask whether the second route counts, where it is another: which kernels look twice is not known."""
+    first, second = ({(way.dev, way.gateway) for way in found.ways} for found in both)
+    if first == second:
+        return False
+    ways = (Way("it does"), Way("it does not"))
+    asked = f"does {stack.name} look the route of an ICMPv6 error up again from the address that it chose"
+    return walk.forks.take(asked, ways, evidence, once=(stack.name, "errors look again")) == 0
 
 
 def _no_way_from_here(stack: Stack, packet: Packet, found: Found, evidence: Pointer | None) -> End:

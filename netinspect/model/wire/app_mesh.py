@@ -26,9 +26,10 @@ class AppMesh(Wire, frozen=True):
 
 
 class AppMeshPort(Wire, frozen=True):
-    """A port that a proxy listens for."""
+    """A port that a proxy listens for, and what it takes there: http, http2, grpc or tcp."""
 
     port: int = 0
+    protocol: Term = ""
 
 
 class AppMeshTLS(Wire, frozen=True):
