@@ -472,15 +472,16 @@ def _configurations(view: Sight, names: tuple[str, ...]) -> Iterator[Finding]:
 def _agents(active: _Active) -> Iterator[Finding]:
     """Tell of DaemonSets of CNIs that are at work of which pods are not ready."""
     for driver, marks, _ in active.values():
-        for agent in (marks.agent, *marks.helpers):
-            missing = agent.object.status.desired_number_scheduled - agent.object.status.number_ready if agent else 0
-            if agent is None or missing <= 0:
+        for agent in filter(None, (marks.agent, *marks.helpers)):
+            status = agent.object.status
+            if status.number_ready >= status.desired_number_scheduled:
                 continue
+            missing = status.desired_number_scheduled - status.number_ready
             lost = f"{driver.TITLE} does not follow changes there: new pods and nodes are not reached"
             yield Finding(
-                kind="agent", severity=Severity.WARNING if agent.object.status.number_ready else Severity.ERROR,
+                kind="agent", severity=Severity.WARNING if status.number_ready else Severity.ERROR,
                 place=f"daemonset/{agent.name}",
-                says=f"its pods are not ready on {missing} of {agent.object.status.desired_number_scheduled} nodes",
+                says=f"its pods are not ready on {missing} of {status.desired_number_scheduled} nodes",
                 cause=lost if agent is marks.agent else f"what it does for {driver.TITLE} is not done there",
                 remedy=f"kubectl -n {agent.object.metadata.namespace} get pods -o wide, and see their logs",
             )  # fmt: skip

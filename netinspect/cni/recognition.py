@@ -87,13 +87,14 @@ def _agents(sight: Sight, drivers: tuple[Driver, ...]) -> dict[str, tuple[Agent,
 
 
 def _helps(signature: Signature, agent: Agent) -> bool:
-    images = {n for names, _ in agent.images for n in names}
-    return not images.isdisjoint(signature.helpers) or sum(c.weight for c in _hard(signature, agent)) >= _IMAGE
+    return (
+        not agent.image_names.isdisjoint(signature.helpers) or sum(c.weight for c in _hard(signature, agent)) >= _IMAGE
+    )
 
 
 def _hard(signature: Signature, agent: Agent) -> Iterator[Clue]:
     source = f"DaemonSet {agent.name}"
-    images = {n for names, _ in agent.images for n in names} & signature.images
+    images = agent.image_names & signature.images
     if images:
         yield Clue(says=f"runs the image {sorted(images)[0]}", source=source, weight=_IMAGE)
     programs = agent.programs & signature.programs

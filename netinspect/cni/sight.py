@@ -133,6 +133,11 @@ class Agent:
         )
 
     @cached_property
+    def image_names(self) -> frozenset[str]:
+        """Give the names by which its images may be known."""
+        return frozenset(name for names, _ in self.images for name in names)
+
+    @cached_property
     def programs(self) -> frozenset[str]:
         """Give the names of the programs that its containers start."""
         return frozenset(c.command[0].rpartition("/")[2] for c in self.spec.containers if c.command)

@@ -8,7 +8,7 @@ docs.aws.amazon.com/app-mesh API_ListenerTls, API_EgressFilter.
 from __future__ import annotations
 
 from netinspect.mesh.app_mesh import TOLD
-from netinspect.mesh.base import NOTED, Call, Doubt, Said, Side, in_ports
+from netinspect.mesh.base import NOTED, Call, Doubt, Said, Side, doubting, in_ports
 from netinspect.mesh.ranges import inside
 from netinspect.mesh.sight import Pod, Sight, variables
 from netinspect.model import wire
@@ -22,15 +22,9 @@ _LEFT_PORTS = ("APPMESH_EGRESS_IGNORED_PORTS", "appmesh.k8s.aws/egressIgnoredPor
 _LEFT_ADDRESSES = ("APPMESH_EGRESS_IGNORED_IP", "appmesh.k8s.aws/egressIgnoredIPs")
 
 
+@doubting(_SETTLED)
 def said(call: Call, sight: Sight) -> Said:
     """Go through the client's proxy where it passes all on, then the server's listener."""
-    try:
-        return _said(call, sight)
-    except Doubt as doubt:
-        return Said(Transport.UNKNOWN, Reach.UNKNOWN, str(doubt), settled_by=_SETTLED)
-
-
-def _said(call: Call, sight: Sight) -> Said:
     for side in (call.client, call.server):
         if side.presence is not None and side.presence.part is not Part.SIDECAR:
             raise Doubt(f"what gateways do is not evaluated: {side.pod.object.metadata.name}")

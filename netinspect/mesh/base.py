@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import wraps
 from typing import Protocol
 
 from netinspect.mesh.sight import Pod, Sight
@@ -162,6 +163,22 @@ class Doubt(Exception):
 
 # Says what a mesh makes of a call of which at least one end is in it.
 Teller = Callable[[Call, Sight], Said]
+
+
+def doubting(settled_by: str) -> Callable[[Teller], Teller]:
+    """Have a teller say that it is unknown where it raises ``Doubt``, and what would settle that."""
+
+    def with_doubts(teller: Teller) -> Teller:
+        @wraps(teller)
+        def said(call: Call, sight: Sight) -> Said:
+            try:
+                return teller(call, sight)
+            except Doubt as doubt:
+                return Said(Transport.UNKNOWN, Reach.UNKNOWN, str(doubt), settled_by=settled_by)
+
+        return said
+
+    return with_doubts
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from netinspect.mesh.base import NOTED, Call, Doubt, Said, Side, in_ports, offered
+from netinspect.mesh.base import NOTED, Call, Doubt, Said, Side, doubting, in_ports, offered
 from netinspect.mesh.kuma import SIGNATURE
 from netinspect.mesh.sight import Pod, Sight, flag, words
 from netinspect.model import wire
@@ -39,15 +39,9 @@ _IGNORED = "kuma.io/ignore"
 _BY_TAGS = ("1.", "2.")
 
 
+@doubting(_SETTLED)
 def said(call: Call, sight: Sight) -> Said:
     """Go through the client's proxy, then the server's with its mode and permissions."""
-    try:
-        return _said(call, sight)
-    except Doubt as doubt:
-        return Said(Transport.UNKNOWN, Reach.UNKNOWN, str(doubt), settled_by=_SETTLED)
-
-
-def _said(call: Call, sight: Sight) -> Said:
     for side in (call.client, call.server):
         other = side.presence is not None and side.presence.part is not Part.SIDECAR
         if other or _GATEWAY in side.pod.annotations:

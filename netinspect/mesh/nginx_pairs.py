@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from netinspect.mesh.base import NOTED, Call, Doubt, Said, Side, in_ports
+from netinspect.mesh.base import NOTED, Call, Doubt, Said, Side, doubting, in_ports
 from netinspect.mesh.sight import Sight, flag, words
 from netinspect.model.finding import Clue
 from netinspect.model.mesh import Capture, Reach, Transport
@@ -23,15 +23,9 @@ _SETTLED = "nginx-meshctl config"
 _DNS = 53
 
 
+@doubting(_SETTLED)
 def said(call: Call, sight: Sight) -> Said:
     """Ask both ends' modes, then who may talk to whom."""
-    try:
-        return _said(call, sight)
-    except Doubt as doubt:
-        return Said(Transport.UNKNOWN, Reach.UNKNOWN, str(doubt), settled_by=_SETTLED)
-
-
-def _said(call: Call, sight: Sight) -> Said:
     if any(side.pod.labels.get(key) == "true" for side in (call.client, call.server) for key in _EDGES):
         raise Doubt("what the ingress controller of the mesh does is not evaluated")
     client = _takes(call.client, call.service_port or call.port, "outgoing")

@@ -121,15 +121,16 @@ class Hooks:
 
     def bridge(self, hook: str) -> tuple[Registered, ...]:
         """Give the chains of the bridge family at a hook."""
-        if ("", hook) not in self._at_devices:
-            self._at_devices["", hook] = tuple(sorted(self._nft(hook, {"bridge"}), key=_first))
-        return self._at_devices["", hook]
+        return self._of_devices(hook, {"bridge"})
 
     def device(self, dev: str, hook: str) -> tuple[Registered, ...]:
         """Give the chains of a device's own hook (ingress, egress); those too of which nft does not say the device."""
+        return self._of_devices(hook, {"netdev", "inet"}, dev)
+
+    def _of_devices(self, hook: str, families: set[str], dev: str = "") -> tuple[Registered, ...]:
         if (dev, hook) not in self._at_devices:
-            every = self._nft(hook, {"netdev", "inet"})
-            found = (r for r in every if r.chain and (dev in r.chain.devices or not r.chain.devices))
+            every = self._nft(hook, families)
+            found = (r for r in every if not dev or (r.chain and (dev in r.chain.devices or not r.chain.devices)))
             self._at_devices[dev, hook] = tuple(sorted(found, key=_first))
         return self._at_devices[dev, hook]
 
