@@ -235,7 +235,7 @@ def _fib(term: Term, at: Traversal) -> Read:
     address = packet.src if source else packet.dst
     dev = at.iif if "iif" in flags else at.oif if "oif" in flags else ""
     if term["result"] == "type":
-        return at.address_type(address, dev)
+        return "anycast" if at.seen_as_anycast(address) else at.address_type(address, dev)
     if at.iif == "lo":
         return "lo"
     # A link-local address means another one on each link, so only there the look-up is bound to it.

@@ -20,6 +20,8 @@ _SCOPES: Final = {"": 0, "global": 0, "site": 200, "link": 253, "host": 254, "no
 _TOS_BITS: Final = {4: 0x1C, 6: 0xFC}
 _ROUTER_PREFERENCE: Final = {"low": 3, "": 0, "medium": 0, "high": 1}
 _LOCAL_RULES: Final = 3
+# A subnet so small has no anycast address of its routers (RFC 6164, section 6).
+_POINT_TO_POINT_BITS: Final = 127
 _LOCAL: Final = PolicyRule(family="inet", priority=0, table="local")
 
 
@@ -197,6 +199,14 @@ class Fib:
         if found.kind in ("local", "anycast") and dev and all(w.dev != dev for w in found.ways):
             return "unicast"
         return found.kind
+
+    def seen_as_anycast(self, address: int) -> bool:
+        """Say whether rules see an anycast address in an IPv6 one: a subnet's first too (ipv6_anycast_destination)."""
+        found = self.look_up(Flow(family=6, dst=address))
+        if found.route is None or found.kind not in ("unicast", "local"):
+            return found.kind == "anycast"
+        value, bits = prefix(found.route.dst, 6)
+        return value == address and bits < _POINT_TO_POINT_BITS and all(w.gateway is None for w in found.ways)
 
     def look_up(self, flow: Flow) -> Found:
         """Find the route for a flow, as fib_rules_lookup() and the table behind it do."""

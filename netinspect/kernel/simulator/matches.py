@@ -275,19 +275,20 @@ def _addrtype(options: tuple[Option, ...], at: Traversal) -> Truth:
             address = at.packet.src if option.flag == "--src-type" else at.packet.dst
             kind = at.address_type(address, dev)
             wanted = {v.lower() for v in option.value}
-            held = kind in wanted if at.packet.family == 4 else _is_kind6(kind, address, wanted)
+            kinds = {kind, "anycast"} if at.seen_as_anycast(address) else {kind}
+            held = kind in wanted if at.packet.family == 4 else _is_kind6(kinds, address, wanted)
             answers.append(_negated(held, negated=option.negated))
     return every(answers)
 
 
-def _is_kind6(kind: str, address: int, wanted: set[str]) -> bool:
+def _is_kind6(kinds: set[str], address: int, wanted: set[str]) -> bool:
     """Say whether an IPv6 address is of all kinds that its bits tell, and of one that its route tells (match_type6)."""
-    if ("multicast" in wanted and kind != "multicast") or ("unspec" in wanted and address):
+    if ("multicast" in wanted and "multicast" not in kinds) or ("unspec" in wanted and address):
         return False
-    if "unicast" in wanted and (kind == "multicast" or not address):
+    if "unicast" in wanted and ("multicast" in kinds or not address):
         return False
     routed = wanted & {"local", "anycast", "unreachable"}
-    return not routed or kind in routed
+    return not routed or bool(routed & kinds)
 
 
 def _rpfilter(options: tuple[Option, ...], at: Traversal) -> Truth:

@@ -99,6 +99,13 @@ class Traversal:
         self.walk.needs(self.stack, *(("routes4",) if self.packet.family == 4 else ("rules6", "routes6")))
         return self.stack.fib.address_type(self.packet.family, address, dev)
 
+    def seen_as_anycast(self, address: int) -> bool:
+        """Say for a rule whether an address is an IPv6 anycast one to this namespace."""
+        if self.packet.family == 4:
+            return False
+        self.walk.needs(self.stack, "rules6", "routes6")
+        return self.stack.fib.seen_as_anycast(address)
+
     def end(self, verdict: Verdict, reason: str, evidence: Pointer | None = None, answer: Packet | None = None) -> End:
         """End the walk here."""
         return End(verdict, reason, self.stack.name, self.packet, evidence, answer=answer, stage=Stage(self.hook))
