@@ -8,7 +8,7 @@ import signal
 import struct
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -21,8 +21,10 @@ from tests.lab.settings import Settings
 # Of a capture by `tcpdump -i any` (LINKTYPE_LINUX_SLL2): the file's header, each packet's, and the link's.
 _FILE, _PACKET, _LINK = 24, 16, 20
 _TLS_RECORDS = (20, 21, 22, 23)
-# By then a packet that was sent has been captured, in seconds.
-_HANDED_OVER = 3.0
+# What a server's discard port is sent after a request: where the capture holds it, it holds all that went before.
+_AFTER, _AFTER_PORT = b"all of it was before this", 9
+# How long a capture may be behind, in seconds.
+_BEHIND = 60.0
 _COUNTED = re.compile(
     r"^(listener\.0\.0\.0\.0_15006\.(?:downstream_cx_total|no_filter_chain_match)"
     r"|http\.inbound_\S+\.downstream_rq_total): (\d+)$"
@@ -95,21 +97,11 @@ def pods(lab: Settings, *namespaces: str) -> dict[str, Pod]:
 @contextmanager
 def _captured(client: Pod, file: Path) -> Iterator[None]:
     enter = ["nsenter", f"--net=/proc/{client.pid}/ns/net", "--"]
-    command = [
-        *enter,
-        "tcpdump",
-        "-i",
-        "any",
-        "--immediate-mode",
-        "-Z",
-        "root",
-        "-U",
-        "-w",
-        str(file),
-        "-Q",
-        "out",
-        "tcp",
-    ]
+    # Of any device's packets libpcap's buffer of 2 MiB holds eight, as each may be 256 KiB: the others are dropped
+    # where tcpdump waits for a processor.
+    room = ["--snapshot-length", "512", "--buffer-size", "4096"]
+    what = ["-i", "any", "-Q", "out", f"tcp or udp port {_AFTER_PORT}"]
+    command = [*enter, "tcpdump", "--immediate-mode", "-Z", "root", *room, "-U", "-w", str(file), *what]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL) as running:
         assert running.stderr is not None
         assert b"listening" in running.stderr.readline() + running.stderr.readline()
@@ -126,7 +118,7 @@ def loads(file: Path, ports: frozenset[int]) -> Iterator[tuple[str, bytes]]:
     while place + _PACKET <= len(data):
         (size,) = struct.unpack_from("<I", data, place + 8)
         if place + _PACKET + size > len(data):
-            # It is being written while it is read.
+            # The last one was being written when it ended.
             return
         packet = data[place + _PACKET + _LINK : place + _PACKET + size]
         place += _PACKET + size
@@ -167,23 +159,24 @@ def _counted(server: Pod) -> int:
     return sum(int(found[2]) for line in told.splitlines() if (found := _COUNTED.match(line)))
 
 
+def _all_captured(client: Pod, server: Pod, file: Path) -> None:
+    """Wait until a capture holds all that has been sent so far."""
+    _inside(client, "bash", "-c", f"printf '%s' '{_AFTER.decode()}' > /dev/udp/{server.address}/{_AFTER_PORT}")
+    until = time.monotonic() + _BEHIND
+    while _AFTER not in file.read_bytes():
+        assert time.monotonic() < until, f"the capture in {client.full_name} is behind"
+        time.sleep(0.05)
+
+
 def ask(
     client: Pod, servers: list[Pod], url: str, *, addresses: frozenset[str], ports: frozenset[int], file: Path
 ) -> Met:
-    """Ask for a page, and measure what comes of it; once more where it got there and no capture holds what asked."""
-    found = _measured(client, servers, url, file, lambda: on_the_wire(file, addresses, ports))
-    if found.wire == "nothing" and (found.code == 200 or found.received):
-        return _measured(client, servers, url, file, lambda: on_the_wire(file, addresses, ports))
-    return found
-
-
-def _measured(client: Pod, servers: list[Pod], url: str, file: Path, seen: Callable[[], str]) -> Met:
+    """Ask for a page, and measure what comes of it."""
     proxies = [s for s in servers if s.meshed]
     before = _turned(client) if client.meshed else 0, sum(map(_counted, proxies))
     with _captured(client, file):
         said = client.run("curl", "-s", "-o", "/dev/null", "-m", "8", "-w", "%{http_code}", url)
-        until = time.monotonic() + _HANDED_OVER
-        while (wire := seen()) == "nothing" and time.monotonic() < until:
-            time.sleep(0.1)
+        _all_captured(client, servers[0], file)
     after = _turned(client) if client.meshed else 0, sum(map(_counted, proxies))
+    wire = on_the_wire(file, addresses, ports)
     return Met(int(said or 0), wire, after[0] > before[0], after[1] > before[1])
