@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -41,6 +42,7 @@ NEEDS = (
 )
 # The sections of kernel state that expectations are compared with.
 _COMPARED = frozenset({"links", "routes4", "routes6", "neighbours", "fdb", "sysctl", "iptables-nft", "iptables-legacy"})
+_COMMENT = re.compile(r"(^|\s)#.*")
 _TUNNELS = frozenset({"vxlan", "geneve", "ipip", "sit", "gre", "gretap", "ip6gre", "ip6tnl", "wireguard"})
 
 
@@ -336,8 +338,8 @@ def proxy_setting(snapshot: Snapshot, key: str) -> str | None:
     for configuration in snapshot.config_maps:
         text = "\n".join(configuration.data.values())
         if configuration.metadata.name == "kube-proxy" and "KubeProxyConfiguration" in text:
-            lines = (w.partition(":")[2].strip(" \"'") for w in text.split("\n") if w.startswith(f"{key}:"))
-            return next(lines, "")
+            lines = (w.partition(":")[2] for w in text.split("\n") if w.startswith(f"{key}:"))
+            return _COMMENT.sub("", next(lines, "")).strip(" \"'")
     return None
 
 

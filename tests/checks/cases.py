@@ -260,6 +260,11 @@ FIRES: dict[str, Edit] = {
 
 # Other forms of the same.
 ALSO: dict[str, tuple[str, Edit, set[str]]] = {
+    "a setting of kube-proxy with a comment": (
+        "NI1811",
+        proxy_setting("10.244.0.0/16", "10.99.0.0/16 # of the old CNI"),
+        {"cluster"},
+    ),
     "no agent at all": ("NI1105", without("pods", "kube-flannel-ds"), {"node/n1", "node/n2"}),
     "no kube-proxy at all": ("NI1805", without("pods", "kube-proxy"), {"node/n1", "node/n2"}),
     "a tunnel of one family that takes less": (

@@ -81,7 +81,10 @@ def test_without_the_nodes(ready: Settings, netinspect: Netinspect) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done in the namespace of n1 or with kubectl, its undoing, and what must be named."""
+    """What is done in the namespace of n1 or with kubectl, its undoing, and what must be named.
+
+    ``code`` is that of the check that must fire too, where no other test injects what it is about.
+    """
 
     name: str
     broken: str
@@ -90,6 +93,7 @@ class Fault:
     place: str = "node/n1"
     cni: Cni | None = None
     says: str = ""
+    code: str = ""
 
 
 _KEEP = "ip route save {peer_cidr} >/run/kept; "
@@ -214,6 +218,11 @@ def name_each(lab: Settings, netinspect: Netinspect, faults: Iterable[Fault], kn
                 healing.callback(act, lab, fault.healed.format(**known))
                 act(lab, fault.broken.format(**known))
                 found = told(lab, netinspect)
+                if fault.code:
+                    done = netinspect(
+                        "check", "--only", fault.code, "--kubeconfig", lab.kubeconfig, "--access", "exec", "-o", "json"
+                    )
+                    assert fault.code in {f["code"] for f in done.json.get("findings", ())}, fault.name
             assert (fault.kind, fault.place) in kinds(found), (fault.name, found["findings"])
             # An agent that does nothing meanwhile is soon not ready.
             places = {place for kind, place in kinds(found) if kind != "agent"}

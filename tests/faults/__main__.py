@@ -8,7 +8,7 @@ import sys
 import traceback
 
 from tests.faults.catalogue import FAULTS
-from tests.faults.judge import Row, fits, judge, remember, table
+from tests.faults.judge import Row, judge, remember, table
 from tests.faults.labs import FAULTY, agents
 from tests.lab import cluster
 from tests.lab.settings import load
@@ -28,7 +28,7 @@ def main() -> None:
             agents(lab)
             remember(lab)
             for fault in FAULTS:
-                if fits(fault, lab) and re.search(options.pattern, fault.name):
+                if fault.fits(lab) and re.search(options.pattern, fault.name):
                     try:
                         rows.append(judge(lab, fault))
                         print(table(rows[-1:]).splitlines()[-1], file=sys.stderr, flush=True)

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from tests.lab.settings import Settings
+
 _NAME = re.compile(r"<(\w+)>")
 # Longer than a neighbour is asked for (three times, a second apart) before the kernel says that it is unreachable.
 SECONDS = 4.0
@@ -43,23 +45,33 @@ class Step:
     stays: bool = False
 
 
-@dataclass(frozen=True)
-class Fault:
+@dataclass(frozen=True, kw_only=True)
+class Injection:
+    """What is put into a lab, and taken out of it again; ``labs`` limits it to a CNI, a proxy mode or a family."""
+
+    name: str
+    inject: tuple[Step, ...]
+    heal: tuple[Step, ...]
+    labs: frozenset[str] = frozenset()
+
+    def fits(self, lab: Settings) -> bool:
+        """Say whether it can be made in a lab."""
+        return self.labs <= {lab.cni.value, lab.proxy.value, lab.ip_family.value}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault(Injection):
     """One fault: what packets meet, and what must be named.
 
     ``check`` is how ``netinspect check`` says it where it knows better than a trace, or sees it though the flow
     arrives.
     """
 
-    name: str
     flow: Flow
-    inject: tuple[Step, ...]
-    heal: tuple[Step, ...]
     real: str
     place: str = ""
     cause: str = ""
     check: str = ""
-    labs: frozenset[str] = frozenset()
     seconds: float = SECONDS
 
 
@@ -72,7 +84,8 @@ def _flow(found: Mapping[str, Any]) -> Flow:
     return Flow(source=found["from"], **{k: v for k, v in found.items() if k != "from"})
 
 
-def _steps(found: list[dict[str, str]]) -> tuple[Step, ...]:
+def steps(found: list[dict[str, str]]) -> tuple[Step, ...]:
+    """Read steps: the place, and the line of shell for it."""
     lines = [line for step in found for line in step.items()]
     return tuple(Step(place.rstrip("&"), shell, place.endswith("&")) for place, shell in lines)
 
@@ -81,8 +94,8 @@ def _fault(found: dict[str, Any], flows: Mapping[str, Flow]) -> Fault:
     asked = found.pop("flow", "across")
     return Fault(
         flow=flows[asked] if isinstance(asked, str) else _flow(asked),
-        inject=_steps(found.pop("inject", [])),
-        heal=_steps(found.pop("heal", [])),
+        inject=steps(found.pop("inject", [])),
+        heal=steps(found.pop("heal", [])),
         labs=frozenset(found.pop("labs", ())),
         **found,
     )

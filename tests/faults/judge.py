@@ -38,12 +38,6 @@ class Row:
     checked: str
 
 
-def fits(fault: Fault, lab: Settings) -> bool:
-    """Say whether a fault can be made in a lab."""
-    has = {lab.cni.value, lab.proxy.value, lab.ip_family.value}
-    return fault.labs <= has
-
-
 def measured(results: Iterable[str]) -> str:
     """Put the tries into a word; the kernel does not complain of every packet (icmp_ratelimit)."""
     found = set(results)
@@ -76,9 +70,9 @@ def traced(scene: Scene, flow: Flow) -> Any:
     return json.loads(done.stdout)
 
 
-def checked(lab: Settings, baseline: Path) -> Any:
+def checked(lab: Settings, baseline: Path, *, access: str = "exec") -> Any:
     """Ask ``netinspect check`` of everything, without what was there before."""
-    command = [sys.executable, "-m", "netinspect", "check", "-o", "json", "--access", "exec", "--kubeconfig",
+    command = [sys.executable, "-m", "netinspect", "check", "-o", "json", "--access", access, "--kubeconfig",
                str(lab.kubeconfig), *(["--baseline", str(baseline)] if baseline.exists() else [])]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not done.stdout:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.test_inside import processes
-from tests.faults.catalogue import SECONDS, Fault, Flow, Step, named
+from tests.faults.catalogue import SECONDS, Flow, Injection, Step, named
 from tests.lab import binaries
 from tests.lab import node as lab_node
 from tests.lab.cluster import get
@@ -51,6 +51,7 @@ class Scene:
         for number, node in enumerate(lab.node_names[:2], 1):
             pid = lab_node.init(lab, node)
             self._namespaces[f"n{number}"] = ["nsenter", f"--target={pid}", "--mount", "--uts", "--net", "--pid", "--"]
+            self.facts[f"kubelet{number}"] = str(pid)
             self.facts[f"node{number}"] = lab.node_addresses(node)[0]
         every = get(lab, "nodes,pods,services", "-A")["items"]
         self._nodes([o for o in every if o["kind"] == "Node"])
@@ -135,7 +136,7 @@ class Scene:
         return started
 
     @contextmanager
-    def broken(self, fault: Fault) -> Iterator[None]:
+    def broken(self, fault: Injection) -> Iterator[None]:
         """Inject a fault, and heal it; routes that went with it are put back."""
         places = [p for p in self._namespaces if p not in ("cart", "syslog")]
         before = {p: self._lost_with_a_link(p) for p in places}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netinspect.errors import ClusterError
+from netinspect.model import wire
 from netinspect.model.decode import decode_page
 from netinspect.model.resources import NODES
 
@@ -16,8 +17,9 @@ def test_a_null_is_what_is_not_set() -> None:
         b'"status":{"addresses":null,"conditions":[{"type":"Ready","status":"True","lastTransitionTime":null}]}}]}'
     )
     (node,) = decode_page(NODES, raw).items or ()
-    assert node.spec.pod_cidrs == ("10.9.0.0/29",)  # type: ignore[attr-defined]
-    assert [(c.type, c.status) for c in node.status.conditions] == [("Ready", "True")]  # type: ignore[attr-defined]
+    assert isinstance(node, wire.Node)
+    assert node.spec.pod_cidrs == ("10.9.0.0/29",)
+    assert [(c.type, c.status) for c in node.status.conditions] == [("Ready", "True")]
 
 
 @pytest.mark.parametrize("raw", [b'{"items":[{"metadata":null,"status":7}]}', b'{"items":[' + b"[null," * 200_000])
