@@ -106,6 +106,11 @@ def _injector(sight: Sight) -> tuple[str, ...]:
     return tuple(re.sub(r"[\"'\\\\]", "", word).lstrip("-") for line in lines for word in line.split())
 
 
+def told_to_injector(sight: Sight) -> dict[str, str]:
+    """Give the flags that the injector was started with, and their values."""
+    return {name: value for name, _, value in (word.partition("=") for word in _injector(sight)) if name}
+
+
 def _left_out(namespace: str, told: tuple[str, ...]) -> str:
     """Say why nothing is injected in a namespace: it is on the list of the denied, or not on that of the allowed."""
     denied, allowed = (

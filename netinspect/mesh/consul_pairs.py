@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from netinspect.mesh.base import NOTED, Call, Said, Side, number
+from netinspect.mesh.base import NOTED, Call, Doubt, Said, Side, doubting, number, true
 from netinspect.mesh.consul_chain import astray, matches
+from netinspect.mesh.consul_effects import of_client, of_server
+from netinspect.mesh.consul_entries import allowed_by_default, datacenter, defaults, of_all
 from netinspect.mesh.ranges import inside
 from netinspect.mesh.sight import Pod, Sight
 from netinspect.model import wire
@@ -22,35 +24,84 @@ _CLOSED = "the server's proxy closes the connection"
 _UNTOLD = "consul intention check"
 
 
+@doubting(_UNTOLD)
 def said(call: Call, sight: Sight) -> Said:
     """Say whether the client's proxy takes it, whether the server is in its mesh, and what intentions say of both."""
     parts = {s.presence.part for s in (call.client, call.server) if s.presence is not None}
     if parts - {Part.SIDECAR}:
-        return Said(Transport.UNKNOWN, Reach.UNKNOWN, "what gateways make of it is not evaluated", settled_by=_UNTOLD)
+        raise Doubt("what gateways make of it is not evaluated")
     snapshot = sight.snapshot
-    client = call.client.pod
-    doubt = ""
-    taken = call.client.taken
-    if taken is None:
-        if client.annotations.get(f"{_KEY}transparent-proxy-exclude-uids") and _captured(call.client):
-            doubt = "whether the client runs as one of the users that are left out is not known"
-        taken = _captured(call.client) and not _left_out(client, "outbound-ports", call.service_port or call.port)
-        taken = taken and not inside(
-            call.address, client.annotations.get(f"{_KEY}transparent-proxy-exclude-outbound-cidrs", "")
-        )
+    taken, caveat = _taken(call)
     if call.server.presence is None:
         return _outward(taken, snapshot)
-    if not taken or call.service is None or call.service.headless:
-        return _plain(call, snapshot)
-    destination, source = _name(call.server.pod, snapshot), _name(client, snapshot)
+    destination, source = _name(call.server.pod, snapshot), _name(call.client.pod, snapshot)
     if not destination or not source:
-        says = "several Services select a pod: under which name it is registered is not known"
-        return Said(Transport.UNKNOWN, Reach.UNKNOWN, says, proxied=True, settled_by="consul catalog services")
+        raise Doubt("several Services select a pod: under which name it is registered is not known")
+    effects = tuple(of_server(call, sight, destination)) if _captured(call.server) else ()
+    if not taken or call.service is None or call.service.headless:
+        found = _straight(call, snapshot, destination, taken=taken)
+    elif _unknown_to_clients(call, source, destination):
+        found = _passed_on(call, snapshot)
+    else:
+        effects = (*of_client(call, snapshot, source, destination), *effects)
+        found = _led(call, snapshot, source, destination)
+    return replace(found, caveat=caveat, effects=effects, identity=_identity(source, snapshot, found))
+
+
+def _taken(call: Call) -> tuple[bool, str]:
+    """Say whether the client's proxy takes it, and of which of its users that does not hold."""
+    client = call.client.pod
+    if call.client.taken is not None:
+        return call.client.taken, ""
+    caveat = ""
+    if client.annotations.get(f"{_KEY}transparent-proxy-exclude-uids") and _captured(call.client):
+        caveat = "whether the client runs as one of the users that are left out is not known"
+    ranges = client.annotations.get(f"{_KEY}transparent-proxy-exclude-outbound-cidrs", "")
+    left_out = _left_out(client, "outbound-ports", call.service_port or call.port) or inside(call.address, ranges)
+    return _captured(call.client) and not left_out, caveat
+
+
+def _straight(call: Call, snapshot: Snapshot, destination: str, *, taken: bool) -> Said:
+    """Say what becomes of a call by no proxy, or to a pod's own address, of which few proxies know."""
+    dialed = [d.transparent_proxy for d in (defaults(snapshot, destination), of_all(snapshot))]
+    if taken and any(d is not None and d.dialed_directly for d in dialed):
+        raise Doubt("whether dialedDirectly lets it through the mesh is not evaluated")
+    return _passed_on(call, snapshot) if taken else _plain(call, snapshot)
+
+
+def _passed_on(call: Call, snapshot: Snapshot) -> Said:
+    """Say what becomes of what the client's proxy knows no service for."""
+    return _reset() if _mesh_only(snapshot) else _plain(call, snapshot)
+
+
+def _led(call: Call, snapshot: Snapshot, source: str, destination: str) -> Said:
+    """Follow a service's chain, then its intentions."""
     reasons = (_clue("leads to its proxy by mutual TLS", f"service {destination}"),)
-    led = astray(call, snapshot, destination)
-    if led:
-        return Said(Transport.UNKNOWN, Reach.UNKNOWN, led, reasons, proxied=True, settled_by="consul config read")
-    return replace(_intended(call, snapshot, destination, reasons), caveat=doubt)
+    if why := astray(call, snapshot, destination):
+        settled = "consul config read"
+        return Said(Transport.UNKNOWN, Reach.UNKNOWN, why, reasons, proxied=True, settled_by=settled)
+    return _intended(call, snapshot, source, destination, reasons)
+
+
+def _unknown_to_clients(call: Call, source: str, destination: str) -> bool:
+    """Say whether clients' proxies do not know the Service's address.
+
+    It is of their own service, or ignored, or no pod of it has a transparent proxy. Sources: hashicorp/consul
+    agent/consul/state/intention.go; hashicorp/consul-k8s endpoints_controller.go.
+    """
+    ignored = call.service is not None and true(call.service.metadata.labels.get(f"{_KEY}service-ignore"))
+    bare = call.server.presence is not None and call.server.presence.capture is Capture.NONE
+    if bare and len(call.backends) > 1:
+        raise Doubt("whether another pod of the Service has a transparent proxy decides what the client's makes of it")
+    return source == destination or bool(ignored) or bare
+
+
+def _identity(source: str, snapshot: Snapshot, found: Said) -> str:
+    """Give the client's SPIFFE ID (agent/connect/uri_service.go), but for its trust domain, which no object tells."""
+    if found.transport is not Transport.MTLS:
+        return ""
+    center = datacenter(snapshot)
+    return f"spiffe://…/ns/default/dc/{center}/svc/{source}" if center else ""
 
 
 def _clue(says: str, source: str) -> Clue:
@@ -69,12 +120,19 @@ def _left_out(pod: Pod, what: str, port: int) -> bool:
 
 def _outward(taken: bool, snapshot: Snapshot) -> Said:
     """Say what becomes of what goes to a pod that is not in the mesh."""
-    if taken and any(m.spec.transparent_proxy.mesh_destinations_only for m in snapshot.consul_meshes):
-        reasons = (_clue("meshDestinationsOnly", "Mesh"),)
-        says = "the client's proxy resets what goes to who is not in the mesh"
-        return Said(Transport.NONE, Reach.FAILED, says, reasons)
+    if taken and _mesh_only(snapshot):
+        return _reset()
     says = "the server is not in the mesh" + (": the client's proxy passes it on as it is" if taken else "")
     return Said(Transport.PLAINTEXT, Reach.REACHED, says)
+
+
+def _mesh_only(snapshot: Snapshot) -> bool:
+    return any(m.spec.transparent_proxy.mesh_destinations_only for m in snapshot.consul_meshes if not m.refused)
+
+
+def _reset() -> Said:
+    says = "the client's proxy resets what goes to who is not in the mesh"
+    return Said(Transport.NONE, Reach.FAILED, says, (_clue("meshDestinationsOnly", "Mesh"),))
 
 
 def _plain(call: Call, snapshot: Snapshot) -> Said:
@@ -85,9 +143,7 @@ def _plain(call: Call, snapshot: Snapshot) -> Said:
         says = "the server's proxy is not asked at this port"
         return Said(Transport.PLAINTEXT, Reach.REACHED, says)
     own = _name(server.pod, snapshot)
-    modes = [d.spec.mutual_tls_mode for d in snapshot.service_defaults if d.metadata.name == own]
-    modes += [d.spec.mutual_tls_mode for d in snapshot.proxy_defaults]
-    if next(filter(None, modes), "") == "permissive":
+    if _permissive(call, snapshot, own):
         reasons = (_clue("mutualTLSMode permissive", f"defaults of service {own}"),)
         return Said(
             Transport.PLAINTEXT, Reach.REACHED, "it is let in without mutual TLS, whatever intentions say", reasons
@@ -97,37 +153,43 @@ def _plain(call: Call, snapshot: Snapshot) -> Said:
     return Said(Transport.PLAINTEXT, Reach.REFUSED, says)
 
 
-def _intended(call: Call, snapshot: Snapshot, destination: str, reasons: tuple[Clue, ...]) -> Said:
+def _intended(call: Call, snapshot: Snapshot, source: str, destination: str, reasons: tuple[Clue, ...]) -> Said:
     """Say what intentions let through; the most exact counts, the destination before the source."""
     found = Said(Transport.MTLS, Reach.REACHED, "intentions let it through", reasons, proxied=True)
-    source = _name(call.client.pod, snapshot)
     intention = _intention(snapshot, source, destination)
     if intention is None:
-        default = _default(snapshot)
+        default = allowed_by_default(snapshot)
         if default is None:
             says = "no intention is about it, and what holds by default only Consul tells"
             return replace(found, outcome=Reach.UNKNOWN, says=says, settled_by=_UNTOLD)
-        if not default:
-            says = f"no intention lets it through, and by default nothing is: {_CLOSED}"
-            return replace(found, transport=Transport.NONE, outcome=Reach.DENIED, says=says)
+        denied = "" if default else f"no intention lets it through, and by default nothing is: {_CLOSED}"
     else:
         name, one = intention
         found = replace(found, reasons=(*reasons, _clue(f"{one.name} → {destination}: {_word(one)}", name)))
-        allowed = _permitted(one, call)
+        allowed = _permitted(one, call, snapshot)
         if allowed is None:
             says = f"what {name} permits hangs on the request (--path, --method)"
             return replace(found, outcome=Reach.UNKNOWN, says=says, settled_by=says)
-        if not allowed:
-            says = f"{name} denies {source} → {destination}: "
-            says += "403" if one.permissions else f"the client's proxy forgets the service, and {_CLOSED}"
+        if not allowed and one.permissions:
             # Permissions are looked at by the server's proxy, to which it comes by mutual TLS.
-            transport = Transport.MTLS if one.permissions else Transport.NONE
-            return replace(found, transport=transport, outcome=Reach.DENIED, says=says)
+            return replace(found, outcome=Reach.DENIED, says=f"{name} denies {source} → {destination}: 403")
+        closed = f"the client's proxy forgets the service, and {_CLOSED}"
+        denied = "" if allowed else f"{name} denies {source} → {destination}: {closed}"
+    if denied:
+        return _denied(call, snapshot, destination, replace(found, says=denied))
     port = registered(call.server.pod)
     if port and port != call.port:
         says = f"the client's proxy leads every port of the Service to port {port} of the pod"
         return replace(found, outcome=Reach.FAILED, says=says)
     return found
+
+
+def _denied(call: Call, snapshot: Snapshot, destination: str, found: Said) -> Said:
+    """Say what becomes of a call to a service that the client's proxy is not told of: it goes on as it is."""
+    if _permissive(call, snapshot, destination):
+        says = "no intention lets it through by mutual TLS; as it is, a permissive server may let it in"
+        return replace(found, transport=Transport.UNKNOWN, outcome=Reach.UNKNOWN, says=says, settled_by="a probe")
+    return replace(found, transport=Transport.NONE, outcome=Reach.DENIED)
 
 
 def _word(source: wire.ConsulSource) -> str:
@@ -138,7 +200,7 @@ def _intention(snapshot: Snapshot, source: str, destination: str) -> tuple[str, 
     found = [
         (intentions.spec.destination.name == "*", one.name == "*", f"ServiceIntentions {intentions.metadata.name}", one)
         for intentions in snapshot.service_intentions
-        if intentions.spec.destination.name in ("*", destination)
+        if intentions.spec.destination.name in ("*", destination) and not intentions.refused
         for one in intentions.spec.sources
         if one.name in ("*", source) and not one.peer and not one.sameness_group
     ]
@@ -148,8 +210,8 @@ def _intention(snapshot: Snapshot, source: str, destination: str) -> tuple[str, 
     return best[2], best[3]
 
 
-def _permitted(source: wire.ConsulSource, call: Call) -> bool | None:
-    """Say whether an intention allows: by its action, else by the first permission that matches; none denies."""
+def _permitted(source: wire.ConsulSource, call: Call, snapshot: Snapshot) -> bool | None:
+    """Say whether an intention allows: by its action, else by the first permission that matches, else the default."""
     if not source.permissions:
         return source.action == "allow"
     for permission in source.permissions:
@@ -157,17 +219,15 @@ def _permitted(source: wire.ConsulSource, call: Call) -> bool | None:
         if matched is None:
             return None
         if matched:
-            return permission.action == "allow"
-    return False
+            # Whoever asks with a token of a JWT is not known.
+            return None if permission.jwt is not None and permission.action == "allow" else permission.action == "allow"
+    return allowed_by_default(snapshot)
 
 
-def _default(snapshot: Snapshot) -> bool | None:
-    """Say what holds without an intention: all is let through where the servers have no ACLs; else only they know."""
-    for settings in snapshot.mesh_settings:
-        if settings.metadata.name.endswith("consul-server-config"):
-            texts = (*settings.data, *settings.data.values())
-            return None if any("acl" in t or "default_intention_policy" in t for t in texts) else True
-    return None
+def _permissive(call: Call, snapshot: Snapshot, own: str) -> bool:
+    """Say whether a server takes what is no mutual TLS: at its registered port alone (makePermissiveFilterChain)."""
+    mode = defaults(snapshot, own).mutual_tls_mode or of_all(snapshot).mutual_tls_mode
+    return mode == "permissive" and registered(call.server.pod) in (0, call.port)
 
 
 def _name(pod: Pod, snapshot: Snapshot) -> str:

@@ -134,7 +134,13 @@ MESH_SETTINGS = Resource(
     ("v1",),
     wire.ConfigMap,
     optional=True,
-    objects=("istio", "consul-server-config", "consul-consul-server-config"),
+    objects=(
+        "istio",
+        "consul-server-config",
+        "consul-consul-server-config",
+        "consul-server-tmp-extra-config",
+        "consul-consul-server-tmp-extra-config",
+    ),
 )
 _SECURITY = ("security.istio.io/v1", "security.istio.io/v1beta1")
 _ISTIO = ("networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3")

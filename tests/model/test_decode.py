@@ -16,7 +16,7 @@ def test_a_null_is_what_is_not_set() -> None:
         b'{"metadata":{},"items":[{"metadata":{"name":"a","creationTimestamp":null},"spec":{"podCIDRs":["10.9.0.0/29"]},'
         b'"status":{"addresses":null,"conditions":[{"type":"Ready","status":"True","lastTransitionTime":null}]}}]}'
     )
-    (node,) = decode_page(NODES, raw).items or ()
+    (node,) = decode_page(NODES, raw).items or []
     assert isinstance(node, wire.Node)
     assert node.spec.pod_cidrs == ("10.9.0.0/29",)
     assert [(c.type, c.status) for c in node.status.conditions] == [("Ready", "True")]

@@ -2,8 +2,26 @@
 
 from msgspec import field
 
-from netinspect.model.wire.base import Metadata, ObjectReference, Term, Wire
+from netinspect.model.wire.base import Condition, Metadata, ObjectReference, Term, Wire
 from netinspect.model.wire.core import Reason
+
+
+class ConsulStatus(Wire, frozen=True):
+    """Whether Consul has taken an entry: its condition Synced says so."""
+
+    conditions: tuple[Condition, ...] = ()
+
+
+class ConsulEntry(Wire, frozen=True):
+    """What every configuration entry carries; the namespace that it is in counts for nothing."""
+
+    metadata: Metadata
+    status: ConsulStatus = ConsulStatus()
+
+    @property
+    def refused(self) -> bool:
+        """Say whether Consul has not taken it."""
+        return any(c.type == "Synced" and c.status == "False" for c in self.status.conditions)
 
 
 class ConsulHTTPMatch(Wire, frozen=True):
@@ -23,6 +41,7 @@ class ConsulPermission(Wire, frozen=True):
 
     action: Term = ""
     http: ConsulHTTPMatch | None = None
+    jwt: Reason | None = None
 
 
 class ConsulDestination(Wire, frozen=True):
@@ -35,17 +54,34 @@ class ConsulDestination(Wire, frozen=True):
     sameness_group: str = ""
 
 
+class ConsulHashPolicy(Wire, frozen=True):
+    """By what of a request its server is chosen."""
+
+    kind: Term = field(default="", name="field")
+    field_value: str = ""
+    source_ip: bool = field(default=False, name="sourceIP")
+
+
+class ConsulBalancing(Wire, frozen=True):
+    """How a server is chosen; round robin where it says nothing."""
+
+    policy: Term = ""
+    hash_policies: tuple[ConsulHashPolicy, ...] = ()
+
+
 class ServiceResolverSpec(Wire, frozen=True):
-    """Which instances of a service are called."""
+    """Which instances of a service are called, and how one is chosen."""
 
     default_subset: str = ""
     redirect: ConsulDestination | None = None
+    connect_timeout: Term = ""
+    request_timeout: Term = ""
+    load_balancer: ConsulBalancing | None = None
 
 
-class ServiceResolver(Wire, frozen=True):
+class ServiceResolver(ConsulEntry, frozen=True):
     """A ServiceResolver of Consul's (consul-k8s control-plane/api/v1alpha1/serviceresolver_types.go)."""
 
-    metadata: Metadata
     spec: ServiceResolverSpec = ServiceResolverSpec()
 
 
@@ -55,11 +91,23 @@ class ConsulRouteMatch(Wire, frozen=True):
     http: ConsulHTTPMatch | None = None
 
 
+class ConsulRouted(ConsulDestination, frozen=True):
+    """Where a route leads, and what is done to its requests on the way."""
+
+    prefix_rewrite: str = ""
+    request_timeout: Term = ""
+    idle_timeout: Term = ""
+    num_retries: int = 0
+    retry_on: tuple[Term, ...] = ()
+    retry_on_connect_failure: bool = False
+    retry_on_status_codes: tuple[int, ...] = ()
+
+
 class ConsulRoute(Wire, frozen=True):
     """A route: the first that matches counts."""
 
     match: ConsulRouteMatch | None = None
-    destination: ConsulDestination | None = None
+    destination: ConsulRouted | None = None
 
 
 class ServiceRouterSpec(Wire, frozen=True):
@@ -68,10 +116,9 @@ class ServiceRouterSpec(Wire, frozen=True):
     routes: tuple[ConsulRoute, ...] = ()
 
 
-class ServiceRouter(Wire, frozen=True):
+class ServiceRouter(ConsulEntry, frozen=True):
     """A ServiceRouter of Consul's (consul-k8s control-plane/api/v1alpha1/servicerouter_types.go)."""
 
-    metadata: Metadata
     spec: ServiceRouterSpec = ServiceRouterSpec()
 
 
@@ -87,10 +134,9 @@ class ServiceSplitterSpec(Wire, frozen=True):
     splits: tuple[ConsulSplit, ...] = ()
 
 
-class ServiceSplitter(Wire, frozen=True):
+class ServiceSplitter(ConsulEntry, frozen=True):
     """A ServiceSplitter of Consul's (consul-k8s control-plane/api/v1alpha1/servicesplitter_types.go)."""
 
-    metadata: Metadata
     spec: ServiceSplitterSpec = ServiceSplitterSpec()
 
 
@@ -105,30 +151,98 @@ class ConsulSource(Wire, frozen=True):
 
 
 class ServiceIntentionsSpec(Wire, frozen=True):
-    """Who may call a service; a star means all."""
+    """Who may call a service, a star meaning all, and with which tokens."""
 
     destination: ObjectReference = ObjectReference()
     sources: tuple[ConsulSource, ...] = ()
+    jwt: Reason | None = None
 
 
-class ServiceIntentions(Wire, frozen=True):
+class ServiceIntentions(ConsulEntry, frozen=True):
     """Intentions (consul-k8s control-plane/api/v1alpha1/serviceintentions_types.go)."""
 
-    metadata: Metadata
     spec: ServiceIntentionsSpec = ServiceIntentionsSpec()
 
 
+class ConsulLimits(Wire, frozen=True):
+    """How much one client's proxy asks of a service at a time."""
+
+    max_connections: int | None = None
+    max_pending_requests: int | None = None
+    max_concurrent_requests: int | None = None
+
+
+class ConsulPassiveHealthCheck(Wire, frozen=True):
+    """When a server that fails is left out."""
+
+    max_failures: int = 0
+    enforcing_consecutive_5xx: int | None = field(default=None, name="enforcingConsecutive5xx")
+    max_ejection_percent: int | None = None
+    base_ejection_time: Term = ""
+
+
+class ConsulUpstream(Wire, frozen=True):
+    """How a service calls another, or all others where it names none."""
+
+    name: str = ""
+    protocol: Term = ""
+    connect_timeout_ms: int = 0
+    limits: ConsulLimits | None = None
+    passive_health_check: ConsulPassiveHealthCheck | None = None
+
+
+class ConsulUpstreams(Wire, frozen=True):
+    """How a service calls others; what an override does not say is of the defaults."""
+
+    defaults: ConsulUpstream | None = None
+    overrides: tuple[ConsulUpstream, ...] = ()
+
+
+class ConsulProxyConfig(Wire, frozen=True, rename="lower"):
+    """What all proxies are told beside what kinds have fields for."""
+
+    protocol: Term = ""
+    envoy_prometheus_bind_addr: str = ""
+    envoy_tracing_json: str = ""
+
+
+class ConsulAccessLogs(Wire, frozen=True):
+    """Whether and where proxies write a line for each request."""
+
+    enabled: bool = False
+    type: Term = ""
+    path: str = ""
+
+
+class ConsulExtension(Wire, frozen=True):
+    """What else is built into proxies."""
+
+    name: Term = ""
+
+
+class ConsulDialing(Wire, frozen=True):
+    """Whether a pod may be called by its own address through the mesh."""
+
+    dialed_directly: bool = False
+
+
 class ConsulDefaultsSpec(Wire, frozen=True):
-    """How proxies treat a service, or all: its protocol, and whether they take what is no mutual TLS."""
+    """How proxies treat a service, or all, and how the service's own calls others."""
 
     protocol: Term = ""
     mutual_tls_mode: Term = field(default="", name="mutualTLSMode")
+    transparent_proxy: ConsulDialing | None = None
+    upstream_config: ConsulUpstreams | None = None
+    local_request_timeout_ms: int = 0
+    max_inbound_connections: int = 0
+    envoy_extensions: tuple[ConsulExtension, ...] = ()
+    access_logs: ConsulAccessLogs | None = None
+    config: ConsulProxyConfig | None = None
 
 
-class ConsulDefaults(Wire, frozen=True):
+class ConsulDefaults(ConsulEntry, frozen=True):
     """ServiceDefaults of a service, or ProxyDefaults of all (named ``global``)."""
 
-    metadata: Metadata
     spec: ConsulDefaultsSpec = ConsulDefaultsSpec()
 
 
@@ -145,8 +259,7 @@ class ConsulMeshSpec(Wire, frozen=True):
     allow_enabling_permissive_mutual_tls: bool = field(default=False, name="allowEnablingPermissiveMutualTLS")
 
 
-class ConsulMesh(Wire, frozen=True):
+class ConsulMesh(ConsulEntry, frozen=True):
     """The Mesh of Consul (mesh_types.go)."""
 
-    metadata: Metadata
     spec: ConsulMeshSpec = ConsulMeshSpec()

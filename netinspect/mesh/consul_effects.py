@@ -1,0 +1,176 @@
+"""What else Consul does to requests: who is called, how often and for how long, who is left out, and where it shows.
+
+Sources: hashicorp/consul agent/xds/{routes,clusters,listeners}.go, agent/xds/config/config.go; hashicorp/consul-k8s
+control-plane/api/v1alpha1, control-plane/connect-inject/metrics/metrics_configuration.go; envoyproxy/envoy
+api/envoy/config (its defaults where Consul writes nothing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netinspect.mesh.base import Call, number, true
+from netinspect.mesh.consul import told_to_injector
+from netinspect.mesh.consul_chain import routed
+from netinspect.mesh.consul_entries import defaults, entry, is_http, of_all, upstream
+from netinspect.mesh.sight import Sight
+from netinspect.model import wire
+from netinspect.model.mesh import Aspect, Effect
+from netinspect.model.snapshot import Snapshot
+
+_KEY = "consul.hashicorp.com/"
+_ENVOY = "Envoy's default"
+_TIMEOUT = "15s"
+_HASHED = frozenset({"ring_hash", "maglev"})
+_METRICS, _METRICS_PATH = 20200, "/metrics"
+
+
+def of_client(call: Call, snapshot: Snapshot, client: str, server: str) -> Iterator[Effect]:
+    """Say what the client's proxy does to a request for a service, and what the server's makes of it in time."""
+    http = is_http(snapshot, client, server)
+    resolver = entry(snapshot.service_resolvers, server)
+    spec = resolver.spec if resolver is not None else wire.ServiceResolverSpec()
+    yield _balanced(spec.load_balancer, server, http=http)
+    way = upstream(snapshot, client, server)
+    yield _left_out(way.passive_health_check, client, http=http)
+    yield from _limited(way.limits, client)
+    if way.connect_timeout_ms or spec.connect_timeout:
+        own = f"{way.connect_timeout_ms / 1000:g}s" if way.connect_timeout_ms else ""
+        says = f"a connection that is not there after {own or spec.connect_timeout} is given up"
+        source = f"ServiceDefaults {client}" if own else f"ServiceResolver {server}"
+        yield Effect(aspect=Aspect.TIMEOUT, says=says, source=source)
+    if http:
+        yield from _requests(call, snapshot, server, spec)
+    yield from _extended(snapshot, server)
+
+
+def _balanced(told: wire.ConsulBalancing | None, server: str, *, http: bool) -> Effect:
+    policy = (told.policy if told is not None else "").replace("_", " ")
+    says = f"{policy or 'round robin'}, by {'request' if http else 'connection'}"
+    hashed = told is not None and told.policy in _HASHED and http
+    alike = [_key(h) for h in told.hash_policies] if told is not None and hashed else []
+    if alike:
+        says += f": one server for all that are alike in {', '.join(alike)}"
+    return Effect(aspect=Aspect.LOAD_BALANCING, says=says, source=f"ServiceResolver {server}" if policy else _ENVOY)
+
+
+def _key(by: wire.ConsulHashPolicy) -> str:
+    return "their source address" if by.source_ip else f"{by.kind.replace('_', ' ')} {by.field_value}"
+
+
+def _left_out(told: wire.ConsulPassiveHealthCheck | None, client: str, *, http: bool) -> Effect:
+    """Say when a server is left out: Consul always turns it on, with Envoy's own figures where it has none."""
+    check = told or wire.ConsulPassiveHealthCheck()
+    source = f"ServiceDefaults {client}" if told is not None else _ENVOY
+    if check.enforcing_consecutive_5xx == 0:
+        return Effect(aspect=Aspect.OUTLIER_DETECTION, says="no server is left out for failing in a row", source=source)
+    most = 10 if check.max_ejection_percent is None else check.max_ejection_percent
+    kind = "5xx" if http else "no connection"
+    says = (
+        f"a server that fails {check.max_failures or 5} times in a row ({kind}) is left out for "
+        f"{check.base_ejection_time or '30s'} and more, at most {most} % of them"
+    )
+    return Effect(aspect=Aspect.OUTLIER_DETECTION, says=says, source=source)
+
+
+def _limited(limits: wire.ConsulLimits | None, client: str) -> Iterator[Effect]:
+    if limits is None:
+        return
+    told = (
+        (limits.max_connections, "connections"), (limits.max_pending_requests, "requests that wait"),
+        (limits.max_concurrent_requests, "requests at a time"),
+    )  # fmt: skip
+    said = [f"{count} {what}" for count, what in told if count is not None]
+    if said:
+        says = f"beyond {', '.join(said)} of a client, its proxy answers 503"
+        yield Effect(aspect=Aspect.CIRCUIT_BREAKING, says=says, source=f"ServiceDefaults {client}")
+
+
+def _requests(call: Call, snapshot: Snapshot, server: str, spec: wire.ServiceResolverSpec) -> Iterator[Effect]:
+    route = routed(call, snapshot, server)
+    router, resolver = f"ServiceRouter {server}", f"ServiceResolver {server}"
+    splitter = entry(snapshot.service_splitters, server)
+    if splitter is not None:
+        shares = (f"{s.weight:g} % to {_service(s, server)}" for s in splitter.spec.splits)
+        yield Effect(aspect=Aspect.ROUTING, says=", ".join(shares), source=f"ServiceSplitter {server}")
+    if route is not None and route.prefix_rewrite:
+        says = f"the beginning of its path becomes {route.prefix_rewrite}"
+        yield Effect(aspect=Aspect.ROUTING, says=says, source=router)
+    if route is not None:
+        yield from _retried(route, router)
+    first = entry(snapshot.service_routers, server) is None and splitter is None
+    if route is not None and route.request_timeout:
+        yield _timed(route.request_timeout, router)
+    elif first and spec.request_timeout:
+        yield _timed(spec.request_timeout, resolver)
+    else:
+        yield _timed(_TIMEOUT, _ENVOY)
+    local = defaults(snapshot, server).local_request_timeout_ms
+    says = (
+        f"the server's proxy waits {f'{local / 1000:g}s' if local else _TIMEOUT} for its application, then answers 504"
+    )
+    yield Effect(aspect=Aspect.TIMEOUT, says=says, source=f"ServiceDefaults {server}" if local else _ENVOY)
+
+
+def _service(to: wire.ConsulDestination, own: str) -> str:
+    return f"{to.service or own}{f' subset {to.service_subset}' if to.service_subset else ''}"
+
+
+def _retried(route: wire.ConsulRouted, source: str) -> Iterator[Effect]:
+    """Say what is tried again: nothing without a condition, and once where there is one and no number."""
+    on = [
+        *route.retry_on, *(["connect-failure"] if route.retry_on_connect_failure else []),
+        *(f"status {code}" for code in route.retry_on_status_codes),
+    ]  # fmt: skip
+    if on:
+        times = route.num_retries or 1
+        says = f"up to {times} {'time' if times == 1 else 'times'} more, on {', '.join(on)}"
+        yield Effect(aspect=Aspect.RETRIES, says=says, source=source)
+
+
+def _timed(after: str, source: str) -> Effect:
+    says = "no request is too long" if after.startswith("-") else f"answered 504 after {after}, retries included"
+    return Effect(aspect=Aspect.TIMEOUT, says=says, source=source)
+
+
+def _extended(snapshot: Snapshot, server: str) -> Iterator[Effect]:
+    for name, spec in (("ProxyDefaults", of_all(snapshot)), (f"ServiceDefaults {server}", defaults(snapshot, server))):
+        for one in spec.envoy_extensions:
+            says = f"the extension {one.name} may change it, which is not evaluated"
+            yield Effect(aspect=Aspect.ROUTING, says=says, source=name)
+
+
+def of_server(call: Call, sight: Sight, server: str) -> Iterator[Effect]:
+    """Say how many the server's proxy takes at a time, and where it shows what it counts and writes."""
+    snapshot = sight.snapshot
+    if most := defaults(snapshot, server).max_inbound_connections:
+        says = f"beyond {most} connections the server's proxy closes them"
+        yield Effect(aspect=Aspect.CIRCUIT_BREAKING, says=says, source=f"ServiceDefaults {server}")
+    yield from _counted(call, sight)
+    logs = of_all(snapshot).access_logs
+    if logs is not None and logs.enabled:
+        where = logs.path if logs.type == "file" else logs.type or "stdout"
+        says = f"both proxies write a line to {where} of their container"
+        yield Effect(aspect=Aspect.MONITORING, says=says, source="ProxyDefaults accessLogs")
+    config = of_all(snapshot).config
+    if config is not None and config.envoy_tracing_json:
+        says = "spans are sent of what the caller already traces"
+        yield Effect(aspect=Aspect.MONITORING, says=says, source="ProxyDefaults envoy_tracing_json")
+
+
+def _counted(call: Call, sight: Sight) -> Iterator[Effect]:
+    """Say at which port the proxy shows what it counts; the injector leaves that port out of the redirection."""
+    notes = call.server.pod.annotations
+    flags = told_to_injector(sight)
+    asked = notes.get(f"{_KEY}enable-metrics")
+    on = true(asked) if asked is not None else true(flags.get("default-enable-metrics"))
+    if on:
+        port = number(notes.get(f"{_KEY}prometheus-scrape-port") or flags.get("default-prometheus-scrape-port") or "")
+        path = notes.get(f"{_KEY}prometheus-scrape-path") or flags.get("default-prometheus-scrape-path")
+        says = f"the server's proxy counts it: {path or _METRICS_PATH} at port {port or _METRICS}, past all intentions"
+        source = f"annotation {_KEY}enable-metrics" if asked is not None else "the injector's -default-enable-metrics"
+        yield Effect(aspect=Aspect.MONITORING, says=says, source=source)
+    config = of_all(sight.snapshot).config
+    if config is not None and config.envoy_prometheus_bind_addr:
+        says = f"the server's proxy counts it: {_METRICS_PATH} at {config.envoy_prometheus_bind_addr}"
+        yield Effect(aspect=Aspect.MONITORING, says=says, source="ProxyDefaults envoy_prometheus_bind_addr")

@@ -1,0 +1,95 @@
+"""Consul's configuration entries, by the services that they are of: protocols, and who decides what is written nowhere.
+
+Sources: hashicorp/consul agent/consul/discoverychain/compile.go, agent/configentry/resolve.go; hashicorp/consul-k8s
+charts/consul/templates/server-config-configmap.yaml, server-tmp-extra-config-configmap.yaml.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from netinspect.model import wire
+from netinspect.model.snapshot import Snapshot
+
+_Entry = TypeVar("_Entry", bound=wire.ConsulEntry)
+_HTTP = frozenset({"http", "http2", "grpc"})
+_TCP = "tcp"
+_SERVERS = ("-server-config", "-server-tmp-extra-config")
+
+
+def entry(entries: Iterable[_Entry], name: str) -> _Entry | None:
+    """Give the entry of a service that Consul has taken; whatever the namespace, there is one of a name."""
+    return next((e for e in entries if e.metadata.name == name and not e.refused), None)
+
+
+def defaults(snapshot: Snapshot, service: str) -> wire.ConsulDefaultsSpec:
+    """Give what ServiceDefaults say of a service."""
+    found = entry(snapshot.service_defaults, service)
+    return found.spec if found is not None else wire.ConsulDefaultsSpec()
+
+
+def of_all(snapshot: Snapshot) -> wire.ConsulDefaultsSpec:
+    """Give what ProxyDefaults say of all proxies."""
+    found = entry(snapshot.proxy_defaults, "global")
+    return found.spec if found is not None else wire.ConsulDefaultsSpec()
+
+
+def upstream(snapshot: Snapshot, client: str, server: str) -> wire.ConsulUpstream:
+    """Give how one service calls another: an override's blocks, else those for all (UpstreamConfig.MergeInto)."""
+    told = defaults(snapshot, client).upstream_config or wire.ConsulUpstreams()
+    general = told.defaults or wire.ConsulUpstream()
+    own = next((o for o in told.overrides if o.name == server), wire.ConsulUpstream())
+    return wire.ConsulUpstream(
+        server, own.protocol or general.protocol, own.connect_timeout_ms or general.connect_timeout_ms,
+        own.limits or general.limits, own.passive_health_check or general.passive_health_check,
+    )  # fmt: skip
+
+
+def is_http(snapshot: Snapshot, client: str, server: str) -> bool:
+    """Say whether the client's proxy sees requests: ServiceDefaults without a protocol say tcp, whatever others say."""
+    own = entry(snapshot.service_defaults, server)
+    general = of_all(snapshot).config or wire.ConsulProxyConfig()
+    told = own.spec.protocol if own is not None else str(general.protocol)
+    return (upstream(snapshot, client, server).protocol or told or _TCP).lower() in _HTTP
+
+
+def allowed_by_default(snapshot: Snapshot) -> bool | None:
+    """Say what holds where no intention does; None where no object of the cluster tells.
+
+    ``default_intention_policy`` counts, else the ACLs' default policy where they are on, else all is let through.
+    """
+    files = _of_servers(snapshot)
+    if files is None:
+        return None
+    policy, acl_policy, acl = "", "", False
+    for told in files:
+        policy = str(told.get("default_intention_policy") or policy)
+        of_acl = told.get("acl")
+        if isinstance(of_acl, dict):
+            acl = bool(of_acl.get("enabled", acl))
+            acl_policy = str(of_acl.get("default_policy") or acl_policy)
+    if policy in ("allow", "deny"):
+        return policy == "allow"
+    return acl_policy != "deny" if acl else True
+
+
+def datacenter(snapshot: Snapshot) -> str:
+    """Give the name of the servers' datacenter; nothing where no object tells it."""
+    return next((str(f["datacenter"]) for f in _of_servers(snapshot) or () if f.get("datacenter")), "")
+
+
+def _of_servers(snapshot: Snapshot) -> list[dict[str, Any]] | None:
+    """Give the servers' configuration files; None where they are not there, or cannot be read."""
+    maps = [s for s in snapshot.mesh_settings if s.metadata.name.endswith(_SERVERS)]
+    found: list[dict[str, Any]] = []
+    for text in (t for s in maps for k, t in sorted(s.data.items()) if k.endswith(".json")):
+        try:
+            told = json.loads(text)
+        except ValueError:
+            return None
+        if not isinstance(told, dict):
+            return None
+        found.append(told)
+    return found if any(s.metadata.name.endswith(_SERVERS[0]) for s in maps) else None
