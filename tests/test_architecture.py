@@ -81,6 +81,7 @@ def test_every_mesh_is_listed() -> None:
         "istio_scope",
         "kuma_effects",
         "kuma_pairs",
+        "kuma_policies",
         "kuma_relay",
         "linkerd_effects",
         "linkerd_pairs",

@@ -19,6 +19,7 @@ from netinspect.mesh import (
     istio_relay,
     kuma,
     kuma_pairs,
+    kuma_relay,
     linkerd,
     linkerd_pairs,
     linkerd_relay,
@@ -53,6 +54,7 @@ TELLERS: Final[dict[str, Teller]] = {
 RELAYS: Final[dict[str, Relay]] = {
     consul.NAME: consul_relay,
     istio.NAME: istio_relay,
+    kuma.NAME: kuma_relay,
     linkerd.NAME: linkerd_relay,
 }
 # Those that do more on nodes than serve the pods that are in them.

@@ -6,18 +6,17 @@ docs/madr/decisions/081-inbound-policies-matches.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 from netinspect.mesh.base import NOTED, Call, Doubt, Said, Side, doubting, in_ports, offered
-from netinspect.mesh.kuma import SIGNATURE
+from netinspect.mesh.kuma_effects import of_client, of_server
+from netinspect.mesh.kuma_policies import MESH, at_least, means, mesh_of, named, of_mesh, selects
 from netinspect.mesh.sight import Pod, Sight, flag, words
 from netinspect.model import wire
 from netinspect.model.finding import Clue
 from netinspect.model.mesh import Capture, Part, Reach, Transport
 from netinspect.model.snapshot import Snapshot
 
-_MESH = "kuma.io/mesh"
 _SETTLED = "kumactl inspect dataplane"
 # They choose by more than a port what proxies take.
 _UNREAD = (
@@ -28,8 +27,6 @@ _UNREAD = (
 _REACHABLE = (
     "kuma.io/reachable-backends", "kuma.io/direct-access-services", "kuma.io/transparent-proxying-reachable-services",
 )  # fmt: skip
-_SYSTEMS = frozenset({"kuma-system", "kong-mesh-system"})
-_SUBSETS = frozenset({"MeshSubset", "Dataplane"})
 # The flags by which kuma-init is told the same.
 _FLAGS = ("--exclude-outbound-ports-for-uids", "--exclude-inbound-ips", "--exclude-outbound-ips", "--config")
 _GATEWAY, _INJECTION = "kuma.io/gateway", "kuma.io/sidecar-injection"
@@ -37,6 +34,8 @@ _GATEWAY, _INJECTION = "kuma.io/gateway", "kuma.io/sidecar-injection"
 _IGNORED = "kuma.io/ignore"
 # Versions that know servers by the pods' tags where their Mesh does not say otherwise.
 _BY_TAGS = ("1.", "2.")
+# The minor version of 2.x since which a strict proxy lets nothing by for which it has no listener (kumahq/kuma#15163).
+_STRICT_PORTS = 13
 
 
 @doubting(_SETTLED)
@@ -50,20 +49,68 @@ def said(call: Call, sight: Sight) -> Said:
     server = _takes(call.server, call.port, "inbound")
     if not server:
         return _outside(call, sight, client=client)
-    mesh = _mesh_of(call.server.pod)
-    if client and _mesh_of(call.client.pod) != mesh:
-        raise Doubt(f"the client is of mesh {_mesh_of(call.client.pod)}, the server of {mesh}")
+    mesh = mesh_of(call.server.pod)
+    if client and mesh_of(call.client.pod) != mesh:
+        raise Doubt(f"the client is of mesh {mesh_of(call.client.pod)}, the server of {mesh}")
     _known(call, sight)
-    if not offered(sight, call.server.pod, call.port):
-        raise Doubt("no Service leads to this port, for which the server's proxy has perhaps no listener")
     mode = _mode(sight, call.server.pod, mesh)
+    effects = tuple(of_server(call, sight))
+    if not client or not _listened(call, sight):
+        return replace(_as_it_is(call, sight, mesh, mode, client=client), effects=effects)
+    effects = (*of_client(call, sight), *effects)
     if not mode:
-        return _without_tls(call, sight.snapshot, mesh, client=client)
-    reasons = (Clue(says=f"is {mode.lower()}", source=f"the mode of mutual TLS in Mesh {mesh}", weight=NOTED),)
-    if not client:
-        return replace(_plain(call, sight, mesh, mode), reasons=reasons)
+        return replace(_without_tls(call, sight.snapshot, mesh, client=True), effects=effects)
     _straight(call, sight.snapshot, mesh)
-    return replace(_permitted(mode, _permits(sight, call, mesh)), reasons=reasons, proxied=True)
+    found = _permitted(call, mode, _permits(sight, call, mesh))
+    return replace(found, reasons=_reasons(mesh, mode), proxied=True, effects=effects, identity=_identity(call, sight))
+
+
+def _reasons(mesh: str, mode: str) -> tuple[Clue, ...]:
+    return (Clue(says=f"is {mode.lower()}", source=f"the mode of mutual TLS in Mesh {mesh}", weight=NOTED),)
+
+
+def _listened(call: Call, sight: Sight) -> bool:
+    """Say whether the client's proxy has a listener for an address: a Service's, or a pod's of a headless one."""
+    if call.service is not None and not call.service.headless:
+        return True
+    return any(s.headless and s.selects(call.server.pod.object.metadata) for s in sight.snapshot.services)
+
+
+def _as_it_is(call: Call, sight: Sight, mesh: str, mode: str, *, client: bool) -> Said:
+    """Say what becomes of a call that comes to the server's proxy as its client sent it."""
+    if client and not named(sight.snapshot, mesh).spec.networking.outbound.passthrough:
+        raise Doubt(f"Mesh {mesh} lets out what its external services name alone, which is not evaluated")
+    if client and of_mesh(sight.snapshot.kuma_passthroughs, mesh):
+        raise Doubt("what MeshPassthroughs let out is not evaluated")
+    if not mode:
+        return replace(_without_tls(call, sight.snapshot, mesh, client=False), proxied=False)
+    if not offered(sight, call.server.pod, call.port):
+        return replace(_undeclared(call, mode), reasons=_reasons(mesh, mode))
+    return replace(_plain(call, sight, mesh, mode), reasons=_reasons(mesh, mode))
+
+
+def _undeclared(call: Call, mode: str) -> Said:
+    """Say what becomes of a call to a port of no Service, for which the server's proxy has no listener of its own.
+
+    Source: pkg/xds/generator/transparent_proxy_generator.go; since 2.13 a strict proxy resets it, unless told not to.
+    """
+    version = call.server.presence.version if call.server.presence is not None else ""
+    if mode == "STRICT" and at_least(version, 2, _STRICT_PORTS) is not False:
+        raise Doubt(
+            "no Service leads to this port: whether a strict proxy lets it by hangs on its version and settings"
+        )
+    says = "no Service leads to this port: the server's proxy passes it on as it is"
+    return Said(Transport.PLAINTEXT, Reach.REACHED, says)
+
+
+def _identity(call: Call, sight: Sight) -> str:
+    """Give the client's SPIFFE ID where one Service alone gives it one (pkg/xds/envoy/tls/tls.go)."""
+    pod = call.client.pod
+    services = [s for s in sight.snapshot.services if s.selects(pod.object.metadata)]
+    if len(services) != 1 or len(services[0].spec.ports) != 1:
+        return ""
+    name = f"{services[0].metadata.name}_{pod.namespace}_svc_{services[0].spec.ports[0].port}"
+    return f"spiffe://{mesh_of(pod)}/{name}"
 
 
 def _known(call: Call, sight: Sight) -> None:
@@ -80,24 +127,29 @@ def _plain(call: Call, sight: Sight, mesh: str, mode: str) -> Said:
     if mode == "STRICT":
         says = "the server's proxy asks for a certificate of the mesh, and there is none"
         return Said(Transport.PLAINTEXT, Reach.REFUSED, says)
-    if _permits(sight, call, mesh, certified=False) is not True:
-        # Whether those of the old kind are asked for plaintext too hangs on the version.
+    if not _tls_alone(call) and _permits(sight, call, mesh, certified=False) is not True:
         raise Doubt("whether permissions hold for plaintext hangs on Kuma's version")
     return Said(Transport.PLAINTEXT, Reach.REACHED, "the server's proxy takes plaintext too")
 
 
-def _permitted(mode: str, permits: bool | None) -> Said:
+def _tls_alone(call: Call) -> bool:
+    """Say whether permissions hold for mutual TLS alone: since 2.5 (kumahq/kuma#8171)."""
+    return bool(at_least(call.server.presence.version if call.server.presence is not None else "", 2, 5))
+
+
+def _permitted(call: Call, mode: str, permits: bool | None) -> Said:
+    caveat = ""
     if mode == "PERMISSIVE":
-        if not permits:
+        if not permits and not _tls_alone(call):
             raise Doubt("whether permissions hold for what may be plaintext hangs on Kuma's version")
         caveat = "until all pods of the Service are known to be ready for TLS they are called in plaintext"
-        return Said(Transport.MTLS, Reach.REACHED, "the server's proxy lets it in", caveat=caveat)
     if permits is None:
         says = "which of the permissions of its mesh count is not evaluated"
-        return Said(Transport.MTLS, Reach.UNKNOWN, says, settled_by=_SETTLED)
+        return Said(Transport.MTLS, Reach.UNKNOWN, says, settled_by=_SETTLED, caveat=caveat)
     if permits:
-        return Said(Transport.MTLS, Reach.REACHED, "the server's proxy lets it in")
-    return Said(Transport.MTLS, Reach.DENIED, "no permission lets the client in, and without one nobody is")
+        return Said(Transport.MTLS, Reach.REACHED, "the server's proxy lets it in", caveat=caveat)
+    says = "no permission lets the client in, and without one nobody is"
+    return Said(Transport.MTLS, Reach.DENIED, says, caveat=caveat)
 
 
 def _takes(side: Side, port: int, way: str) -> bool:
@@ -119,36 +171,19 @@ def _takes(side: Side, port: int, way: str) -> bool:
     return side.presence.capture is not Capture.NONE and not off and not in_ports(left_out, port)
 
 
-def _mesh_of(pod: Pod) -> str:
-    """Name the mesh that a pod is in, of perhaps several (pkg/plugins/runtime/k8s/util/names.go)."""
-    places = (pod.labels, pod.annotations, pod.asked, pod.noted)
-    return next((where[_MESH] for where in places if where.get(_MESH)), "default")
-
-
-def _of(policies: Iterable[wire.KumaPolicy], mesh: str) -> list[wire.KumaPolicy]:
-    return [p for p in policies if (p.metadata.labels.get(_MESH) or p.mesh or "default") == mesh]
-
-
-def _of_name(snapshot: Snapshot, mesh: str) -> wire.KumaMesh:
-    found = next((m for m in snapshot.kuma_meshes if m.metadata.name == mesh), None)
-    if found is None:
-        raise Doubt(f"there is no Mesh {mesh}")
-    return found
-
-
 def _mode(sight: Sight, pod: Pod, mesh: str) -> str:
     """Give the mode in which a pod's proxy takes connections; nothing where the mesh has no mutual TLS."""
     snapshot = sight.snapshot
-    if _of(snapshot.kuma_identities, mesh):
+    if of_mesh(snapshot.kuma_identities, mesh):
         raise Doubt("what MeshIdentities give to whom is not evaluated")
-    mtls = _of_name(snapshot, mesh).spec.mtls
+    mtls = named(snapshot, mesh).spec.mtls
     if not mtls.enabled_backend:
         return ""
     backend = next((b for b in mtls.backends if b.name == mtls.enabled_backend), wire.KumaBackend())
     mode = backend.mode.upper() or "STRICT"
-    for policy in _of(snapshot.kuma_tls, mesh):
+    for policy in of_mesh(snapshot.kuma_tls, mesh):
         said_here = {one.default.mode.upper() for one in (*policy.spec.from_, *policy.spec.rules)} - {"", mode}
-        if said_here and _selects(policy, pod, sight) is not False:
+        if said_here and selects(policy, policy.spec.target_ref, pod, sight) is not False:
             name = f"{policy.metadata.namespace}/{policy.metadata.name}"
             raise Doubt(f"MeshTLS {name} asks for another mode than its mesh, and which counts is not evaluated")
     return mode
@@ -165,8 +200,6 @@ def _without_tls(call: Call, snapshot: Snapshot, mesh: str, *, client: bool) -> 
 
 def _straight(call: Call, snapshot: Snapshot, mesh: str) -> None:
     """Make sure that a client's proxy takes a call to its Service's own pods."""
-    if call.service is None or call.service.headless:
-        raise Doubt("it is asked for by the pod's own address, of which the client's proxy may not know")
     if _by_meshservices(call, snapshot, mesh) and not _has_meshservice(call):
         raise Doubt("the client's proxy knows servers by MeshServices, and the Service has perhaps none")
     changing = (
@@ -175,13 +208,13 @@ def _straight(call: Call, snapshot: Snapshot, mesh: str) -> None:
         # What Kuma itself made for a mesh, before 2.6: a route by which all goes where it is meant to.
         *(r for r in snapshot.kuma_old_routes if r.metadata.name != f"route-all-{mesh}"),
     )  # fmt: skip
-    if _of(changing, mesh):
+    if of_mesh(changing, mesh):
         raise Doubt(f"what the routes, faults and patches of mesh {mesh} make of it is not evaluated")
 
 
 def _by_meshservices(call: Call, snapshot: Snapshot, mesh: str) -> bool:
     """Say whether proxies may know servers by MeshServices (mesh_helpers.go: MeshServicesMode)."""
-    mode = _of_name(snapshot, mesh).spec.mesh_services.mode
+    mode = named(snapshot, mesh).spec.mesh_services.mode
     version = call.client.presence.version if call.client.presence is not None else ""
     return mode != "Disabled" if mode else not version.startswith(_BY_TAGS)
 
@@ -189,7 +222,7 @@ def _by_meshservices(call: Call, snapshot: Snapshot, mesh: str) -> bool:
 def _has_meshservice(call: Call) -> bool:
     """Say whether Kuma makes a MeshService of the call's Service (meshservice_controller.go)."""
     asked = call.server.pod.asked.get(_INJECTION) in ("enabled", "true")
-    return asked or (call.service is not None and _MESH in call.service.metadata.labels)
+    return asked or (call.service is not None and MESH in call.service.metadata.labels)
 
 
 def _outside(call: Call, sight: Sight, *, client: bool) -> Said:
@@ -198,14 +231,14 @@ def _outside(call: Call, sight: Sight, *, client: bool) -> Said:
         return Said(Transport.PLAINTEXT, Reach.REACHED, "no proxy takes part")
     if call.server.presence is not None:
         raise Doubt("the client's proxy takes it for the mesh, and the server's leaves this port out")
-    mesh = _mesh_of(call.client.pod)
-    if _of(sight.snapshot.kuma_passthroughs, mesh):
+    mesh = mesh_of(call.client.pod)
+    if of_mesh(sight.snapshot.kuma_passthroughs, mesh):
         raise Doubt("what MeshPassthroughs let out is not evaluated")
     if len(call.backends) > 1:
         raise Doubt("other pods of the Service may be in the mesh, which the client's proxy would choose alone")
     if call.service is not None and _by_meshservices(call, sight.snapshot, mesh) and _has_meshservice(call):
         raise Doubt("the client's proxy knows its Service as one of the mesh, and it has no proxy")
-    if not _of_name(sight.snapshot, mesh).spec.networking.outbound.passthrough:
+    if not named(sight.snapshot, mesh).spec.networking.outbound.passthrough:
         raise Doubt(f"Mesh {mesh} lets out what its external services name alone, which is not evaluated")
     return Said(Transport.PLAINTEXT, Reach.REACHED, "the client's proxy passes it on as it is")
 
@@ -215,8 +248,8 @@ def _permits(sight: Sight, call: Call, mesh: str, *, certified: bool = True) -> 
 
     Without a certificate a client is one of all, and none that is named.
     """
-    older = _of(sight.snapshot.kuma_old_permissions, mesh)
-    newer = _of(sight.snapshot.kuma_permissions, mesh)
+    older = of_mesh(sight.snapshot.kuma_old_permissions, mesh)
+    newer = of_mesh(sight.snapshot.kuma_permissions, mesh)
     if older:
         # Where both kinds are, the newer takes the place of the other for some proxies.
         everybody = all(_is_for_all(p.spec.sources) and _is_for_all(p.spec.destinations) for p in older)
@@ -224,19 +257,19 @@ def _permits(sight: Sight, call: Call, mesh: str, *, certified: bool = True) -> 
     certain: set[bool] = set()
     possible: set[bool] = set()
     for policy in newer:
-        selects = _selects(policy, call.server.pod, sight)
-        if selects is False:
+        chosen = selects(policy, policy.spec.target_ref, call.server.pod, sight)
+        if chosen is False:
             continue
         if policy.spec.rules:
             # They name clients by the identities of MeshIdentity.
             return None
         for one in policy.spec.from_:
-            covers = _means(one.target_ref, call.client.pod)
+            covers = means(one.target_ref, call.client.pod)
             covers = covers if certified or one.target_ref.kind in ("", "Mesh") else None
             if covers is not False:
                 allows = one.default.action.upper().startswith("ALLOW")
                 possible.add(allows)
-                if selects and covers:
+                if chosen and covers:
                     certain.add(allows)
     if True not in possible:
         return False
@@ -245,32 +278,3 @@ def _permits(sight: Sight, call: Call, mesh: str, *, certified: bool = True) -> 
 
 def _is_for_all(selectors: tuple[wire.KumaSelector, ...]) -> bool:
     return any(s.match == {"kuma.io/service": "*"} for s in selectors)
-
-
-def _selects(policy: wire.KumaPolicy, pod: Pod, sight: Sight) -> bool | None:
-    """Say whether a policy is for a pod's proxy: one outside of the control plane's namespace is for its own alone."""
-    own = policy.metadata.namespace
-    if own and own != pod.namespace and own not in _systems(sight):
-        return False
-    return _means(policy.spec.target_ref, pod)
-
-
-def _systems(sight: Sight) -> frozenset[str]:
-    control = {(key, value) for key, value, _ in SIGNATURE.control}
-    found = {p.metadata.namespace for p in sight.pods if control & p.metadata.labels.items()}
-    return frozenset(found) or _SYSTEMS
-
-
-def _means(ref: wire.KumaRef, pod: Pod) -> bool | None:
-    """Say whether a pod's proxy is meant; None where that hangs on more than its labels."""
-    if ref.proxy_types and "Sidecar" not in ref.proxy_types:
-        return False
-    if ref.kind in ("", "Mesh"):
-        return True
-    if ref.kind not in _SUBSETS or ref.name or ref.namespace:
-        return None
-    wanted = {**ref.tags, **ref.labels}
-    # A proxy has its pod's labels, and some that Kuma gives it.
-    if any(key in pod.labels and pod.labels[key] != value for key, value in wanted.items()):
-        return False
-    return True if wanted.items() <= pod.labels.items() and not ref.section_name else None

@@ -210,9 +210,18 @@ KUMA_OLD_FAULTS = Resource(
 KUMA_OLD_PATCHES = Resource(
     "kuma_old_patches", "proxytemplates", _KUMA, wire.KumaPolicy, namespaced=False, optional=True
 )
+KUMA_RETRIES = Resource("kuma_retries", "meshretries", _KUMA, wire.KumaTraffic, optional=True)
+KUMA_TIMEOUTS = Resource("kuma_timeouts", "meshtimeouts", _KUMA, wire.KumaTraffic, optional=True)
+KUMA_BREAKERS = Resource("kuma_breakers", "meshcircuitbreakers", _KUMA, wire.KumaTraffic, optional=True)
+KUMA_BALANCERS = Resource("kuma_balancers", "meshloadbalancingstrategies", _KUMA, wire.KumaTraffic, optional=True)
+KUMA_RATES = Resource("kuma_rates", "meshratelimits", _KUMA, wire.KumaTraffic, optional=True)
+KUMA_LOGS = Resource("kuma_logs", "meshaccesslogs", _KUMA, wire.KumaTraffic, optional=True)
+KUMA_METRICS = Resource("kuma_metrics", "meshmetrics", _KUMA, wire.KumaTraffic, optional=True)
+KUMA_TRACES = Resource("kuma_traces", "meshtraces", _KUMA, wire.KumaTraffic, optional=True)
 _OF_KUMA = (
     KUMA_MESHES, KUMA_TLS, KUMA_PERMISSIONS, KUMA_OLD_PERMISSIONS, KUMA_OLD_ROUTES, KUMA_HTTP_ROUTES, KUMA_TCP_ROUTES,
     KUMA_PASSTHROUGHS, KUMA_IDENTITIES, KUMA_FAULTS, KUMA_PATCHES, KUMA_OLD_FAULTS, KUMA_OLD_PATCHES,
+    KUMA_RETRIES, KUMA_TIMEOUTS, KUMA_BREAKERS, KUMA_BALANCERS, KUMA_RATES, KUMA_LOGS, KUMA_METRICS, KUMA_TRACES,
 )  # fmt: skip
 _OSM = ("policy.openservicemesh.io/v1alpha1",)
 OSM_CONFIGS = Resource(

@@ -28,6 +28,15 @@ def bare(name: str, labels: Json | None = None) -> Json:
     return found
 
 
+def of_version(pod: Json, version: str) -> Json:
+    """Give a pod with another version of its proxy."""
+    containers = [
+        {**c, "image": c["image"].rpartition(":")[0] + f":{version}"} if "image" in c else c
+        for c in pod["spec"]["containers"]
+    ]
+    return {**pod, "spec": {**pod["spec"], "containers": containers}}
+
+
 def noted(pod: Json, **annotations: str) -> Json:
     return {**pod, "metadata": {**pod["metadata"], "annotations": annotations}}
 
@@ -137,7 +146,8 @@ class TestKuma:
         lax: Any = {"kuma_meshes": [self.mesh("PERMISSIVE")]}
         allowed = said(plain, server, **lax, kuma_permissions=[self.permission("Allow")])
         assert told(allowed) == (PLAINTEXT, Reach.REACHED)
-        assert said(plain, server, **lax).outcome is Reach.UNKNOWN
+        assert told(said(plain, server, **lax)) == (PLAINTEXT, Reach.REACHED)
+        assert said(plain, of_version(server, "2.4.3"), **lax).outcome is Reach.UNKNOWN
 
     def test_meshtls_that_asks_for_another_mode(self) -> None:
         lax = {"metadata": {"name": "lax", "namespace": "kuma-system"}, "spec": {
@@ -175,18 +185,24 @@ class TestKuma:
         lax: Any = {"kuma_meshes": [self.mesh("PERMISSIVE")]}
         found = said(*self.ends, **lax, kuma_permissions=[self.permission("Allow")])
         assert (told(found), bool(found.caveat)) == ((MTLS, Reach.REACHED), True)
-        assert said(*self.ends, **lax).outcome is Reach.UNKNOWN
+        # Since 2.5 permissions hold for mutual TLS alone; what was before is not known to have done so.
+        assert told(said(*self.ends, **lax)) == (MTLS, Reach.DENIED)
+        assert said(self.pod("client"), of_version(self.pod("web"), "2.4.3"), **lax).outcome is Reach.UNKNOWN
 
     def test_a_client_without_a_certificate_is_none_that_is_named(self) -> None:
         own = self.permission("Allow", of={"kind": "MeshSubset", "tags": {"app": "client"}})
-        found = said(bare("client"), self.pod("web"), kuma_meshes=[self.mesh("PERMISSIVE")], kuma_permissions=[own])
-        assert found.outcome is Reach.UNKNOWN
+        lax: Any = {"kuma_meshes": [self.mesh("PERMISSIVE")], "kuma_permissions": [own]}
+        assert told(said(bare("client"), self.pod("web"), **lax)) == (PLAINTEXT, Reach.REACHED)
+        assert said(bare("client"), of_version(self.pod("web"), "2.4.3"), **lax).outcome is Reach.UNKNOWN
 
     def test_a_port_that_no_service_leads_to(self) -> None:
         datagrams = {"metadata": {"name": "web", "namespace": "shop"},
                      "spec": {**WEB, "ports": [{"port": 8080, "protocol": "UDP"}]}}  # fmt: skip
-        found = said(bare("client"), self.pod("web"), to="pod", kuma_meshes=[self.mesh()], services=[datagrams])
-        assert found.outcome is Reach.UNKNOWN
+        asked: Any = {"to": "pod", "kuma_meshes": [self.mesh()], "services": [datagrams]}
+        assert told(said(bare("client"), self.pod("web"), **asked)) == (PLAINTEXT, Reach.REACHED)
+        assert said(bare("client"), of_version(self.pod("web"), "2.13.0"), **asked).outcome is Reach.UNKNOWN
+        lax: Any = {**asked, "kuma_meshes": [self.mesh("PERMISSIVE")]}
+        assert told(said(bare("client"), of_version(self.pod("web"), "2.13.0"), **lax)) == (PLAINTEXT, Reach.REACHED)
 
     def test_what_its_start_was_told_counts_and_not_what_was_noted_since(self) -> None:
         def started(name: str, *args: str, **annotations: str) -> Json:
@@ -220,9 +236,21 @@ class TestKuma:
         everything = {"kuma_meshes": [self.mesh()], "kuma_permissions": [self.permission("Allow")], **lists}
         assert said(*self.ends, **everything).outcome is Reach.UNKNOWN
 
-    def test_the_pods_own_address_is_perhaps_unknown_to_the_proxy(self) -> None:
+    def test_the_pods_own_address_has_a_listener_where_a_headless_service_has_it(self) -> None:
         allowed: Any = {"kuma_meshes": [self.mesh()], "kuma_permissions": [self.permission("Allow")]}
-        assert said(*self.ends, to="pod", **allowed).outcome is Reach.UNKNOWN
+        assert told(said(*self.ends, to="pod", **allowed)) == (PLAINTEXT, Reach.REFUSED)
+        lax: Any = {**allowed, "kuma_meshes": [self.mesh("PERMISSIVE")]}
+        assert told(said(*self.ends, to="pod", **lax)) == (PLAINTEXT, Reach.REACHED)
+        headless = {"metadata": {"name": "web", "namespace": "shop"}, "spec": {**WEB, "clusterIP": "None"}}
+        assert told(said(*self.ends, to="pod", services=[headless], **allowed)) == (MTLS, Reach.REACHED)
+        closed: Any = {**allowed, "kuma_meshes": [self.mesh(networking={"outbound": {"passthrough": False}})]}
+        assert said(*self.ends, to="pod", **closed).outcome is Reach.UNKNOWN
+
+    def test_what_is_only_to_be_looked_at_is_not_in_force(self) -> None:
+        shadow = self.permission("Allow")
+        shadow["metadata"]["labels"]["kuma.io/effect"] = "shadow"
+        found = said(*self.ends, kuma_meshes=[self.mesh()], kuma_permissions=[shadow])
+        assert told(found) == (MTLS, Reach.DENIED)
 
     def test_ports_that_are_left_out(self) -> None:
         out = self.pod("client", **{"traffic.kuma.io/exclude-outbound-ports": "80"})

@@ -94,9 +94,148 @@ class KumaPolicySpec(Wire, frozen=True):
     destinations: tuple[KumaSelector, ...] = ()
 
 
-class KumaPolicy(Wire, frozen=True):
-    """A policy of Kuma's, of whatever kind (api/common/v1alpha1/ref.go, pkg/plugins/policies)."""
+class KumaObject(Wire, frozen=True):
+    """What a policy of any kind carries; a label names its mesh, or a field where it is of the old kind."""
 
     metadata: Metadata
     mesh: str = ""
+
+
+class KumaPolicy(KumaObject, frozen=True):
+    """A policy of Kuma's of who may what (api/common/v1alpha1/ref.go, pkg/plugins/policies)."""
+
     spec: KumaPolicySpec = KumaPolicySpec()
+
+
+class KumaRate(Wire, frozen=True):
+    """So many in so long."""
+
+    num: int = 0
+    interval: Term = ""
+
+
+class KumaHTTPConf(Wire, frozen=True):
+    """What a MeshRetry, MeshTimeout or MeshRateLimit says of requests."""
+
+    num_retries: int | None = None
+    per_try_timeout: Term = ""
+    retry_on: tuple[Term, ...] | None = None
+    request_timeout: Term = ""
+    stream_idle_timeout: Term = ""
+    request_rate: KumaRate | None = None
+
+
+class KumaTCPConf(Wire, frozen=True):
+    """What a MeshRetry or MeshRateLimit says of connections."""
+
+    max_connect_attempt: int | None = None
+    connection_rate: KumaRate | None = None
+
+
+class KumaLocal(Wire, frozen=True):
+    """How much each server's proxy lets in."""
+
+    http: KumaHTTPConf | None = None
+    tcp: KumaTCPConf | None = None
+
+
+class KumaLimits(Wire, frozen=True):
+    """How much one client's proxy asks of a server at a time."""
+
+    max_connections: int | None = None
+    max_pending_requests: int | None = None
+    max_requests: int | None = None
+
+
+class KumaDetector(Wire, frozen=True):
+    """After how many failures in a row a server is left out."""
+
+    consecutive: int | None = None
+
+
+class KumaDetectors(Wire, frozen=True):
+    """What is taken for a failure."""
+
+    total_failures: KumaDetector | None = None
+    gateway_failures: KumaDetector | None = None
+
+
+class KumaOutliers(Wire, frozen=True):
+    """Which servers are left out, and for how long."""
+
+    disabled: bool = False
+    base_ejection_time: Term = ""
+    max_ejection_percent: int | None = None
+    detectors: KumaDetectors | None = None
+
+
+class KumaChooser(Wire, frozen=True):
+    """How a server is chosen."""
+
+    type: Term = ""
+
+
+class KumaFile(Wire, frozen=True):
+    """Where lines are written to."""
+
+    path: str = ""
+
+
+class KumaAddress(Wire, frozen=True):
+    """To whom lines or spans are sent, or where a proxy shows what it counts."""
+
+    address: str = ""
+    endpoint: str = ""
+    url: str = ""
+    port: int = 5670
+    path: str = "/metrics"
+
+
+class KumaSink(Wire, frozen=True):
+    """One backend of a MeshAccessLog, a MeshTrace or a MeshMetric."""
+
+    type: Term = ""
+    file: KumaFile | None = None
+    tcp: KumaAddress | None = None
+    open_telemetry: KumaAddress | None = None
+    zipkin: KumaAddress | None = None
+    datadog: KumaAddress | None = None
+    prometheus: KumaAddress | None = None
+
+
+class KumaEffects(Wire, frozen=True):
+    """What a policy has proxies do with traffic; each kind has some of these fields."""
+
+    http: KumaHTTPConf | None = None
+    grpc: KumaHTTPConf | None = None
+    tcp: KumaTCPConf | None = None
+    local: KumaLocal | None = None
+    connection_timeout: Term = ""
+    idle_timeout: Term = ""
+    connection_limits: KumaLimits | None = None
+    outlier_detection: KumaOutliers | None = None
+    load_balancer: KumaChooser | None = None
+    backends: tuple[KumaSink, ...] | None = None
+
+
+class KumaToward(Wire, frozen=True):
+    """What holds for traffic to some servers, or from some clients."""
+
+    target_ref: KumaRef = KumaRef()
+    default: KumaEffects = KumaEffects()
+
+
+class KumaTrafficSpec(Wire, frozen=True):
+    """For which proxies it is, and what these do."""
+
+    target_ref: KumaRef = KumaRef()
+    to: tuple[KumaToward, ...] = ()
+    from_: tuple[KumaToward, ...] = field(default=(), name="from")
+    rules: tuple[KumaToward, ...] = ()
+    default: KumaEffects | None = None
+
+
+class KumaTraffic(KumaObject, frozen=True):
+    """A policy of Kuma's of what is done with traffic (pkg/plugins/policies)."""
+
+    spec: KumaTrafficSpec = KumaTrafficSpec()
