@@ -62,6 +62,7 @@ def test_every_cni_is_listed_and_has_its_page() -> None:
 
 def test_every_mesh_is_listed() -> None:
     helpers = {
+        "app_mesh_effects",
         "app_mesh_pairs",
         "base",
         "cilium_nodes",
@@ -87,6 +88,7 @@ def test_every_mesh_is_listed() -> None:
         "linkerd_pairs",
         "linkerd_policy",
         "linkerd_relay",
+        "nginx_effects",
         "nginx_pairs",
         "osm_effects",
         "osm_pairs",

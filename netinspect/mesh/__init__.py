@@ -28,6 +28,7 @@ from netinspect.mesh import (
     nginx_pairs,
     osm,
     osm_pairs,
+    osm_relay,
     traefik,
     unknown,
 )
@@ -56,6 +57,7 @@ RELAYS: Final[dict[str, Relay]] = {
     istio.NAME: istio_relay,
     kuma.NAME: kuma_relay,
     linkerd.NAME: linkerd_relay,
+    osm.NAME: osm_relay,
 }
 # Those that do more on nodes than serve the pods that are in them.
 ON_NODES: Final[dict[str, OnNodes]] = {cilium.NAME: cilium_nodes}

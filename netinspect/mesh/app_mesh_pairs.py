@@ -7,7 +7,10 @@ docs.aws.amazon.com/app-mesh API_ListenerTls, API_EgressFilter.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from netinspect.mesh.app_mesh import TOLD
+from netinspect.mesh.app_mesh_effects import of_server
 from netinspect.mesh.base import NOTED, Call, Doubt, Said, Side, doubting, in_ports
 from netinspect.mesh.ranges import inside
 from netinspect.mesh.sight import Pod, Sight, variables
@@ -53,6 +56,12 @@ def _let_in(call: Call, sight: Sight, reasons: tuple[Clue, ...]) -> Said:
         raise Doubt("the VirtualNode of the server's proxy has no listener for this port")
     if call.http is False and listener.port_mapping.protocol != "tcp":
         raise Doubt("the server's proxy takes this port for HTTP, and to its Service it is not")
+    return replace(_listening(call, node, listener, reasons), effects=tuple(of_server(call.server, node, listener)))
+
+
+def _listening(
+    call: Call, node: wire.VirtualNode, listener: wire.AppMeshListener, reasons: tuple[Clue, ...]
+) -> Said:  # fmt: skip
     mode = listener.tls.mode if listener.tls else "DISABLED"
     name = f"VirtualNode {node.metadata.namespace}/{node.metadata.name}"
     reasons = (*reasons, Clue(says=f"listens with TLS {mode}", source=name, weight=NOTED))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import wraps
 from typing import Protocol
@@ -285,3 +285,14 @@ def offered(sight: Sight, pod: Pod, port: int) -> bool:
         for p in s.spec.ports if p.protocol == "TCP"
     ]  # fmt: skip
     return any(p.target_port in {port, *named} or (not p.target_port and p.port == port) for p in ports)
+
+
+def split_of(call: Call, splits: Iterable[wire.TrafficSplit]) -> wire.TrafficSplit | None:
+    """Give the split of the Service Mesh Interface that leads a Service's requests elsewhere: the first of several."""
+    if call.service is None:
+        return None
+    meta = call.service.metadata
+    return next(
+        (s for s in splits
+         if (s.metadata.namespace, s.spec.service.partition(".")[0]) == (meta.namespace, meta.name)), None,
+    )  # fmt: skip

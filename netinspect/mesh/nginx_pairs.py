@@ -6,9 +6,11 @@ inject-sidecar-proxy}.md, pkg/inject/config.go, pkg/apis/mesh/v1alpha2/meshconfi
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
-from netinspect.mesh.base import NOTED, Call, Doubt, Said, Side, doubting, in_ports
+from netinspect.mesh.base import NOTED, Call, Doubt, Said, Side, doubting, in_ports, split_of
+from netinspect.mesh.nginx_effects import of_client, of_server
 from netinspect.mesh.sight import Sight, flag, words
 from netinspect.model.finding import Clue
 from netinspect.model.mesh import Capture, Reach, Transport
@@ -30,6 +32,13 @@ def said(call: Call, sight: Sight) -> Said:
         raise Doubt("what the ingress controller of the mesh does is not evaluated")
     client = _takes(call.client, call.service_port or call.port, "outgoing")
     server = _takes(call.server, call.port, "incoming")
+    effects = (
+        *(of_client(call, sight) if client and server else ()), *(of_server(call, sight) if server else ()),
+    )  # fmt: skip
+    return replace(_through(call, sight, client=client, server=server), effects=effects)
+
+
+def _through(call: Call, sight: Sight, *, client: bool, server: bool) -> Said:
     if not client and not server:
         return Said(Transport.PLAINTEXT, Reach.REACHED, "no proxy takes part")
     if not server:
@@ -75,7 +84,7 @@ def _outside(call: Call, mode: str) -> Said:
 
 def _let_in(call: Call, sight: Sight) -> None:
     """Let all in that may talk to all; what else decides is not evaluated."""
-    if any(c.spec.access_control_mode != "allow" for c in sight.snapshot.nginx_configs):
+    if any(c.spec.access_control_mode not in ("", "allow") for c in sight.snapshot.nginx_configs):
         raise Doubt("accessControlMode is not allow, and what TrafficTargets let in is not evaluated")
     pod = call.server.pod
     account = ("ServiceAccount", pod.object.spec.service_account_name or "default", pod.namespace)
@@ -83,8 +92,8 @@ def _let_in(call: Call, sight: Sight) -> None:
         to, own = target.spec.destination, target.metadata.namespace
         if (to.kind, to.name, to.namespace or own) == account:
             raise Doubt(f"whom TrafficTarget {own}/{target.metadata.name} lets in is not evaluated")
-    if sight.snapshot.traffic_splits:
-        raise Doubt("where TrafficSplits lead it is not evaluated")
+    if split_of(call, sight.snapshot.traffic_splits) is not None:
+        raise Doubt("where the TrafficSplit of the Service leads it is not evaluated")
 
 
 def _mode(side: Side, sight: Sight) -> str:
@@ -96,8 +105,10 @@ def _mode(side: Side, sight: Sight) -> str:
     if whole == "strict":
         return whole
     proxy = side.pod.containers.get("nginx-mesh-sidecar")
-    told = flag(proxy, "--mtls-annotation") if proxy is not None else ""
-    if told != side.pod.annotations.get(_MODE, ""):
+    told = (flag(proxy, "--mtls-annotation") if proxy is not None else "").lower()
+    # The injector lower-cases it, and drops what is no mode (pkg/pod/pod.go).
+    noted = side.pod.annotations.get(_MODE, "").lower()
+    if told != (noted if noted in _MODES else ""):
         raise Doubt(f"{_MODE} was changed since the pod was made, and counts for new ones alone")
     return told if told in _MODES else whole
 

@@ -6,8 +6,10 @@ Sources: openservicemesh/osm pkg/envoy/lds, pkg/catalog, pkg/injector/config.go,
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
-from netinspect.mesh.base import NOTED, Call, Said, Side, in_ports
+from netinspect.mesh.base import NOTED, Call, Said, Side, in_ports, split_of
+from netinspect.mesh.osm_effects import of_client, of_server, protocol
 from netinspect.mesh.sight import Sight, words
 from netinspect.model import wire
 from netinspect.model.finding import Clue
@@ -22,7 +24,7 @@ _RANGES = ("openservicemesh.io/outbound-ip-range-exclusion-list", "openserviceme
 _OWN = frozenset({15010, *range(15901, 15905)})
 # A rule of osm-init's script that leaves ports out.
 _LEFT_OUT = r"-[AI] OSM_PROXY_{} .*--dports? (\S+) -j RETURN"
-_TCP = ("tcp-", "tcp-server-first-")
+_PROTOCOLS = frozenset({"http", "grpc", "tcp", "tcp-server-first"})
 
 
 def said(call: Call, sight: Sight) -> Said:
@@ -38,27 +40,57 @@ def said(call: Call, sight: Sight) -> Said:
     server = _takes(call.server, call.port, "inbound", traffic.inbound_port_exclusion_list)
     if client is None or server is None:
         return _unknown("the port is among those to leave out, which counts for pods that are made after that alone")
-    return _through(call, sight.snapshot, traffic, client=client, server=server)
+    found = _through(call, sight.snapshot, traffic, client=client, server=server)
+    effects = (
+        *(of_client(call, sight.snapshot, configs[0]) if found.proxied else ()),
+        *(of_server(call, sight.snapshot, configs[0]) if server else ()),
+    )
+    return replace(found, effects=effects)
 
 
 def _through(call: Call, snapshot: Snapshot, traffic: wire.OsmTraffic, *, client: bool, server: bool) -> Said:
     if not server:
         return _outside(call, snapshot, traffic, client=client)
-    return _within(call, snapshot, traffic) if client else _uncertified(snapshot)
+    if not client:
+        return _uncertified(snapshot)
+    if call.service is None or call.service.headless:
+        return _by_address(call, snapshot, traffic)
+    return _within(call, snapshot, traffic)
+
+
+def _by_address(call: Call, snapshot: Snapshot, traffic: wire.OsmTraffic) -> Said:
+    """Say what becomes of a call to a pod's own address, which a proxy knows by a headless Service alone."""
+    if any(s.headless and s.selects(call.server.pod.object.metadata) for s in snapshot.services):
+        return _unknown("it is asked for by the pod's own address, of which the client's proxy may know")
+    if not traffic.egress:
+        return _unlet(snapshot, "the client's proxy knows no way to a pod's own address: enableEgress is false")
+    found = _uncertified(snapshot)
+    return replace(found, says=f"the client's proxy passes it on as it is; {found.says}") if found.says else found
 
 
 def _within(call: Call, snapshot: Snapshot, traffic: wire.OsmTraffic) -> Said:
     """Say what becomes of a call from proxy to proxy."""
-    if call.service is None or call.service.headless:
-        return _unknown("it is asked for by the pod's own address, of which the client's proxy may not know")
-    if snapshot.traffic_splits:
-        return _unknown("where TrafficSplits lead it is not evaluated")
-    if call.http is False and not _is_tcp(call):
+    if (split := split_of(call, snapshot.traffic_splits)) is not None:
+        says = f"where TrafficSplit {split.metadata.namespace}/{split.metadata.name} leads it is not evaluated"
+        return replace(_unknown(says), proxied=True)
+    if protocol(call) not in _PROTOCOLS:
+        return _unknown(f"the proxies have no listener for appProtocol {protocol(call)}")
+    if call.http is False and not protocol(call).startswith("tcp"):
         return _unknown("the proxies take it for HTTP: to Open Service Mesh the port's name does not begin with tcp-")
     if not traffic.permissive:
         return _by_targets(call, snapshot, egress=traffic.egress)
     reasons = (Clue(says="lets all of the mesh talk to all", source=f"MeshConfig {_CONFIG}", weight=NOTED),)
-    return Said(Transport.MTLS, Reach.REACHED, "both proxies let it through", reasons, proxied=True)
+    caveat = "" if protocol(call).startswith("tcp") else "a request whose Host is none of the Service's names meets 404"
+    return Said(
+        Transport.MTLS, Reach.REACHED, "both proxies let it through", reasons, _identity(call), proxied=True,
+        caveat=caveat,
+    )  # fmt: skip
+
+
+def _identity(call: Call) -> str:
+    """Give the name in the client's certificate (pkg/identity/types.go)."""
+    pod = call.client.pod
+    return f"{pod.object.spec.service_account_name or 'default'}.{pod.namespace}.cluster.local"
 
 
 def _uncertified(snapshot: Snapshot) -> Said:
@@ -71,13 +103,6 @@ def _uncertified(snapshot: Snapshot) -> Said:
 
 def _by_ranges(traffic: wire.OsmTraffic) -> bool:
     return bool(traffic.outbound_ip_range_exclusion_list or traffic.outbound_ip_range_inclusion_list)
-
-
-def _is_tcp(call: Call) -> bool:
-    """Say whether a Service's port says TCP in a way that this mesh knows (pkg/k8s/protocol.go)."""
-    ports = call.service.spec.ports if call.service is not None else ()
-    port = next((p for p in ports if p.port == call.service_port), None)
-    return port is not None and (port.app_protocol in ("tcp", "tcp-server-first") or port.name.startswith(_TCP))
 
 
 def _takes(side: Side, port: int, way: str, everywhere: tuple[int, ...]) -> bool | None:
@@ -105,9 +130,12 @@ def _outside(call: Call, snapshot: Snapshot, traffic: wire.OsmTraffic, *, client
     if traffic.egress:
         says = "the client's proxy passes it on as it is: enableEgress is true"
         return Said(Transport.PLAINTEXT, Reach.REACHED, says)
+    return _unlet(snapshot, "the client's proxy lets nothing out of the mesh: enableEgress is false")
+
+
+def _unlet(snapshot: Snapshot, says: str) -> Said:
     if snapshot.osm_egresses:
         return _unknown("what Egress policies let out is not evaluated")
-    says = "the client's proxy lets nothing out of the mesh: enableEgress is false"
     return Said(Transport.NONE, Reach.FAILED, says)
 
 
@@ -115,7 +143,8 @@ def _by_targets(call: Call, snapshot: Snapshot, *, egress: bool) -> Said:
     """Look for who lets the client's service account in; without any its proxy knows no way to the server."""
     for target in snapshot.traffic_targets:
         spec, own = target.spec, target.metadata.namespace
-        if _is(spec.destination, call.server, own) and any(_is(s, call.client, own) for s in spec.sources):
+        here = own == spec.destination.namespace and _is(spec.destination, call.server)
+        if here and any(_is(s, call.client) for s in spec.sources):
             says = f"whether TrafficTarget {own}/{target.metadata.name} lets it in hangs on its routes"
             return Said(Transport.MTLS, Reach.UNKNOWN, says, proxied=True, settled_by=_SETTLED)
     says = "no TrafficTarget lets the client's service account in: its proxy has no way to the server"
@@ -126,9 +155,10 @@ def _by_targets(call: Call, snapshot: Snapshot, *, egress: bool) -> Said:
     return Said(Transport.NONE, Reach.FAILED, says)
 
 
-def _is(ref: wire.ObjectReference, side: Side, own: str) -> bool:
+def _is(ref: wire.ObjectReference, side: Side) -> bool:
+    """Say whether a service account is one's own, to the letter: no namespace stands for another (pkg/smi)."""
     account = side.pod.object.spec.service_account_name or "default"
-    return ref.kind == "ServiceAccount" and (ref.name, ref.namespace or own) == (account, side.pod.namespace)
+    return ref.kind == "ServiceAccount" and (ref.name, ref.namespace) == (account, side.pod.namespace)
 
 
 def _unknown(says: str) -> Said:

@@ -244,10 +244,14 @@ TRAFFIC_SPLITS = Resource(
     "traffic_splits",
     "trafficsplits",
     ("split.smi-spec.io/v1alpha4", "split.smi-spec.io/v1alpha3", "split.smi-spec.io/v1alpha2"),
-    wire.Named,
+    wire.TrafficSplit,
     optional=True,
 )
-_OF_OSM = (OSM_CONFIGS, OSM_EGRESSES, OSM_INGRESS_BACKENDS, TRAFFIC_TARGETS, TRAFFIC_SPLITS)
+OSM_RETRIES = Resource("osm_retries", "retries", _OSM, wire.OsmRetry, optional=True)
+OSM_UPSTREAMS = Resource("osm_upstreams", "upstreamtrafficsettings", _OSM, wire.UpstreamTrafficSetting, optional=True)
+_OF_OSM = (
+    OSM_CONFIGS, OSM_EGRESSES, OSM_INGRESS_BACKENDS, TRAFFIC_TARGETS, TRAFFIC_SPLITS, OSM_RETRIES, OSM_UPSTREAMS,
+)  # fmt: skip
 _APP_MESH = ("appmesh.k8s.aws/v1beta2",)
 APP_MESHES = Resource("app_meshes", "meshes", _APP_MESH, wire.AppMesh, namespaced=False, optional=True)
 VIRTUAL_NODES = Resource("virtual_nodes", "virtualnodes", _APP_MESH, wire.VirtualNode, optional=True)

@@ -362,10 +362,21 @@ class TestOpenServiceMesh:
 
     def test_what_is_not_evaluated_is_unknown(self) -> None:
         config = self.config(enablePermissiveTrafficPolicyMode=True)
-        split = {"metadata": {"name": "s", "namespace": "shop"}}
+        split = {"metadata": {"name": "s", "namespace": "shop"}, "spec": {"service": "web"}}
         assert said(*self.ends).outcome is Reach.UNKNOWN
         assert said(*self.ends, osm_configs=config, traffic_splits=[split]).outcome is Reach.UNKNOWN
-        assert said(*self.ends, to="pod", osm_configs=config).outcome is Reach.UNKNOWN
+        # A pod's own address has a listener where a headless Service has it.
+        assert told(said(*self.ends, to="pod", osm_configs=config)) == (NONE, Reach.FAILED)
+        egress = self.config(enablePermissiveTrafficPolicyMode=True, enableEgress=True)
+        assert told(said(*self.ends, to="pod", osm_configs=egress)) == (PLAINTEXT, Reach.REFUSED)
+        headless = {"metadata": {"name": "web", "namespace": "shop"}, "spec": {**WEB, "clusterIP": "None"}}
+        found = said(*self.ends, to="pod", osm_configs=config, services=[headless])
+        assert found.outcome is Reach.UNKNOWN
+        other = {"metadata": {"name": "s", "namespace": "shop"}, "spec": {"service": "other"}}
+        assert said(*self.ends, osm_configs=config, traffic_splits=[other]).outcome is Reach.REACHED
+        odd = {"metadata": {"name": "web", "namespace": "shop"},
+               "spec": {**WEB, "ports": [{"port": 80, "targetPort": 8080, "appProtocol": "mysql"}]}}  # fmt: skip
+        assert said(*self.ends, osm_configs=config, services=[odd]).outcome is Reach.UNKNOWN
         ranges = self.config(outboundIPRangeExclusionList=["10.0.0.0/8"], enablePermissiveTrafficPolicyMode=True)
         assert said(*self.ends, osm_configs=ranges).outcome is Reach.UNKNOWN
 
@@ -524,7 +535,7 @@ class TestNginx:
     def test_what_is_not_evaluated_is_unknown(self) -> None:
         account = {"kind": "ServiceAccount", "name": "web", "namespace": "shop"}
         target = {"metadata": {"name": "t", "namespace": "shop"}, "spec": {"destination": account}}
-        split = {"metadata": {"name": "s", "namespace": "shop"}}
+        split = {"metadata": {"name": "s", "namespace": "shop"}, "spec": {"service": "web"}}
         for lists in (
             {}, self.config("strict", "deny"), {**self.config(), "traffic_targets": [target]},
             {**self.config(), "traffic_splits": [split]},

@@ -38,11 +38,69 @@ class AppMeshTLS(Wire, frozen=True):
     mode: Term = ""
 
 
+class AppMeshDuration(Wire, frozen=True):
+    """So many seconds (s) or milliseconds (ms)."""
+
+    unit: Term = ""
+    value: int = 0
+
+
+class AppMeshTimeouts(Wire, frozen=True):
+    """How long one request may take."""
+
+    per_request: AppMeshDuration | None = None
+
+
+class AppMeshListenerTimeout(Wire, frozen=True):
+    """How long requests may take, by their protocol."""
+
+    http: AppMeshTimeouts | None = None
+    http2: AppMeshTimeouts | None = None
+    grpc: AppMeshTimeouts | None = None
+
+
+class AppMeshPool(Wire, frozen=True):
+    """How much the application is asked at a time."""
+
+    max_connections: int | None = None
+    max_pending_requests: int | None = None
+    max_requests: int | None = None
+
+
+class AppMeshPools(Wire, frozen=True):
+    """The same by protocol."""
+
+    http: AppMeshPool | None = None
+    http2: AppMeshPool | None = None
+    grpc: AppMeshPool | None = None
+    tcp: AppMeshPool | None = None
+
+
 class AppMeshListener(Wire, frozen=True):
-    """What a proxy takes for its application."""
+    """What a proxy takes for its application, and how much of it."""
 
     port_mapping: AppMeshPort = AppMeshPort()
     tls: AppMeshTLS | None = None
+    timeout: AppMeshListenerTimeout | None = None
+    connection_pool: AppMeshPools | None = None
+
+
+class AppMeshFile(Wire, frozen=True):
+    """Where lines are written to."""
+
+    path: str = ""
+
+
+class AppMeshAccessLog(Wire, frozen=True):
+    """Whether lines are written for requests."""
+
+    file: AppMeshFile | None = None
+
+
+class AppMeshLogging(Wire, frozen=True):
+    """What a proxy writes."""
+
+    access_log: AppMeshAccessLog | None = None
 
 
 class VirtualNodeSpec(Wire, frozen=True):
@@ -52,6 +110,7 @@ class VirtualNodeSpec(Wire, frozen=True):
     listeners: tuple[AppMeshListener, ...] = ()
     backends: tuple[Wire, ...] = ()
     backend_groups: tuple[Wire, ...] = ()
+    logging: AppMeshLogging | None = None
     mesh_ref: ObjectReference = field(default=ObjectReference())
 
 

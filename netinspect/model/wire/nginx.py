@@ -1,5 +1,7 @@
 """NGINX Service Mesh's kinds. Source: nginxinc/nginx-service-mesh pkg/apis/mesh/v1alpha2."""
 
+from msgspec import field
+
 from netinspect.model.wire.base import Metadata, Term, Wire
 
 
@@ -14,6 +16,8 @@ class NginxMeshConfigSpec(Wire, frozen=True):
 
     mtls: NginxMTLS = NginxMTLS()
     access_control_mode: Term = ""
+    nginx_lb_method: Term = field(default="", name="nginxLBMethod")
+    client_max_body_size: Term = ""
 
 
 class NginxMeshConfig(Wire, frozen=True):
