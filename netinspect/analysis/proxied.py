@@ -153,7 +153,9 @@ class Proxies:
         """Give the flow's ways with all that proxies on them do."""
         for one, taken in self._merged(attempts, flow.source.place):
             start = Passage((Connection("", one if taken is None else _intercepted(one, taken)),))
-            if taken is None and one.result == "left":
+            if programmed := self._programmed(flow.source.place, one.request.end):
+                yield start.then(_stopped(_OUT, Stop("unknown", programmed, _SETTLES), start))
+            elif taken is None and one.result == "left":
                 yield self._beyond(flow, start)
             elif taken is None:
                 yield Passage((Connection("", self._at_home(flow, _by_a_stranger(one))),))
@@ -164,6 +166,14 @@ class Proxies:
                 yield from self._outward(flow, start, taken)
             else:
                 yield from self._come(flow, start, taken)
+
+    def _programmed(self, source: str, last: walk.End) -> str:
+        """Say of what eBPF programs may turn to a proxy that nobody can tell; nothing of all else."""
+        for place in (source, last.namespace) if last.packet.protocol == TCP else ():
+            sidecar = self.sidecar(place)
+            if sidecar is not None and sidecar.presence.capture is Capture.EBPF:
+                return f"programs of eBPF turn what {place} sends and gets to {sidecar.driver.TITLE}'s proxy"
+        return ""
 
     def _beyond(self, flow: Flow, passage: Passage) -> Passage:
         """Say of what leaves for a pod that was not read, and that its mesh would not let in, that nobody can tell."""

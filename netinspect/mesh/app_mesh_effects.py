@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netinspect.mesh.base import Side
+from netinspect.mesh.base import Side, limited
 from netinspect.mesh.sight import variables
 from netinspect.model import wire
 from netinspect.model.mesh import Aspect, Effect
@@ -31,19 +31,16 @@ def of_server(server: Side, node: wire.VirtualNode, listener: wire.AppMeshListen
         told = timeouts.per_request if timeouts is not None else None
         after = f"{told.value}{told.unit}" if told is not None else _TIMEOUT
         says = f"answered 504 after {after} by the server's proxy"
+        if told is not None and not told.value:
+            says = "no request is too long for the server's proxy"
         yield Effect(aspect=Aspect.TIMEOUT, says=says, source=name if told is not None else _DEFAULT)
     pool: wire.AppMeshPool | None = (
         getattr(listener.connection_pool, protocol, None) if listener.connection_pool is not None else None
     )
     if pool is not None:
-        counts = (
-            (pool.max_connections, "connections"), (pool.max_pending_requests, "requests that wait"),
-            (pool.max_requests, "requests at a time"),
-        )  # fmt: skip
-        said = [f"{count} {what}" for count, what in counts if count is not None]
-        if said:
-            ends = "answers 503" if protocol in _HTTP else "closes more"
-            says = f"beyond {', '.join(said)} the server's proxy {ends}"
+        http = protocol in _HTTP
+        says = limited(pool.max_connections, pool.max_pending_requests, pool.max_requests, http=http)
+        if says:
             yield Effect(aspect=Aspect.CIRCUIT_BREAKING, says=says, source=name)
     says = f"the server's proxy counts it: /stats/prometheus at port {_METRICS}"
     yield Effect(aspect=Aspect.MONITORING, says=says, source=_DEFAULT)

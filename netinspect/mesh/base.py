@@ -287,6 +287,27 @@ def offered(sight: Sight, pod: Pod, port: int) -> bool:
     return any(p.target_port in {port, *named} or (not p.target_port and p.port == port) for p in ports)
 
 
+def of_itself(call: Call) -> bool:
+    """Say whether a pod asks for its own address, which rules of redirection leave alone."""
+    own = call.client.pod.object.metadata.uid
+    return call.service is None and bool(own) and own == call.server.pod.object.metadata.uid
+
+
+def limited(connections: int | None, waiting: int | None, at_once: int | None, *, http: bool) -> str:
+    """Say beyond how much Envoy takes no more: connections, and of requests those that wait and that are under way.
+
+    Without a connection for it a request waits, and a connection that carries no requests is closed
+    (api/envoy/config/cluster/v3/circuit_breaker.proto).
+    """
+    told = []
+    if connections is not None:
+        told.append(f"beyond {connections} connections {'requests wait' if http else 'more are closed'}")
+    counts = [f"{n} {what}" for n, what in ((waiting, "that wait"), (at_once, "at a time")) if n is not None]
+    if counts and http:
+        told.append(f"requests beyond {', '.join(counts)} are answered 503")
+    return "; ".join(told)
+
+
 def split_of(call: Call, splits: Iterable[wire.TrafficSplit]) -> wire.TrafficSplit | None:
     """Give the split of the Service Mesh Interface that leads a Service's requests elsewhere: the first of several."""
     if call.service is None:

@@ -30,14 +30,14 @@ def astray(call: Call, snapshot: Snapshot, service: str) -> str:
     return ""
 
 
-def routed(call: Call, snapshot: Snapshot, service: str) -> wire.ConsulRouted | None:
-    """Give what the first route that matches does with a request; None where there is none, or nobody can tell."""
+def routed(call: Call, snapshot: Snapshot, service: str) -> tuple[wire.ConsulRouted | None, bool]:
+    """Give what the first route that matches does with a request, if there is one, and whether that is certain."""
     router = entry(snapshot.service_routers, service)
     for route in router.spec.routes if router is not None else ():
         matched = _matched(route, call)
         if matched is not False:
-            return route.destination if matched else None
-    return None
+            return (route.destination, True) if matched else (None, False)
+    return None, True
 
 
 def _matched(route: wire.ConsulRoute, call: Call) -> bool | None:

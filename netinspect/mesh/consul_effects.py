@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netinspect.mesh.base import Call, number, true
+from netinspect.mesh.base import Call, limited, number, true
 from netinspect.mesh.consul import told_to_injector
 from netinspect.mesh.consul_chain import routed
 from netinspect.mesh.consul_entries import defaults, entry, is_http, of_all, upstream
-from netinspect.mesh.sight import Sight
+from netinspect.mesh.sight import Pod, Sight
 from netinspect.model import wire
 from netinspect.model.mesh import Aspect, Effect
 from netinspect.model.snapshot import Snapshot
@@ -23,6 +23,7 @@ _ENVOY = "Envoy's default"
 _TIMEOUT = "15s"
 _HASHED = frozenset({"ring_hash", "maglev"})
 _METRICS, _METRICS_PATH = 20200, "/metrics"
+_ALL = 100
 
 
 def of_client(call: Call, snapshot: Snapshot, client: str, server: str) -> Iterator[Effect]:
@@ -32,9 +33,9 @@ def of_client(call: Call, snapshot: Snapshot, client: str, server: str) -> Itera
     spec = resolver.spec if resolver is not None else wire.ServiceResolverSpec()
     yield _balanced(spec.load_balancer, server, http=http)
     way = upstream(snapshot, client, server)
-    yield _left_out(way.passive_health_check, client, http=http)
-    yield from _limited(way.limits, client)
-    if way.connect_timeout_ms or spec.connect_timeout:
+    yield _left_out(way.passive_health_check, client, servers=len(call.backends), http=http)
+    yield from _limited(way.limits, client, http=http)
+    if way.connect_timeout_ms or _is_set(spec.connect_timeout):
         own = f"{way.connect_timeout_ms / 1000:g}s" if way.connect_timeout_ms else ""
         says = f"a connection that is not there after {own or spec.connect_timeout} is given up"
         source = f"ServiceDefaults {client}" if own else f"ServiceResolver {server}"
@@ -58,7 +59,7 @@ def _key(by: wire.ConsulHashPolicy) -> str:
     return "their source address" if by.source_ip else f"{by.kind.replace('_', ' ')} {by.field_value}"
 
 
-def _left_out(told: wire.ConsulPassiveHealthCheck | None, client: str, *, http: bool) -> Effect:
+def _left_out(told: wire.ConsulPassiveHealthCheck | None, client: str, *, servers: int, http: bool) -> Effect:
     """Say when a server is left out: Consul always turns it on, with Envoy's own figures where it has none."""
     check = told or wire.ConsulPassiveHealthCheck()
     source = f"ServiceDefaults {client}" if told is not None else _ENVOY
@@ -70,24 +71,21 @@ def _left_out(told: wire.ConsulPassiveHealthCheck | None, client: str, *, http: 
         f"a server that fails {check.max_failures or 5} times in a row ({kind}) is left out for "
         f"{check.base_ejection_time or '30s'} and more, at most {most} % of them"
     )
+    if most * servers < _ALL:
+        # What is ejected may not be more than the share (outlier_detection_impl.cc).
+        says += f": of {servers} none, since Envoy 1.28"
     return Effect(aspect=Aspect.OUTLIER_DETECTION, says=says, source=source)
 
 
-def _limited(limits: wire.ConsulLimits | None, client: str) -> Iterator[Effect]:
-    if limits is None:
-        return
-    told = (
-        (limits.max_connections, "connections"), (limits.max_pending_requests, "requests that wait"),
-        (limits.max_concurrent_requests, "requests at a time"),
-    )  # fmt: skip
-    said = [f"{count} {what}" for count, what in told if count is not None]
-    if said:
-        says = f"beyond {', '.join(said)} of a client, its proxy answers 503"
+def _limited(limits: wire.ConsulLimits | None, client: str, *, http: bool) -> Iterator[Effect]:
+    told = limits or wire.ConsulLimits()
+    says = limited(told.max_connections, told.max_pending_requests, told.max_concurrent_requests, http=http)
+    if says:
         yield Effect(aspect=Aspect.CIRCUIT_BREAKING, says=says, source=f"ServiceDefaults {client}")
 
 
 def _requests(call: Call, snapshot: Snapshot, server: str, spec: wire.ServiceResolverSpec) -> Iterator[Effect]:
-    route = routed(call, snapshot, server)
+    route, certain = routed(call, snapshot, server)
     router, resolver = f"ServiceRouter {server}", f"ServiceResolver {server}"
     splitter = entry(snapshot.service_splitters, server)
     if splitter is not None:
@@ -99,17 +97,32 @@ def _requests(call: Call, snapshot: Snapshot, server: str, spec: wire.ServiceRes
     if route is not None:
         yield from _retried(route, router)
     first = entry(snapshot.service_routers, server) is None and splitter is None
-    if route is not None and route.request_timeout:
+    if route is not None and _is_set(route.request_timeout):
         yield _timed(route.request_timeout, router)
-    elif first and spec.request_timeout:
+    elif first and _is_set(spec.request_timeout):
         yield _timed(spec.request_timeout, resolver)
-    else:
+    elif certain:
         yield _timed(_TIMEOUT, _ENVOY)
-    local = defaults(snapshot, server).local_request_timeout_ms
-    says = (
-        f"the server's proxy waits {f'{local / 1000:g}s' if local else _TIMEOUT} for its application, then answers 504"
-    )
-    yield Effect(aspect=Aspect.TIMEOUT, says=says, source=f"ServiceDefaults {server}" if local else _ENVOY)
+    if f"{_KEY}proxy-config-map" not in call.server.pod.annotations:
+        yield _answered(snapshot, server)
+
+
+def _is_set(after: str) -> bool:
+    return after.strip("0smh") != ""
+
+
+def _answered(snapshot: Snapshot, server: str) -> Effect:
+    """Say how long the server's proxy waits: as ServiceDefaults say, else ProxyDefaults, where 0 is for ever."""
+    own = defaults(snapshot, server).local_request_timeout_ms
+    config = of_all(snapshot).config
+    general = config.local_request_timeout_ms if config is not None else None
+    waits = own or (general if isinstance(general, int | float) else None)
+    source = f"ServiceDefaults {server}" if own else "ProxyDefaults" if waits is not None else _ENVOY
+    if waits == 0:
+        return Effect(aspect=Aspect.TIMEOUT, says="the server's proxy waits for its application", source=source)
+    after = f"{waits / 1000:g}s" if waits is not None else _TIMEOUT
+    says = f"the server's proxy waits {after} for its application, then answers 504"
+    return Effect(aspect=Aspect.TIMEOUT, says=says, source=source)
 
 
 def _service(to: wire.ConsulDestination, own: str) -> str:
@@ -150,7 +163,7 @@ def of_server(call: Call, sight: Sight, server: str) -> Iterator[Effect]:
     logs = of_all(snapshot).access_logs
     if logs is not None and logs.enabled:
         where = logs.path if logs.type == "file" else logs.type or "stdout"
-        says = f"both proxies write a line to {where} of their container"
+        says = f"each proxy writes a line to {where} of its container"
         yield Effect(aspect=Aspect.MONITORING, says=says, source="ProxyDefaults accessLogs")
     config = of_all(snapshot).config
     if config is not None and config.envoy_tracing_json:
@@ -158,17 +171,29 @@ def of_server(call: Call, sight: Sight, server: str) -> Iterator[Effect]:
         yield Effect(aspect=Aspect.MONITORING, says=says, source="ProxyDefaults envoy_tracing_json")
 
 
-def _counted(call: Call, sight: Sight) -> Iterator[Effect]:
-    """Say at which port the proxy shows what it counts; the injector leaves that port out of the redirection."""
-    notes = call.server.pod.annotations
+def scrape(pod: Pod, sight: Sight) -> tuple[int, str, str] | None:
+    """Give the port and path at which a pod's proxy shows what it counts, and who says so; None where it does not.
+
+    The injector leaves that port out of the redirection.
+    """
     flags = told_to_injector(sight)
-    asked = notes.get(f"{_KEY}enable-metrics")
-    on = true(asked) if asked is not None else true(flags.get("default-enable-metrics"))
-    if on:
-        port = number(notes.get(f"{_KEY}prometheus-scrape-port") or flags.get("default-prometheus-scrape-port") or "")
-        path = notes.get(f"{_KEY}prometheus-scrape-path") or flags.get("default-prometheus-scrape-path")
-        says = f"the server's proxy counts it: {path or _METRICS_PATH} at port {port or _METRICS}, past all intentions"
-        source = f"annotation {_KEY}enable-metrics" if asked is not None else "the injector's -default-enable-metrics"
+    asked = pod.annotations.get(f"{_KEY}enable-metrics")
+    if not (true(asked) if asked is not None else true(flags.get("default-enable-metrics"))):
+        return None
+    port = number(
+        pod.annotations.get(f"{_KEY}prometheus-scrape-port") or flags.get("default-prometheus-scrape-port") or ""
+    )
+    path = pod.annotations.get(f"{_KEY}prometheus-scrape-path") or flags.get("default-prometheus-scrape-path")
+    source = f"annotation {_KEY}enable-metrics" if asked is not None else "the injector's -default-enable-metrics"
+    return port or _METRICS, path or _METRICS_PATH, source
+
+
+def _counted(call: Call, sight: Sight) -> Iterator[Effect]:
+    """Say where the proxy shows what it counts."""
+    shown = scrape(call.server.pod, sight)
+    if shown is not None:
+        port, path, source = shown
+        says = f"the server's proxy counts it: {path} at port {port}, past all intentions"
         yield Effect(aspect=Aspect.MONITORING, says=says, source=source)
     config = of_all(sight.snapshot).config
     if config is not None and config.envoy_prometheus_bind_addr:

@@ -10,12 +10,14 @@ import json
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
+from netinspect.mesh.sight import Sight
 from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot
 
 _Entry = TypeVar("_Entry", bound=wire.ConsulEntry)
 _HTTP = frozenset({"http", "http2", "grpc"})
 _TCP = "tcp"
+_OF_SERVERS = {"app": "consul", "component": "server"}
 _SERVERS = ("-server-config", "-server-tmp-extra-config")
 
 
@@ -40,10 +42,12 @@ def upstream(snapshot: Snapshot, client: str, server: str) -> wire.ConsulUpstrea
     """Give how one service calls another: an override's blocks, else those for all (UpstreamConfig.MergeInto)."""
     told = defaults(snapshot, client).upstream_config or wire.ConsulUpstreams()
     general = told.defaults or wire.ConsulUpstream()
-    own = next((o for o in told.overrides if o.name == server), wire.ConsulUpstream())
+    local = (o for o in told.overrides if o.name == server and not o.peer and not o.partition)
+    own = next(local, wire.ConsulUpstream())
     return wire.ConsulUpstream(
-        server, own.protocol or general.protocol, own.connect_timeout_ms or general.connect_timeout_ms,
-        own.limits or general.limits, own.passive_health_check or general.passive_health_check,
+        name=server, protocol=own.protocol or general.protocol, limits=own.limits or general.limits,
+        connect_timeout_ms=own.connect_timeout_ms or general.connect_timeout_ms,
+        passive_health_check=own.passive_health_check or general.passive_health_check,
     )  # fmt: skip
 
 
@@ -55,12 +59,18 @@ def is_http(snapshot: Snapshot, client: str, server: str) -> bool:
     return (upstream(snapshot, client, server).protocol or told or _TCP).lower() in _HTTP
 
 
-def allowed_by_default(snapshot: Snapshot) -> bool | None:
+def serves_http(snapshot: Snapshot, server: str) -> bool:
+    """Say whether the server's proxy sees requests; what ServiceDefaults do not say ProxyDefaults do."""
+    general = of_all(snapshot).config or wire.ConsulProxyConfig()
+    return (defaults(snapshot, server).protocol or str(general.protocol) or _TCP).lower() in _HTTP
+
+
+def allowed_by_default(sight: Sight) -> bool | None:
     """Say what holds where no intention does; None where no object of the cluster tells.
 
     ``default_intention_policy`` counts, else the ACLs' default policy where they are on, else all is let through.
     """
-    files = _of_servers(snapshot)
+    files = _of_servers(sight)
     if files is None:
         return None
     policy, acl_policy, acl = "", "", False
@@ -75,19 +85,26 @@ def allowed_by_default(snapshot: Snapshot) -> bool | None:
     return acl_policy != "deny" if acl else True
 
 
-def datacenter(snapshot: Snapshot) -> str:
+def datacenter(sight: Sight) -> str:
     """Give the name of the servers' datacenter; nothing where no object tells it."""
-    return next((str(f["datacenter"]) for f in _of_servers(snapshot) or () if f.get("datacenter")), "")
+    return next((str(f["datacenter"]) for f in _of_servers(sight) or () if f.get("datacenter")), "")
 
 
-def _of_servers(snapshot: Snapshot) -> list[dict[str, Any]] | None:
-    """Give the servers' configuration files; None where they are not there, or cannot be read."""
-    maps = [s for s in snapshot.mesh_settings if s.metadata.name.endswith(_SERVERS)]
+def _of_servers(sight: Sight) -> list[dict[str, Any]] | None:
+    """Give the servers' configuration files; None where they are not there, or cannot be read.
+
+    In another namespace than the servers' anybody may have written them.
+    """
+    maps = [s for s in sight.snapshot.mesh_settings if s.metadata.name.endswith(_SERVERS)]
+    places = {p.metadata.namespace for p in sight.pods if _OF_SERVERS.items() <= p.metadata.labels.items()}
+    maps = [s for s in maps if s.metadata.namespace in places] if places else maps
+    if len({s.metadata.namespace for s in maps}) > 1:
+        return None
     found: list[dict[str, Any]] = []
     for text in (t for s in maps for k, t in sorted(s.data.items()) if k.endswith(".json")):
         try:
             told = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         if not isinstance(told, dict):
             return None

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from netinspect.mesh.base import NOTED, Call, Doubt, Said, Side, doubting, number, true
+from netinspect.mesh.base import NOTED, Call, Doubt, Said, Side, doubting, in_ports, number, true
 from netinspect.mesh.consul_chain import astray, matches
-from netinspect.mesh.consul_effects import of_client, of_server
-from netinspect.mesh.consul_entries import allowed_by_default, datacenter, defaults, of_all
+from netinspect.mesh.consul_effects import of_client, of_server, scrape
+from netinspect.mesh.consul_entries import allowed_by_default, datacenter, defaults, of_all, serves_http
 from netinspect.mesh.ranges import inside
 from netinspect.mesh.sight import Pod, Sight
 from netinspect.model import wire
@@ -20,6 +20,10 @@ from netinspect.model.mesh import Capture, Part, Reach, Transport
 from netinspect.model.snapshot import Snapshot
 
 _KEY = "consul.hashicorp.com/"
+# Who is registered under which name, where it is not its Service's alone.
+_CHOOSING = ("kubernetes-service", "consul-namespace")
+# Where the webhook has probes go that would be taken by the proxy, and its own (constants.go).
+_PROBES = frozenset({*range(20300, 20600), 21000})
 _CLOSED = "the server's proxy closes the connection"
 _UNTOLD = "consul intention check"
 
@@ -34,18 +38,16 @@ def said(call: Call, sight: Sight) -> Said:
     taken, caveat = _taken(call)
     if call.server.presence is None:
         return _outward(taken, snapshot)
-    destination, source = _name(call.server.pod, snapshot), _name(call.client.pod, snapshot)
-    if not destination or not source:
-        raise Doubt("several Services select a pod: under which name it is registered is not known")
+    destination = _name(call.server.pod, snapshot)
     effects = tuple(of_server(call, sight, destination)) if _captured(call.server) else ()
     if not taken or call.service is None or call.service.headless:
-        found = _straight(call, snapshot, destination, taken=taken)
-    elif _unknown_to_clients(call, source, destination):
-        found = _passed_on(call, snapshot)
-    else:
-        effects = (*of_client(call, snapshot, source, destination), *effects)
-        found = _led(call, snapshot, source, destination)
-    return replace(found, caveat=caveat, effects=effects, identity=_identity(source, snapshot, found))
+        return replace(_straight(call, sight, destination, taken=taken), caveat=caveat, effects=effects)
+    source = _name(call.client.pod, snapshot)
+    if _unknown_to_clients(call, source, destination):
+        return replace(_passed_on(call, sight), caveat=caveat, effects=effects)
+    effects = (*of_client(call, snapshot, source, destination), *effects)
+    found = _led(call, sight, source, destination)
+    return replace(found, caveat=caveat, effects=effects, identity=_identity(source, sight, found))
 
 
 def _taken(call: Call) -> tuple[bool, str]:
@@ -61,26 +63,28 @@ def _taken(call: Call) -> tuple[bool, str]:
     return _captured(call.client) and not left_out, caveat
 
 
-def _straight(call: Call, snapshot: Snapshot, destination: str, *, taken: bool) -> Said:
+def _straight(call: Call, sight: Sight, destination: str, *, taken: bool) -> Said:
     """Say what becomes of a call by no proxy, or to a pod's own address, of which few proxies know."""
+    snapshot = sight.snapshot
     dialed = [d.transparent_proxy for d in (defaults(snapshot, destination), of_all(snapshot))]
     if taken and any(d is not None and d.dialed_directly for d in dialed):
         raise Doubt("whether dialedDirectly lets it through the mesh is not evaluated")
-    return _passed_on(call, snapshot) if taken else _plain(call, snapshot)
+    return _passed_on(call, sight) if taken else _plain(call, sight)
 
 
-def _passed_on(call: Call, snapshot: Snapshot) -> Said:
+def _passed_on(call: Call, sight: Sight) -> Said:
     """Say what becomes of what the client's proxy knows no service for."""
-    return _reset() if _mesh_only(snapshot) else _plain(call, snapshot)
+    return _reset() if _mesh_only(sight.snapshot) else _plain(call, sight)
 
 
-def _led(call: Call, snapshot: Snapshot, source: str, destination: str) -> Said:
+def _led(call: Call, sight: Sight, source: str, destination: str) -> Said:
     """Follow a service's chain, then its intentions."""
+    snapshot = sight.snapshot
     reasons = (_clue("leads to its proxy by mutual TLS", f"service {destination}"),)
     if why := astray(call, snapshot, destination):
         settled = "consul config read"
         return Said(Transport.UNKNOWN, Reach.UNKNOWN, why, reasons, proxied=True, settled_by=settled)
-    return _intended(call, snapshot, source, destination, reasons)
+    return _intended(call, sight, source, destination, reasons)
 
 
 def _unknown_to_clients(call: Call, source: str, destination: str) -> bool:
@@ -96,11 +100,11 @@ def _unknown_to_clients(call: Call, source: str, destination: str) -> bool:
     return source == destination or bool(ignored) or bare
 
 
-def _identity(source: str, snapshot: Snapshot, found: Said) -> str:
+def _identity(source: str, sight: Sight, found: Said) -> str:
     """Give the client's SPIFFE ID (agent/connect/uri_service.go), but for its trust domain, which no object tells."""
     if found.transport is not Transport.MTLS:
         return ""
-    center = datacenter(snapshot)
+    center = datacenter(sight)
     return f"spiffe://…/ns/default/dc/{center}/svc/{source}" if center else ""
 
 
@@ -115,7 +119,8 @@ def _captured(side: Side) -> bool:
 
 
 def _left_out(pod: Pod, what: str, port: int) -> bool:
-    return str(port) in pod.annotations.get(f"{_KEY}transparent-proxy-exclude-{what}", "").split(",")
+    """Say whether a port is among those of a list, which may have ranges such as ``8080:8090``."""
+    return in_ports(pod.annotations.get(f"{_KEY}transparent-proxy-exclude-{what}", "").replace(":", "-"), port)
 
 
 def _outward(taken: bool, snapshot: Snapshot) -> Said:
@@ -135,10 +140,16 @@ def _reset() -> Said:
     return Said(Transport.NONE, Reach.FAILED, says, (_clue("meshDestinationsOnly", "Mesh"),))
 
 
-def _plain(call: Call, snapshot: Snapshot) -> Said:
+def _plain(call: Call, sight: Sight) -> Said:
     """Say what a server in the mesh makes of what comes without mutual TLS."""
     server = call.server
-    left_out = server.taken is None and _left_out(server.pod, "inbound-ports", call.port)
+    snapshot = sight.snapshot
+    if server.taken is None and _captured(server) and call.port in _PROBES:
+        raise Doubt("whether the proxy has this port for a probe, and leaves it out, is not evaluated")
+    scraped = scrape(server.pod, sight)
+    left_out = server.taken is None and (
+        _left_out(server.pod, "inbound-ports", call.port) or (scraped is not None and call.port == scraped[0])
+    )
     if left_out or not _captured(server):
         says = "the server's proxy is not asked at this port"
         return Said(Transport.PLAINTEXT, Reach.REACHED, says)
@@ -153,30 +164,34 @@ def _plain(call: Call, snapshot: Snapshot) -> Said:
     return Said(Transport.PLAINTEXT, Reach.REFUSED, says)
 
 
-def _intended(call: Call, snapshot: Snapshot, source: str, destination: str, reasons: tuple[Clue, ...]) -> Said:
+def _intended(call: Call, sight: Sight, source: str, destination: str, reasons: tuple[Clue, ...]) -> Said:
     """Say what intentions let through; the most exact counts, the destination before the source."""
+    snapshot = sight.snapshot
     found = Said(Transport.MTLS, Reach.REACHED, "intentions let it through", reasons, proxied=True)
     intention = _intention(snapshot, source, destination)
     if intention is None:
-        default = allowed_by_default(snapshot)
+        default = allowed_by_default(sight)
         if default is None:
             says = "no intention is about it, and what holds by default only Consul tells"
             return replace(found, outcome=Reach.UNKNOWN, says=says, settled_by=_UNTOLD)
         denied = "" if default else f"no intention lets it through, and by default nothing is: {_CLOSED}"
     else:
-        name, one = intention
+        name, one, tokens = intention
         found = replace(found, reasons=(*reasons, _clue(f"{one.name} → {destination}: {_word(one)}", name)))
-        allowed = _permitted(one, call, snapshot)
+        allowed = _permitted(one, call, sight)
+        if allowed and tokens:
+            raise Doubt(f"{name} asks for a token, and who has which is not known")
         if allowed is None:
-            says = f"what {name} permits hangs on the request (--path, --method)"
+            says = f"what {name} permits hangs on the request (--path, --method), or on its token"
             return replace(found, outcome=Reach.UNKNOWN, says=says, settled_by=says)
         if not allowed and one.permissions:
             # Permissions are looked at by the server's proxy, to which it comes by mutual TLS.
-            return replace(found, outcome=Reach.DENIED, says=f"{name} denies {source} → {destination}: 403")
+            ends = "403" if serves_http(snapshot, destination) else f"it takes connections, not requests, and {_CLOSED}"
+            return replace(found, outcome=Reach.DENIED, says=f"{name} denies {source} → {destination}: {ends}")
         closed = f"the client's proxy forgets the service, and {_CLOSED}"
         denied = "" if allowed else f"{name} denies {source} → {destination}: {closed}"
     if denied:
-        return _denied(call, snapshot, destination, replace(found, says=denied))
+        return _denied(call, sight, replace(found, says=denied))
     port = registered(call.server.pod)
     if port and port != call.port:
         says = f"the client's proxy leads every port of the Service to port {port} of the pod"
@@ -184,21 +199,31 @@ def _intended(call: Call, snapshot: Snapshot, source: str, destination: str, rea
     return found
 
 
-def _denied(call: Call, snapshot: Snapshot, destination: str, found: Said) -> Said:
+def _denied(call: Call, sight: Sight, found: Said) -> Said:
     """Say what becomes of a call to a service that the client's proxy is not told of: it goes on as it is."""
-    if _permissive(call, snapshot, destination):
-        says = "no intention lets it through by mutual TLS; as it is, a permissive server may let it in"
-        return replace(found, transport=Transport.UNKNOWN, outcome=Reach.UNKNOWN, says=says, settled_by="a probe")
-    return replace(found, transport=Transport.NONE, outcome=Reach.DENIED)
+    plain = _passed_on(call, sight)
+    if plain.outcome is not Reach.REACHED:
+        return replace(found, transport=Transport.NONE, outcome=Reach.DENIED)
+    if call.server.taken is False:
+        return replace(plain, reasons=(*found.reasons, *plain.reasons))
+    says = "no intention lets it through by mutual TLS, and as it is the server's proxy may let it in"
+    return replace(found, transport=Transport.UNKNOWN, outcome=Reach.UNKNOWN, says=says, settled_by="a probe")
 
 
 def _word(source: wire.ConsulSource) -> str:
     return source.action or f"{len(source.permissions)} permissions"
 
 
-def _intention(snapshot: Snapshot, source: str, destination: str) -> tuple[str, wire.ConsulSource] | None:
+def _intention(snapshot: Snapshot, source: str, destination: str) -> tuple[str, wire.ConsulSource, bool] | None:
+    """Give the intention that counts, its source, and whether it asks for a token of all."""
     found = [
-        (intentions.spec.destination.name == "*", one.name == "*", f"ServiceIntentions {intentions.metadata.name}", one)
+        (
+            intentions.spec.destination.name == "*",
+            one.name == "*",
+            f"ServiceIntentions {intentions.metadata.name}",
+            one,
+            intentions.spec.jwt is not None,
+        )
         for intentions in snapshot.service_intentions
         if intentions.spec.destination.name in ("*", destination) and not intentions.refused
         for one in intentions.spec.sources
@@ -207,13 +232,20 @@ def _intention(snapshot: Snapshot, source: str, destination: str) -> tuple[str, 
     if not found:
         return None
     best = min(found, key=lambda f: f[:3])
-    return best[2], best[3]
+    return best[2:]
 
 
-def _permitted(source: wire.ConsulSource, call: Call, snapshot: Snapshot) -> bool | None:
-    """Say whether an intention allows: by its action, else by the first permission that matches, else the default."""
+def _permitted(source: wire.ConsulSource, call: Call, sight: Sight) -> bool | None:
+    """Say whether an intention allows: by its action, else by the first permission that matches, else the default.
+
+    Where the server's proxy takes no requests permissions deny all (agent/xds/rbac.go).
+    """
     if not source.permissions:
         return source.action == "allow"
+    if f"{_KEY}proxy-config-map" in call.server.pod.annotations:
+        raise Doubt("which protocol the server's proxy-config-map says is not evaluated")
+    if not serves_http(sight.snapshot, _name(call.server.pod, sight.snapshot)):
+        return False
     for permission in source.permissions:
         matched = matches(permission.http or wire.ConsulHTTPMatch(), call)
         if matched is None:
@@ -221,28 +253,33 @@ def _permitted(source: wire.ConsulSource, call: Call, snapshot: Snapshot) -> boo
         if matched:
             # Whoever asks with a token of a JWT is not known.
             return None if permission.jwt is not None and permission.action == "allow" else permission.action == "allow"
-    return allowed_by_default(snapshot)
+    return allowed_by_default(sight)
 
 
 def _permissive(call: Call, snapshot: Snapshot, own: str) -> bool:
     """Say whether a server takes what is no mutual TLS: at its registered port alone (makePermissiveFilterChain)."""
     mode = defaults(snapshot, own).mutual_tls_mode or of_all(snapshot).mutual_tls_mode
-    return mode == "permissive" and registered(call.server.pod) in (0, call.port)
+    if mode != "permissive":
+        return False
+    told = call.server.pod.annotations.get(f"{_KEY}connect-service-port", "")
+    if "," in told:
+        raise Doubt("which of several registered ports takes plaintext is not evaluated")
+    return bool(told) and registered(call.server.pod) == call.port
 
 
 def _name(pod: Pod, snapshot: Snapshot) -> str:
-    """Give the name under which a pod is registered: as annotated, of its Service, or of its account.
-
-    Nothing where several Services select it.
-    """
-    if named := pod.annotations.get(f"{_KEY}connect-service"):
+    """Give the name under which a pod is registered: as annotated, or of its Service; doubt where several may be it."""
+    named = pod.annotations.get(f"{_KEY}connect-service", "")
+    if "," in named or any(f"{_KEY}{key}" in pod.annotations for key in _CHOOSING):
+        raise Doubt("under which names and in which namespaces of Consul a pod is registered is not evaluated")
+    if named:
         return named
     services = [
         s.metadata.name for s in snapshot.services
-        if s.selects(pod.object.metadata) and s.metadata.labels.get(f"{_KEY}service-ignore") != "true"
+        if s.selects(pod.object.metadata) and not true(s.metadata.labels.get(f"{_KEY}service-ignore"))
     ]  # fmt: skip
     if len(services) > 1:
-        return ""
+        raise Doubt("several Services select a pod: under which name it is registered is not known")
     return services[0] if services else pod.object.spec.service_account_name
 
 

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from netinspect.mesh.base import Call
-from netinspect.mesh.kuma_policies import mesh_of, of_mesh, selects
+from netinspect.mesh.base import Call, limited
+from netinspect.mesh.kuma_policies import by_meshservices, means, mesh_of, of_mesh, selects
 from netinspect.mesh.sight import Pod, Sight
 from netinspect.model import wire
 from netinspect.model.mesh import Aspect, Effect
 
 _DEFAULT = "Kuma's default"
+_ROLE, _ORIGIN = "kuma.io/policy-role", "kuma.io/origin"
 _KNOWN = frozenset({"http", "http2", "grpc", "kafka", "tcp"})
 _HTTP = frozenset({"http", "http2", "grpc"})
 _RETRIED = {
@@ -34,6 +35,7 @@ class _Told:
     says: wire.KumaEffects
     near: bool
     certain: bool
+    rank: tuple[str, ...]
     source: str
 
 
@@ -74,9 +76,10 @@ def of_client(call: Call, sight: Sight) -> Iterator[Effect]:
     early = _one(times, lambda e: e.connection_timeout or None)
     yield from _effect(Aspect.TIMEOUT, early, lambda t: f"a connection that is not there after {t} is given up")
     breakers = toward(snapshot.kuma_breakers, "MeshCircuitBreaker")
-    yield from _effect(Aspect.CIRCUIT_BREAKING, _one(breakers, lambda e: e.connection_limits), _limited)
+    limits = _one(breakers, lambda e: e.connection_limits)
+    yield from _effect(Aspect.CIRCUIT_BREAKING, limits, lambda told: _limited(told, http=http))
     yield from _effect(Aspect.OUTLIER_DETECTION, _one(breakers, lambda e: e.outlier_detection), _left_out)
-    yield from _logged(toward(snapshot.kuma_logs, "MeshAccessLog"), "client")
+    yield from _logged(toward(snapshot.kuma_logs, "MeshAccessLog"), "the client's proxy writes a line to")
 
 
 def of_server(call: Call, sight: Sight) -> Iterator[Effect]:
@@ -87,32 +90,17 @@ def of_server(call: Call, sight: Sight) -> Iterator[Effect]:
         return list(_inward(policies, kind, pod, sight))
 
     rates = inward(snapshot.kuma_rates, "MeshRateLimit")
-    http = _one(
-        rates, lambda e: e.local.http.request_rate if e.local is not None and e.local.http is not None else None
-    )
-    if protocol(call) in _HTTP:
-        yield from _effect(
-            Aspect.CIRCUIT_BREAKING, http, lambda r: f"beyond {r.num} per {r.interval} each server's proxy answers 429"
-        )
-    tcp = _one(
-        rates, lambda e: e.local.tcp.connection_rate if e.local is not None and e.local.tcp is not None else None
-    )
-    yield from _effect(
-        Aspect.CIRCUIT_BREAKING, tcp, lambda r: f"beyond {r.num} connections per {r.interval} its proxy closes them"
-    )
-    counted = inward(snapshot.kuma_metrics, "MeshMetric")
-    for told in counted:
-        for sink in told.says.backends or ():
-            where = sink.prometheus or (wire.KumaAddress() if sink.type == "Prometheus" else None)
-            if where is not None:
-                says = f"the server's proxy counts it: {where.path} at port {where.port}"
-                yield Effect(aspect=Aspect.MONITORING, says=says, source=told.source)
-    yield from _logged(inward(snapshot.kuma_logs, "MeshAccessLog"), "server")
-    for told in inward(snapshot.kuma_traces, "MeshTrace"):
-        for sink in told.says.backends or ():
-            to = sink.zipkin or sink.open_telemetry or sink.datadog or wire.KumaAddress()
-            says = f"spans go to {to.url or to.endpoint or sink.type}"
-            yield Effect(aspect=Aspect.MONITORING, says=says, source=told.source)
+    http = protocol(call) in _HTTP
+    if http:
+        requests = _one(rates, lambda e: e.local.http if e.local else None)
+        yield from _effect(Aspect.CIRCUIT_BREAKING, requests, _rated)
+    connections = _one(rates, lambda e: e.local.tcp if e.local else None)
+    yield from _effect(Aspect.CIRCUIT_BREAKING, connections, _connected)
+    counted = _one(inward(snapshot.kuma_metrics, "MeshMetric"), lambda e: e.backends)
+    yield from _effect(Aspect.MONITORING, counted, _counted)
+    yield from _logged(inward(snapshot.kuma_logs, "MeshAccessLog"), "the server's proxy writes a line to")
+    if http:
+        yield from _logged(inward(snapshot.kuma_traces, "MeshTrace"), "spans go to")
 
 
 def _toward(
@@ -120,12 +108,15 @@ def _toward(
 ) -> Iterator[_Told]:  # fmt: skip
     """Give what policies say of a pod's calls to a Service: of all, or of that one."""
     for policy in of_mesh(policies, mesh_of(pod)):
-        chosen = selects(policy, policy.spec.target_ref, pod, sight)
+        # What a server's namespace says of its Services holds for clients of all others.
+        everywhere = policy.metadata.labels.get(_ROLE) == "producer"
+        ref = policy.spec.target_ref
+        chosen = means(ref, pod) if everywhere else selects(policy, ref, pod, sight)
         for one in policy.spec.to if chosen is not False else ():
-            meant = _is_service(one.target_ref, policy, call)
+            meant = _is_service(one.target_ref, policy, call, sight)
             if meant is not False:
                 near = one.target_ref.kind not in ("", "Mesh")
-                yield _Told(one.default, near, bool(chosen and meant), _name(policy, kind))
+                yield _Told(one.default, near, bool(chosen and meant), _rank(policy), _name(policy, kind))
 
 
 def _inward(policies: Iterable[wire.KumaTraffic], kind: str, pod: Pod, sight: Sight) -> Iterator[_Told]:
@@ -134,23 +125,32 @@ def _inward(policies: Iterable[wire.KumaTraffic], kind: str, pod: Pod, sight: Si
         chosen = selects(policy, policy.spec.target_ref, pod, sight)
         said = [*policy.spec.from_, *policy.spec.rules]
         for one in said if chosen is not False else ():
-            certain = bool(chosen) and one.target_ref.kind in ("", "Mesh")
-            yield _Told(one.default, False, certain, _name(policy, kind))
+            certain = bool(chosen) and one.target_ref.kind in ("", "Mesh") and not one.matches
+            yield _Told(one.default, False, certain, _rank(policy), _name(policy, kind))
         if chosen is not False and policy.spec.default is not None:
-            yield _Told(policy.spec.default, False, bool(chosen), _name(policy, kind))
+            yield _Told(policy.spec.default, False, bool(chosen), _rank(policy), _name(policy, kind))
 
 
-def _is_service(ref: wire.KumaRef, policy: wire.KumaTraffic, call: Call) -> bool | None:
-    """Say whether a Service is meant: by its name and namespace, or the name that it has as a tag of its pods."""
+def _rank(policy: wire.KumaTraffic) -> tuple[str, ...]:
+    """Give by what of two policies one is before the other, whatever they are about (rules/outbound/sort.go)."""
+    labels = policy.metadata.labels
+    return policy.spec.target_ref.kind or "Mesh", labels.get(_ORIGIN, ""), labels.get(_ROLE, "")
+
+
+def _is_service(ref: wire.KumaRef, policy: wire.KumaTraffic, call: Call, sight: Sight) -> bool | None:
+    """Say whether a Service is meant: as a MeshService, or by the name that it has as a tag of its pods."""
     if ref.kind in ("", "Mesh"):
         return True
     if ref.kind != "MeshService" or not ref.name or call.service is None:
         return None
     name, namespace = call.service.metadata.name, call.service.metadata.namespace
+    version = call.client.presence.version if call.client.presence is not None else ""
+    by_name = by_meshservices(sight.snapshot, mesh_of(call.client.pod), version)
     if ref.name == f"{name}_{namespace}_svc_{call.service_port}":
-        return True
-    own = ref.namespace or policy.metadata.namespace
-    return (ref.name, own) == (name, namespace) and (True if not ref.section_name else None)
+        return None if by_name else True
+    if (ref.name, ref.namespace or policy.metadata.namespace) != (name, namespace):
+        return False
+    return True if by_name and not ref.section_name else None
 
 
 def _name(policy: wire.KumaTraffic, kind: str) -> str:
@@ -158,15 +158,19 @@ def _name(policy: wire.KumaTraffic, kind: str) -> str:
 
 
 def _one(told: Iterable[_Told], field: Callable[[wire.KumaEffects], _Found | None]) -> tuple[_Found | None, str, bool]:
-    """Give what is set, its source, and whether that is all: what is said of a Service comes before what is of all."""
+    """Give what is set, its source, and whether that is all.
+
+    Of policies of one rank what is said of a Service comes before what is of all.
+    """
     found = [(value, t) for t in told if (value := field(t.says)) is not None]
-    nearest = [f for f in found if f[1].near] or found
+    alike = len({t.rank for _, t in found}) <= 1
+    nearest = ([f for f in found if f[1].near] if alike else []) or found
     if not nearest:
         return None, "", True
     value, first = nearest[0]
     agreed = all(v == value for v, _ in nearest) and all(t.certain for _, t in nearest)
-    # One of all the mesh may have been merged with what is said of the Service alone (rules/merge/merge.go).
-    whole = len(found) == 1 or all(v == value for v, _ in found) or not isinstance(value, wire.Wire)
+    # What is of all the mesh may be merged with what is said of the Service alone (rules/merge/merge.go).
+    whole = all(v == value for v, _ in found) or not isinstance(value, wire.Wire)
     return value, first.source, agreed and whole
 
 
@@ -195,13 +199,19 @@ def _answered(after: str) -> str:
     return "no request is too long" if after in ("0", "0s") else f"answered 504 after {after}, retries included"
 
 
-def _limited(limits: wire.KumaLimits) -> str:
-    told = (
-        (limits.max_connections, "connections"), (limits.max_pending_requests, "requests that wait"),
-        (limits.max_requests, "requests at a time"),
-    )  # fmt: skip
-    said = [f"{count} {what}" for count, what in told if count is not None]
-    return f"beyond {', '.join(said)} of a client, its proxy answers 503" if said else ""
+def _limited(limits: wire.KumaLimits, *, http: bool) -> str:
+    return limited(limits.max_connections, limits.max_pending_requests, limits.max_requests, http=http)
+
+
+def _rated(told: wire.KumaHTTPConf) -> str:
+    rate = told.request_rate
+    code = told.on_rate_limit.status if told.on_rate_limit is not None else 429
+    return "" if told.disabled or rate is None else f"beyond {rate.num} per {rate.interval} each server answers {code}"
+
+
+def _connected(told: wire.KumaTCPConf) -> str:
+    rate = told.connection_rate
+    return "" if told.disabled or rate is None else f"beyond {rate.num} connections per {rate.interval} more are closed"
 
 
 def _left_out(told: wire.KumaOutliers) -> str:
@@ -217,10 +227,20 @@ def _left_out(told: wire.KumaOutliers) -> str:
     return f"a server that fails {' or '.join(said)} is left out for {after} and more, at most {most} % of them"
 
 
-def _logged(told: Iterable[_Told], whose: str) -> Iterator[Effect]:
-    for one in told:
-        for sink in one.says.backends or ():
-            to = sink.tcp or sink.open_telemetry or wire.KumaAddress()
-            where = sink.file.path if sink.file is not None else to.address or to.endpoint or sink.type
-            says = f"the {whose}'s proxy writes a line to {where}"
-            yield Effect(aspect=Aspect.MONITORING, says=says, source=one.source)
+def _counted(sinks: tuple[wire.KumaSink, ...]) -> str:
+    shown = [s.prometheus or wire.KumaScraped() for s in sinks if s.prometheus is not None or s.type == "Prometheus"]
+    return "; ".join(f"the server's proxy counts it: {one.path} at port {one.port}" for one in shown)
+
+
+def _logged(told: Iterable[_Told], what: str) -> Iterator[Effect]:
+    def said(sinks: tuple[wire.KumaSink, ...]) -> str:
+        return f"{what} {', '.join(map(_where, sinks))}" if sinks else ""
+
+    yield from _effect(Aspect.MONITORING, _one(told, lambda e: e.backends), said)
+
+
+def _where(sink: wire.KumaSink) -> str:
+    if sink.file is not None:
+        return sink.file.path
+    to = sink.tcp or sink.open_telemetry or sink.zipkin or sink.datadog or wire.KumaAddress()
+    return to.url or to.address or to.endpoint or sink.type

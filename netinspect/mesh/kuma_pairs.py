@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from netinspect.mesh.base import NOTED, Call, Doubt, Said, Side, doubting, in_ports, offered
+from netinspect.mesh.base import NOTED, Call, Doubt, Said, Side, doubting, in_ports, of_itself, offered
 from netinspect.mesh.kuma_effects import of_client, of_server
-from netinspect.mesh.kuma_policies import MESH, at_least, means, mesh_of, named, of_mesh, selects
+from netinspect.mesh.kuma_policies import MESH, at_least, by_meshservices, means, mesh_of, named, of_mesh, selects
 from netinspect.mesh.sight import Pod, Sight, flag, words
 from netinspect.model import wire
 from netinspect.model.finding import Clue
@@ -32,10 +32,6 @@ _FLAGS = ("--exclude-outbound-ports-for-uids", "--exclude-inbound-ips", "--exclu
 _GATEWAY, _INJECTION = "kuma.io/gateway", "kuma.io/sidecar-injection"
 # Said of a Service of which the mesh shall not know.
 _IGNORED = "kuma.io/ignore"
-# Versions that know servers by the pods' tags where their Mesh does not say otherwise.
-_BY_TAGS = ("1.", "2.")
-# The minor version of 2.x since which a strict proxy lets nothing by for which it has no listener (kumahq/kuma#15163).
-_STRICT_PORTS = 13
 
 
 @doubting(_SETTLED)
@@ -45,8 +41,14 @@ def said(call: Call, sight: Sight) -> Said:
         other = side.presence is not None and side.presence.part is not Part.SIDECAR
         if other or _GATEWAY in side.pod.annotations:
             raise Doubt(f"what gateways and proxies of a zone do is not evaluated: {side.pod.object.metadata.name}")
+    if of_itself(call):
+        raise Doubt("what a pod asks at its own address no proxy takes, if it listens there")
     client = _takes(call.client, call.service_port or call.port, "outbound")
     server = _takes(call.server, call.port, "inbound")
+    if client and (narrowed := next((key for key in _REACHABLE if key in call.client.pod.annotations), "")):
+        raise Doubt(f"what {narrowed} does is not evaluated")
+    if (":" in call.server.address) != (":" in call.server.pod.object.status.pod_ip):
+        raise Doubt("proxies have listeners for one address of each alone, and it is asked for by another")
     if not server:
         return _outside(call, sight, client=client)
     mesh = mesh_of(call.server.pod)
@@ -61,7 +63,7 @@ def said(call: Call, sight: Sight) -> Said:
     if not mode:
         return replace(_without_tls(call, sight.snapshot, mesh, client=True), effects=effects)
     _straight(call, sight.snapshot, mesh)
-    found = _permitted(call, mode, _permits(sight, call, mesh))
+    found = _permitted(mode, _permits(sight, call, mesh))
     return replace(found, reasons=_reasons(mesh, mode), proxied=True, effects=effects, identity=_identity(call, sight))
 
 
@@ -70,10 +72,24 @@ def _reasons(mesh: str, mode: str) -> tuple[Clue, ...]:
 
 
 def _listened(call: Call, sight: Sight) -> bool:
-    """Say whether the client's proxy has a listener for an address: a Service's, or a pod's of a headless one."""
+    """Say whether the client's proxy has a listener for an address: a Service's, or a pod's of a headless one.
+
+    By tags that is at the pods' port, by MeshServices at the Service's (outbound_converter.go).
+    """
     if call.service is not None and not call.service.headless:
         return True
-    return any(s.headless and s.selects(call.server.pod.object.metadata) for s in sight.snapshot.services)
+    pod = call.server.pod
+    headless = [s for s in sight.snapshot.services if s.headless and s.selects(pod.object.metadata)]
+    named_ports = {p.name: p.container_port for c in pod.containers.values() for p in c.ports}
+    ports = {
+        (named_ports.get(str(p.target_port), p.target_port or p.port), p.port)
+        for s in headless for p in s.spec.ports if p.protocol == "TCP"
+    }  # fmt: skip
+    asked = call.service_port or call.port
+    at = {target == asked for target, port in ports} | {port == asked for target, port in ports}
+    if len(at) > 1 and not any(target == port == asked for target, port in ports):
+        raise Doubt("whether a headless Service has the client's proxy listen for this port is not evaluated")
+    return any(target == port == asked for target, port in ports)
 
 
 def _as_it_is(call: Call, sight: Sight, mesh: str, mode: str, *, client: bool) -> Said:
@@ -82,23 +98,22 @@ def _as_it_is(call: Call, sight: Sight, mesh: str, mode: str, *, client: bool) -
         raise Doubt(f"Mesh {mesh} lets out what its external services name alone, which is not evaluated")
     if client and of_mesh(sight.snapshot.kuma_passthroughs, mesh):
         raise Doubt("what MeshPassthroughs let out is not evaluated")
+    _unaltered(sight.snapshot, mesh)
     if not mode:
-        return replace(_without_tls(call, sight.snapshot, mesh, client=False), proxied=False)
+        return _without_tls(call, sight.snapshot, mesh, client=False)
     if not offered(sight, call.server.pod, call.port):
-        return replace(_undeclared(call, mode), reasons=_reasons(mesh, mode))
+        return replace(_undeclared(mode), reasons=_reasons(mesh, mode))
     return replace(_plain(call, sight, mesh, mode), reasons=_reasons(mesh, mode))
 
 
-def _undeclared(call: Call, mode: str) -> Said:
+def _undeclared(mode: str) -> Said:
     """Say what becomes of a call to a port of no Service, for which the server's proxy has no listener of its own.
 
-    Source: pkg/xds/generator/transparent_proxy_generator.go; since 2.13 a strict proxy resets it, unless told not to.
+    Source: pkg/xds/generator/transparent_proxy_generator.go. What is strict resets it since 2.13, and older versions
+    that were mended (kumahq/kuma#15163), unless it was told not to.
     """
-    version = call.server.presence.version if call.server.presence is not None else ""
-    if mode == "STRICT" and at_least(version, 2, _STRICT_PORTS) is not False:
-        raise Doubt(
-            "no Service leads to this port: whether a strict proxy lets it by hangs on its version and settings"
-        )
+    if mode == "STRICT":
+        raise Doubt("no Service leads to this port: whether a strict proxy passes it on hangs on its version")
     says = "no Service leads to this port: the server's proxy passes it on as it is"
     return Said(Transport.PLAINTEXT, Reach.REACHED, says)
 
@@ -106,10 +121,13 @@ def _undeclared(call: Call, mode: str) -> Said:
 def _identity(call: Call, sight: Sight) -> str:
     """Give the client's SPIFFE ID where one Service alone gives it one (pkg/xds/envoy/tls/tls.go)."""
     pod = call.client.pod
-    services = [s for s in sight.snapshot.services if s.selects(pod.object.metadata)]
-    if len(services) != 1 or len(services[0].spec.ports) != 1:
+    ports = [
+        (s.metadata.name, p.port) for s in sight.snapshot.services if s.selects(pod.object.metadata)
+        for p in s.spec.ports if p.protocol == "TCP" and _IGNORED not in s.metadata.annotations
+    ]  # fmt: skip
+    if len(ports) != 1:
         return ""
-    name = f"{services[0].metadata.name}_{pod.namespace}_svc_{services[0].spec.ports[0].port}"
+    name = f"{ports[0][0]}_{pod.namespace}_svc_{ports[0][1]}"
     return f"spiffe://{mesh_of(pod)}/{name}"
 
 
@@ -137,11 +155,11 @@ def _tls_alone(call: Call) -> bool:
     return bool(at_least(call.server.presence.version if call.server.presence is not None else "", 2, 5))
 
 
-def _permitted(call: Call, mode: str, permits: bool | None) -> Said:
+def _permitted(mode: str, permits: bool | None) -> Said:
     caveat = ""
     if mode == "PERMISSIVE":
-        if not permits and not _tls_alone(call):
-            raise Doubt("whether permissions hold for what may be plaintext hangs on Kuma's version")
+        if not permits:
+            raise Doubt("no permission is sure to let it in, and what it is called by in plaintext needs none")
         caveat = "until all pods of the Service are known to be ready for TLS they are called in plaintext"
     if permits is None:
         says = "which of the permissions of its mesh count is not evaluated"
@@ -165,7 +183,6 @@ def _takes(side: Side, port: int, way: str) -> bool:
     else:
         unread = next((key for key in _UNREAD if key in side.pod.annotations), "")
         left_out, off = side.pod.annotations.get(f"traffic.kuma.io/exclude-{way}-ports", ""), False
-    unread = unread or next((key for key in _REACHABLE if key in side.pod.annotations), "")
     if unread:
         raise Doubt(f"what {unread} does is not evaluated")
     return side.presence.capture is not Capture.NONE and not off and not in_ports(left_out, port)
@@ -202,21 +219,28 @@ def _straight(call: Call, snapshot: Snapshot, mesh: str) -> None:
     """Make sure that a client's proxy takes a call to its Service's own pods."""
     if _by_meshservices(call, snapshot, mesh) and not _has_meshservice(call):
         raise Doubt("the client's proxy knows servers by MeshServices, and the Service has perhaps none")
-    changing = (
-        *snapshot.kuma_http_routes, *snapshot.kuma_tcp_routes, *snapshot.kuma_faults, *snapshot.kuma_old_faults,
-        *snapshot.kuma_patches, *snapshot.kuma_old_patches,
+    _unaltered(snapshot, mesh)
+    leading = (
+        *snapshot.kuma_http_routes, *snapshot.kuma_tcp_routes,
         # What Kuma itself made for a mesh, before 2.6: a route by which all goes where it is meant to.
         *(r for r in snapshot.kuma_old_routes if r.metadata.name != f"route-all-{mesh}"),
     )  # fmt: skip
-    if of_mesh(changing, mesh):
-        raise Doubt(f"what the routes, faults and patches of mesh {mesh} make of it is not evaluated")
+    if of_mesh(leading, mesh):
+        raise Doubt(f"where the routes of mesh {mesh} lead it is not evaluated")
+
+
+def _unaltered(snapshot: Snapshot, mesh: str) -> None:
+    """Make sure that nothing but policies of access decides what the server's proxy does."""
+    altering = (
+        *snapshot.kuma_faults, *snapshot.kuma_old_faults, *snapshot.kuma_patches, *snapshot.kuma_old_patches,
+    )  # fmt: skip
+    if of_mesh(altering, mesh):
+        raise Doubt(f"what the faults and patches of mesh {mesh} make of it is not evaluated")
 
 
 def _by_meshservices(call: Call, snapshot: Snapshot, mesh: str) -> bool:
-    """Say whether proxies may know servers by MeshServices (mesh_helpers.go: MeshServicesMode)."""
-    mode = named(snapshot, mesh).spec.mesh_services.mode
     version = call.client.presence.version if call.client.presence is not None else ""
-    return mode != "Disabled" if mode else not version.startswith(_BY_TAGS)
+    return by_meshservices(snapshot, mesh, version)
 
 
 def _has_meshservice(call: Call) -> bool:

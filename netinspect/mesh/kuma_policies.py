@@ -20,6 +20,8 @@ MESH = "kuma.io/mesh"
 _Policy = TypeVar("_Policy", bound=wire.KumaObject)
 _SYSTEMS = frozenset({"kuma-system", "kong-mesh-system"})
 _SUBSETS = frozenset({"MeshSubset", "Dataplane"})
+# Versions that know servers by the pods' tags where their Mesh does not say otherwise.
+_BY_TAGS = ("1.", "2.")
 # Set on a policy that shall be looked at, and not be in force.
 _EFFECT = "kuma.io/effect"
 
@@ -70,10 +72,17 @@ def means(ref: wire.KumaRef, pod: Pod) -> bool | None:
     if ref.kind not in _SUBSETS or ref.name or ref.namespace:
         return None
     wanted = {**ref.tags, **ref.labels}
-    # A proxy has its pod's labels, and some that Kuma gives it; a star is any value of a tag.
-    if any(key in pod.labels and value not in (pod.labels[key], "*") for key, value in wanted.items()):
+    # A proxy has its pod's labels but those of Kuma, which it gives itself; a star is any value of a tag.
+    own = {key: value for key, value in pod.labels.items() if "kuma.io/" not in key}
+    if any(key in own and value not in (own[key], *("*" for _ in ref.tags)) for key, value in wanted.items()):
         return False
-    return True if wanted.keys() <= pod.labels.keys() and not ref.section_name else None
+    return True if wanted.keys() <= own.keys() and not ref.section_name else None
+
+
+def by_meshservices(snapshot: Snapshot, mesh: str, version: str) -> bool:
+    """Say whether proxies of a version may know servers by MeshServices (mesh_helpers.go: MeshServicesMode)."""
+    mode = named(snapshot, mesh).spec.mesh_services.mode
+    return mode != "Disabled" if mode else not version.startswith(_BY_TAGS)
 
 
 def at_least(version: str, major: int, minor: int) -> bool | None:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from netinspect.mesh.base import Call, Onward, Said, Side
+from netinspect.mesh.base import Call, Onward, Said
 from netinspect.mesh.sight import Sight
-from netinspect.model.mesh import Capture
 
 USERS: Final = frozenset({5678})
 BY_ADDRESS: Final = False
@@ -22,16 +21,11 @@ _OWN: Final = {4: "127.0.0.6", 6: "::6"}
 def outward(call: Call, said: Said, _sight: Sight) -> Onward:
     """Call the pod at its port; what no listener is for is passed on to where it was meant to go."""
     if said.proxied:
-        return Onward(call.server.address, call.port, doubt=_unread(call.client))
-    return Onward(call.address, call.service_port or call.port, kept=True, doubt=_unread(call.client))
+        return Onward(call.server.address, call.port)
+    return Onward(call.address, call.service_port or call.port, kept=True)
 
 
 def inward(call: Call, _sight: Sight) -> Onward:
     """Call the pod's own address at the port that was asked for."""
     address = call.server.address
-    return Onward(address, call.port, source=_OWN[6 if ":" in address else 4], doubt=_unread(call.server))
-
-
-def _unread(side: Side) -> str:
-    programmed = side.presence is not None and side.presence.capture is Capture.EBPF
-    return "how a proxy goes on to which programs of eBPF turn traffic is not followed" if programmed else ""
+    return Onward(address, call.port, source=_OWN[6 if ":" in address else 4])

@@ -14,7 +14,7 @@ from netinspect.model.mesh import Aspect, Effect
 
 _DEFAULT, _CONFIG = "NGINX Service Mesh's default", "MeshConfig"
 _METHOD, _SIZE = "config.nsm.nginx.com/lb-method", "config.nsm.nginx.com/client-max-body-size"
-_METRICS = 8887
+_METRICS, _HTTP = 8887, 80
 
 
 def of_client(call: Call, sight: Sight) -> Iterator[Effect]:
@@ -31,7 +31,11 @@ def of_server(call: Call, sight: Sight) -> Iterator[Effect]:
     whole = next((c.spec.client_max_body_size for c in sight.snapshot.nginx_configs), "")
     own = call.server.pod.annotations.get(_SIZE, "")
     size = own or whole or "1m"
-    if call.http is not False and size != "0":
+    ports = call.service.spec.ports if call.service is not None else ()
+    port = next((p for p in ports if p.port == call.service_port), None)
+    # A port whose name does not begin with its protocol is HTTP where it is 80.
+    http = port is not None and (port.name.partition("-")[0] == "http" or (not port.name and port.port == _HTTP))
+    if http and size != "0":
         source = f"annotation {_SIZE}" if own else _CONFIG if whole else _DEFAULT
         yield Effect(aspect=Aspect.CIRCUIT_BREAKING, says=f"a body of more than {size} is answered 413", source=source)
     says = f"the server's proxy counts it: /metrics at port {_METRICS}"

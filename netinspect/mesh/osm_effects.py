@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netinspect.mesh.base import Call, split_of
+from netinspect.mesh.base import Call, limited, split_of
 from netinspect.model import wire
 from netinspect.model.mesh import Aspect, Effect
 from netinspect.model.snapshot import Snapshot
@@ -61,8 +61,9 @@ def _retried(call: Call, snapshot: Snapshot) -> Iterator[Effect]:
             told = retry.spec.retry_policy
             each = f", each of at most {told.per_try_timeout}" if told.per_try_timeout else ""
             times = 1 if told.num_retries is None else told.num_retries
-            says = f"up to {times} times more, on {told.retry_on}{each}"
-            yield Effect(aspect=Aspect.RETRIES, says=says, source=_named("Retry", retry.metadata))
+            says = f"up to {times} {'time' if times == 1 else 'times'} more, on {told.retry_on}{each}"
+            if times and told.retry_on:
+                yield Effect(aspect=Aspect.RETRIES, says=says, source=_named("Retry", retry.metadata))
             return
 
 
@@ -80,12 +81,8 @@ def _setting(call: Call, snapshot: Snapshot) -> wire.UpstreamTrafficSetting | No
 def _limited(setting: wire.UpstreamTrafficSetting, *, http: bool) -> Iterator[Effect]:
     source = _named("UpstreamTrafficSetting", setting.metadata)
     told, asked = setting.spec.connection_settings.tcp, setting.spec.connection_settings.http
-    counts = [(told.max_connections, "connections")]
-    counts += [(asked.max_pending_requests, "requests that wait"), (asked.max_requests, "requests at a time")]
-    said = [f"{count} {what}" for count, what in counts[: None if http else 1] if count is not None]
-    if said:
-        ends = "answers 503" if http else "closes more"
-        says = f"beyond {', '.join(said)} of a client, its proxy {ends}"
+    says = limited(told.max_connections, asked.max_pending_requests, asked.max_requests, http=http)
+    if says:
         yield Effect(aspect=Aspect.CIRCUIT_BREAKING, says=says, source=source)
     if told.connect_timeout:
         says = f"a connection that is not there after {told.connect_timeout} is given up"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from netinspect.mesh.base import NOTED, Call, Said, Side, in_ports, split_of
+from netinspect.mesh.base import NOTED, Call, Said, Side, in_ports, of_itself, split_of
 from netinspect.mesh.osm_effects import of_client, of_server, protocol
 from netinspect.mesh.sight import Sight, words
 from netinspect.model import wire
@@ -33,6 +33,8 @@ def said(call: Call, sight: Sight) -> Said:
     meshes = {s.pod.asked.get(_MONITORED) for s in (call.client, call.server) if s.presence is not None}
     if len(configs) != 1 or len(meshes) > 1:
         return _unknown(f"there is not one MeshConfig {_CONFIG} that is of both")
+    if of_itself(call):
+        return _unknown("what a pod asks at its own address no proxy takes, if it listens there")
     traffic = configs[0].spec.traffic
     if any(key in call.client.pod.annotations for key in _RANGES) or _by_ranges(traffic):
         return _unknown("which addresses the client's proxy takes is not evaluated")
@@ -65,7 +67,7 @@ def _by_address(call: Call, snapshot: Snapshot, traffic: wire.OsmTraffic) -> Sai
     if not traffic.egress:
         return _unlet(snapshot, "the client's proxy knows no way to a pod's own address: enableEgress is false")
     found = _uncertified(snapshot)
-    return replace(found, says=f"the client's proxy passes it on as it is; {found.says}") if found.says else found
+    return replace(found, says=f"the client's proxy passes it on as it is; {found.says}")
 
 
 def _within(call: Call, snapshot: Snapshot, traffic: wire.OsmTraffic) -> Said:
@@ -88,9 +90,9 @@ def _within(call: Call, snapshot: Snapshot, traffic: wire.OsmTraffic) -> Said:
 
 
 def _identity(call: Call) -> str:
-    """Give the name in the client's certificate (pkg/identity/types.go)."""
+    """Give the name in the client's certificate (pkg/identity/types.go), but for its trust domain."""
     pod = call.client.pod
-    return f"{pod.object.spec.service_account_name or 'default'}.{pod.namespace}.cluster.local"
+    return f"{pod.object.spec.service_account_name or 'default'}.{pod.namespace}.…"
 
 
 def _uncertified(snapshot: Snapshot) -> Said:
@@ -143,7 +145,7 @@ def _by_targets(call: Call, snapshot: Snapshot, *, egress: bool) -> Said:
     """Look for who lets the client's service account in; without any its proxy knows no way to the server."""
     for target in snapshot.traffic_targets:
         spec, own = target.spec, target.metadata.namespace
-        here = own == spec.destination.namespace and _is(spec.destination, call.server)
+        here = own == spec.destination.namespace and bool(spec.rules) and _is(spec.destination, call.server)
         if here and any(_is(s, call.client) for s in spec.sources):
             says = f"whether TrafficTarget {own}/{target.metadata.name} lets it in hangs on its routes"
             return Said(Transport.MTLS, Reach.UNKNOWN, says, proxied=True, settled_by=_SETTLED)

@@ -17,7 +17,7 @@ from netinspect.model import wire
 from netinspect.model.snapshot import Snapshot
 from netinspect.model.trace import Arrival, Trace
 from tests import build
-from tests.analysis.test_proxied import CLIENT, FAR, WEB
+from tests.analysis.test_proxied import CLIENT, FAR, WEB, changed
 from tests.mesh import test_istio_pairs as istio
 
 KUMA = """*nat
@@ -142,12 +142,43 @@ def test_a_request_goes_from_proxy_to_proxy_to_the_application(mesh: str) -> Non
 
 
 def test_kumas_proxy_calls_its_pods_own_address_and_osms_localhost() -> None:
-    for mesh, address in (("kuma", ""), ("osm", "127.0.0.1:8080")):
-        found = asked(moved(mesh), "svc/shop/web:80")
-        opened = [h.text for leg in found.ways[0].legs for h in leg.hops if "opens a connection to" in h.text]
-        assert len(opened) == 2
-        assert address in opened[1]
-        assert ("127.0.0.1" in opened[1]) == bool(address)
+    for mesh in MESHES:
+        snapshot = moved(mesh)
+        found = asked(snapshot, "svc/shop/web:80")
+        opened = [h for leg in found.ways[0].legs for h in leg.hops if "opens a connection to" in h.text]
+        own = {f"pod/{p.metadata.namespace}/{p.metadata.name}": p.status.pod_ip for p in snapshot.pods}
+        address = own[opened[1].place] if mesh == "kuma" else "127.0.0.1"
+        assert [h.text.rpartition(" ")[2] for h in opened] == [f"{own[opened[1].place]}:8080", f"{address}:8080"]
+
+
+def noted(snapshot: Snapshot, name: str, **notes: str) -> Snapshot:
+    """Give the cluster with more annotations of a pod."""
+    pods = []
+    for pod in snapshot.pods:
+        made = pod
+        if f"{pod.metadata.namespace}/{pod.metadata.name}" == name:
+            assert isinstance(pod.metadata, wire.NotedMetadata)
+            metadata = structs.replace(pod.metadata, annotations={**pod.metadata.annotations, **notes})
+            made = structs.replace(pod, metadata=metadata)
+        pods.append(made)
+    return structs.replace(snapshot, pods=tuple(pods))
+
+
+def test_which_servers_a_kuma_proxy_knows_may_be_narrowed() -> None:
+    key = "kuma.io/transparent-proxying-reachable-services"
+    narrowed = noted(moved("kuma"), CLIENT, **{key: "other_shop_svc_80"})
+    assert asked(narrowed, "svc/shop/web:80").arrival is Arrival.UNKNOWN
+    # Of the server's own it says nothing.
+    own = noted(noted(moved("kuma"), WEB, **{key: "x"}), FAR, **{key: "x"})
+    assert asked(own, "svc/shop/web:80").arrival is Arrival.ARRIVES
+
+
+def test_what_programs_of_ebpf_turn_is_not_said_to_bypass_the_mesh() -> None:
+    programmed = noted(moved("kuma"), CLIENT, **{"kuma.io/transparent-proxying-ebpf": "enabled"})
+    found = asked(changed(programmed, CLIENT, iptables_nft=lambda text: text.replace("-A OUTPUT", "-A INPUT")),
+                  f"pod/{WEB}:8080")  # fmt: skip
+    assert found.arrival is Arrival.UNKNOWN
+    assert "programs of eBPF" in found.sentence
 
 
 @pytest.mark.parametrize(("mesh", "arrival"), [("kuma", Arrival.REFUSED), ("osm", Arrival.FAILS)])

@@ -44,9 +44,9 @@ HTTP = entry("web", {"protocol": "http"})
 
 def said(
     to: str = "svc", *, port: int = 80, server: Json | None = None, client: Json | None = None, method: str = "GET",
-    path: str | None = "/", labels: Json | None = None, **objects: Any,
+    path: str | None = "/", labels: Json | None = None, more: list[Json] | None = None, **objects: Any,
 ) -> Statement:  # fmt: skip
-    pods = [client or consul("client", "10.0.1.5"), server or consul("web", "10.0.2.5")]
+    pods = [client or consul("client", "10.0.1.5"), server or consul("web", "10.0.2.5"), *(more or ())]
     services = [
         {"metadata": {"name": name, "namespace": "shop", "labels": labels if labels and name == "web" else {}},
          "spec": {"clusterIP": address, "selector": {"app": name}, "ports": [{"port": 80, "targetPort": 8080}]}}
@@ -110,6 +110,24 @@ def test_a_route_says_what_is_tried_again_and_for_how_long() -> None:
     )
 
 
+def test_no_limit_is_told_where_the_route_is_not_known() -> None:
+    routes = [{"match": {"http": {"header": [{"name": "x"}]}}, "destination": {"requestTimeout": "1s"}}]
+    found = effects(said(service_routers=[entry("web", {"routes": routes})]))
+    assert [t.split(",")[0] for t in found[Aspect.TIMEOUT]] == ["the server's proxy waits 15s for its application"]
+    nought = [entry("web", {"routes": [{"destination": {"requestTimeout": "0s"}}]})]
+    assert effects(said(service_routers=nought))[Aspect.TIMEOUT][0].startswith("answered 504 after 15s")
+
+
+def test_what_proxydefaults_say_of_waiting() -> None:
+    def waits(config: Json) -> str:
+        return effects(said(proxy_defaults=[entry("global", {"config": config})]))[Aspect.TIMEOUT][-1]
+
+    assert waits({"local_request_timeout_ms": 60000}).startswith("the server's proxy waits 60s")
+    assert waits({"local_request_timeout_ms": 0}) == "the server's proxy waits for its application"
+    # Nobody checks the types of what is written there.
+    assert waits({"envoy_tracing_json": {"a": "b"}, "protocol": 7}).startswith("the server's proxy waits 15s")
+
+
 def test_the_clients_own_defaults_say_who_is_left_out_and_when_it_is_too_much() -> None:
     check = {"maxFailures": 2, "baseEjectionTime": "10s", "maxEjectionPercent": 50}
     own = {"upstreamConfig": {
@@ -117,9 +135,10 @@ def test_the_clients_own_defaults_say_who_is_left_out_and_when_it_is_too_much() 
         "overrides": [{"name": "web", "limits": {"maxConcurrentRequests": 9}, "connectTimeoutMs": 1500}]}}  # fmt: skip
     found = effects(said(service_defaults=[HTTP, entry("client", own)]))
     assert found[Aspect.OUTLIER_DETECTION] == [
-        "a server that fails 2 times in a row (5xx) is left out for 10s and more, at most 50 % of them"
+        "a server that fails 2 times in a row (5xx) is left out for 10s and more, at most 50 % of them: "
+        "of 1 none, since Envoy 1.28"
     ]
-    assert found[Aspect.CIRCUIT_BREAKING] == ["beyond 9 requests at a time of a client, its proxy answers 503"]
+    assert found[Aspect.CIRCUIT_BREAKING] == ["requests beyond 9 at a time are answered 503"]
     assert found[Aspect.TIMEOUT][0] == "a connection that is not there after 1.5s is given up"
     off = {"upstreamConfig": {"defaults": {"passiveHealthCheck": {"enforcingConsecutive5xx": 0}}}}
     assert effects(said(service_defaults=[HTTP, entry("client", off)]))[Aspect.OUTLIER_DETECTION] == [
@@ -150,7 +169,7 @@ def test_what_is_counted_and_written_is_told() -> None:
     assert found[Aspect.MONITORING] == [
         "the server's proxy counts it: /metrics at port 20200, past all intentions",
         "the server's proxy counts it: /metrics at 0.0.0.0:9102",
-        "both proxies write a line to stdout of their container", "spans are sent of what the caller already traces",
+        "each proxy writes a line to stdout of its container", "spans are sent of what the caller already traces",
     ]  # fmt: skip
     assert found[Aspect.CIRCUIT_BREAKING] == ["beyond 4 connections the server's proxy closes them"]
     assert found[Aspect.ROUTING] == ["the extension builtin/lua may change it, which is not evaluated"]
@@ -163,12 +182,22 @@ def intention(*permissions: Json, action: str = "", **more: Any) -> list[Json]:
 
 READ = {"action": "allow", "http": {"pathPrefix": "/read"}}
 ACL = {"enabled": True, "default_policy": "deny"}
-EXTRA = {"metadata": {"name": "consul-server-tmp-extra-config"},
+EXTRA = {"metadata": {"name": "consul-server-tmp-extra-config", "namespace": "consul"},
          "data": {"extra-from-values.json": '{"default_intention_policy": "deny"}'}}  # fmt: skip
 PERMISSIVE = [entry("global", {"mutualTLSMode": "permissive"})]
 DIALED = [entry("web", {"transparentProxy": {"dialedDirectly": True}})]
 MESH_ONLY = [entry("mesh", {"transparentProxy": {"meshDestinationsOnly": True}})]
 GET = {"action": "deny", "http": {"methods": ["get"]}}
+# Written by anybody, in a namespace of their own.
+ELSEWHERE = {**EXTRA, "metadata": {**EXTRA["metadata"], "namespace": "shop"}}
+DEEP = {**EXTRA, "data": {"a.json": "[" * 100_000}}
+SERVER = {**build.pod("consul-server-0", "10.0.3.5", labels={"app": "consul", "component": "server"}),
+          "metadata": {"name": "consul-server-0", "namespace": "consul",
+                       "labels": {"app": "consul", "component": "server"}}}  # fmt: skip
+
+
+def left_out(ports: str) -> Json:
+    return consul("web", "10.0.2.5", transparent_proxy_exclude_inbound_ports=ports, enable_metrics="true")
 
 
 @pytest.mark.parametrize(
@@ -183,7 +212,20 @@ GET = {"action": "deny", "http": {"methods": ["get"]}}
          Reach.REACHED),
         ({"service_intentions": intention({**READ, "http": {"pathPrefix": "/"}, "jwt": {}})}, Reach.UNKNOWN),
         ({"service_intentions": intention(GET), "path": None}, Reach.DENIED),
+        ({"service_intentions": intention(action="allow", jwt={})}, Reach.UNKNOWN),
+        # Of a service that takes no requests permissions let nobody in.
+        ({"service_intentions": intention({"action": "allow"}), "service_defaults": []}, Reach.DENIED),
         ({"mesh_settings": []}, Reach.UNKNOWN),
+        ({"mesh_settings": [*settings(), ELSEWHERE]}, Reach.UNKNOWN),
+        ({"mesh_settings": [*settings(), ELSEWHERE], "more": [SERVER]}, Reach.REACHED),
+        ({"mesh_settings": [*settings(), DEEP]}, Reach.UNKNOWN),
+        # Who is denied calls in plain, which reaches a port that its proxy leaves out.
+        ({"service_intentions": intention(action="deny"), "server": left_out("9090, 8000:8090")}, Reach.UNKNOWN),
+        ({"to": "pod", "port": 8080, "server": left_out("9090, 8000:8090")}, Reach.REACHED),
+        ({"to": "pod", "port": 20200, "server": left_out("")}, Reach.REACHED),
+        ({"to": "pod", "port": 20300}, Reach.UNKNOWN),
+        ({"server": consul("web", "10.0.2.5", connect_service="web,admin")}, Reach.UNKNOWN),
+        ({"server": consul("web", "10.0.2.5", consul_namespace="other")}, Reach.UNKNOWN),
         ({"mesh_settings": [*settings(), EXTRA]}, Reach.DENIED),
         ({"service_intentions": intention(action="deny")}, Reach.DENIED),
         # A denied client calls in plain, and who takes plain at this port lets it in perhaps.

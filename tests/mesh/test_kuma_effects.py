@@ -63,10 +63,11 @@ def test_what_kuma_makes_for_a_new_mesh_is_told() -> None:
         "answered 504 after 15s, retries included", "a connection that is not there after 5s is given up",
     ]  # fmt: skip
     assert found[Aspect.CIRCUIT_BREAKING] == [
-        "beyond 1024 connections, 1024 requests that wait, 1024 requests at a time of a client, its proxy answers 503"
+        "beyond 1024 connections requests wait; requests beyond 1024 that wait, 1024 at a time are answered 503"
     ]
     assert Aspect.OUTLIER_DETECTION not in found
     by_connection = effects(asked("tcp", **made))
+    assert by_connection[Aspect.CIRCUIT_BREAKING] == ["beyond 1024 connections more are closed"]
     assert by_connection[Aspect.RETRIES] == ["up to 3 attempts to connect"]
     assert by_connection[Aspect.TIMEOUT] == ["a connection that is not there after 5s is given up"]
     assert effects(asked("grpc", **made))[Aspect.RETRIES][0].startswith("up to 2 times more, on a failed connection")
@@ -76,7 +77,8 @@ def test_what_kuma_makes_for_a_new_mesh_is_told() -> None:
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ({"to": {"kind": "MeshService", "name": "web", "namespace": "shop"}}, "answered 504 after 3s"),
+        # By tags a Service has the name of its pods' tag.
+        ({"to": {"kind": "MeshService", "name": "web", "namespace": "shop"}}, "several policies"),
         ({"to": {"kind": "MeshService", "name": "web_shop_svc_80"}}, "answered 504 after 3s"),
         ({"to": {"kind": "MeshService", "name": "other", "namespace": "shop"}}, "answered 504 after 15s"),
         ({"of": {"kind": "MeshSubset", "tags": {"app": "other"}}}, "answered 504 after 15s"),
@@ -85,6 +87,9 @@ def test_what_kuma_makes_for_a_new_mesh_is_told() -> None:
         ({"kuma.io/mesh": "other"}, "answered 504 after 15s"),
         ({"of": {"kind": "MeshSubset", "tags": {"app": "client"}}}, "several policies"),
         ({"of": {"kind": "MeshService", "name": "client"}}, "several policies"),
+        # What another rank says of all comes before or after it.
+        ({"to": {"kind": "MeshService", "name": "web_shop_svc_80"}, "of": {"kind": "MeshSubset"}}, "several policies"),
+        ({"namespace": "elsewhere", "kuma.io/policy-role": "producer"}, "several policies"),
         ({"to": {"kind": "MeshService", "labels": {"a": "b"}}}, "several policies"),
     ],
 )  # fmt: skip
@@ -117,11 +122,26 @@ def test_what_the_servers_proxy_lets_in_and_shows() -> None:
         kuma_rates=[policy(rate, inward=True)], kuma_metrics=[counted], kuma_traces=[traced],
         kuma_logs=[policy(logged, inward=True), policy(logged)],
     ))  # fmt: skip
-    assert found[Aspect.CIRCUIT_BREAKING] == ["beyond 5 per 1s each server's proxy answers 429"]
+    assert found[Aspect.CIRCUIT_BREAKING] == ["beyond 5 per 1s each server answers 429"]
     assert found[Aspect.MONITORING] == [
         "the client's proxy writes a line to /dev/stdout", "the server's proxy counts it: /metrics at port 5670",
         "the server's proxy writes a line to /dev/stdout", "spans go to http://z:9411",
     ]  # fmt: skip
+
+
+def test_a_limit_that_is_turned_off_or_answers_otherwise() -> None:
+    rate = {"requestRate": {"num": 5, "interval": "1s"}, "onRateLimit": {"status": 423}}
+    told = policy({"local": {"http": rate}}, inward=True)
+    assert effects(asked(kuma_rates=[told]))[Aspect.CIRCUIT_BREAKING] == ["beyond 5 per 1s each server answers 423"]
+    off = policy({"local": {"http": {**rate, "disabled": True}}}, inward=True)
+    assert Aspect.CIRCUIT_BREAKING not in effects(asked(kuma_rates=[off]))
+
+
+def test_lines_of_a_policy_that_is_perhaps_for_another_are_not_told() -> None:
+    logged = {"backends": [{"type": "File", "file": {"path": "/x"}}]}
+    perhaps = policy(logged, to={"kind": "MeshService", "labels": {"a": "b"}})
+    (found,) = effects(asked(kuma_logs=[perhaps]))[Aspect.MONITORING]
+    assert "/x" not in found
 
 
 def test_the_client_is_known_by_its_service() -> None:

@@ -62,7 +62,7 @@ def test_osms_settings_of_a_service_are_those_of_its_whole_name() -> None:
             "rateLimit": {"local": {"http": {"requests": 9, "unit": "minute"}}}}  # fmt: skip
     found = by_osm(osm_upstreams=shop("u", spec))
     assert found[Aspect.CIRCUIT_BREAKING] == [
-        "beyond 7 connections, 8 requests at a time of a client, its proxy answers 503",
+        "beyond 7 connections requests wait; requests beyond 8 at a time are answered 503",
         "beyond 9 a minute the server's proxy answers 429",
     ]
     assert found[Aspect.TIMEOUT] == ["a connection that is not there after 2s is given up"]
@@ -99,7 +99,7 @@ def test_app_meshs_listener_says_how_long_and_how_much() -> None:
     found = effects(others.said(APP_MESH.pod("client"), server, **cluster))
     assert found[Aspect.TIMEOUT] == ["answered 504 after 500ms by the server's proxy"]
     assert found[Aspect.CIRCUIT_BREAKING] == [
-        "beyond 5 connections, 6 requests that wait the server's proxy answers 503"
+        "beyond 5 connections requests wait; requests beyond 6 that wait are answered 503"
     ]
     assert found[Aspect.MONITORING][1:] == [
         "the server's proxy writes a line to /dev/stdout of its container", "spans go to X-Ray",

@@ -185,9 +185,8 @@ class TestKuma:
         lax: Any = {"kuma_meshes": [self.mesh("PERMISSIVE")]}
         found = said(*self.ends, **lax, kuma_permissions=[self.permission("Allow")])
         assert (told(found), bool(found.caveat)) == ((MTLS, Reach.REACHED), True)
-        # Since 2.5 permissions hold for mutual TLS alone; what was before is not known to have done so.
-        assert told(said(*self.ends, **lax)) == (MTLS, Reach.DENIED)
-        assert said(self.pod("client"), of_version(self.pod("web"), "2.4.3"), **lax).outcome is Reach.UNKNOWN
+        # As long as it is called in plaintext no permission is asked for.
+        assert said(*self.ends, **lax).outcome is Reach.UNKNOWN
 
     def test_a_client_without_a_certificate_is_none_that_is_named(self) -> None:
         own = self.permission("Allow", of={"kind": "MeshSubset", "tags": {"app": "client"}})
@@ -199,10 +198,9 @@ class TestKuma:
         datagrams = {"metadata": {"name": "web", "namespace": "shop"},
                      "spec": {**WEB, "ports": [{"port": 8080, "protocol": "UDP"}]}}  # fmt: skip
         asked: Any = {"to": "pod", "kuma_meshes": [self.mesh()], "services": [datagrams]}
-        assert told(said(bare("client"), self.pod("web"), **asked)) == (PLAINTEXT, Reach.REACHED)
-        assert said(bare("client"), of_version(self.pod("web"), "2.13.0"), **asked).outcome is Reach.UNKNOWN
+        assert said(bare("client"), self.pod("web"), **asked).outcome is Reach.UNKNOWN
         lax: Any = {**asked, "kuma_meshes": [self.mesh("PERMISSIVE")]}
-        assert told(said(bare("client"), of_version(self.pod("web"), "2.13.0"), **lax)) == (PLAINTEXT, Reach.REACHED)
+        assert told(said(bare("client"), self.pod("web"), **lax)) == (PLAINTEXT, Reach.REACHED)
 
     def test_what_its_start_was_told_counts_and_not_what_was_noted_since(self) -> None:
         def started(name: str, *args: str, **annotations: str) -> Json:
@@ -241,10 +239,27 @@ class TestKuma:
         assert told(said(*self.ends, to="pod", **allowed)) == (PLAINTEXT, Reach.REFUSED)
         lax: Any = {**allowed, "kuma_meshes": [self.mesh("PERMISSIVE")]}
         assert told(said(*self.ends, to="pod", **lax)) == (PLAINTEXT, Reach.REACHED)
-        headless = {"metadata": {"name": "web", "namespace": "shop"}, "spec": {**WEB, "clusterIP": "None"}}
-        assert told(said(*self.ends, to="pod", services=[headless], **allowed)) == (MTLS, Reach.REACHED)
+
+        def headless(port: int, target: int) -> list[Json]:
+            spec = {**WEB, "clusterIP": "None", "ports": [{"port": port, "targetPort": target}]}
+            return [{"metadata": {"name": "web", "namespace": "shop"}, "spec": spec}]
+
+        assert told(said(*self.ends, to="pod", services=headless(8080, 8080), **allowed)) == (MTLS, Reach.REACHED)
+        # By tags a proxy listens for the pods' port, by MeshServices for the Service's.
+        assert said(*self.ends, to="pod", services=headless(80, 8080), **allowed).outcome is Reach.UNKNOWN
+        others = [*headless(9999, 9999), {"metadata": {"name": "w", "namespace": "shop"}, "spec": WEB}]
+        assert told(said(*self.ends, to="pod", services=others, **allowed)) == (PLAINTEXT, Reach.REFUSED)
+        faults: Any = {"kuma_faults": [{"metadata": {"name": "f", "labels": {"kuma.io/mesh": "default"}}}]}
+        assert said(*self.ends, to="pod", **{**lax, **faults}).outcome is Reach.UNKNOWN
         closed: Any = {**allowed, "kuma_meshes": [self.mesh(networking={"outbound": {"passthrough": False}})]}
         assert said(*self.ends, to="pod", **closed).outcome is Reach.UNKNOWN
+
+    def test_labels_of_kumas_own_are_not_a_pods_to_write(self) -> None:
+        client = self.pod("client")
+        client["metadata"]["labels"]["kuma.io/service"] = "admin"
+        own = self.permission("Allow", of={"kind": "MeshSubset", "tags": {"kuma.io/service": "admin"}})
+        found = said(client, self.pod("web"), kuma_meshes=[self.mesh()], kuma_permissions=[own])
+        assert told(found) == (MTLS, Reach.UNKNOWN)
 
     def test_what_is_only_to_be_looked_at_is_not_in_force(self) -> None:
         shadow = self.permission("Allow")

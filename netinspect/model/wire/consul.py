@@ -96,7 +96,6 @@ class ConsulRouted(ConsulDestination, frozen=True):
 
     prefix_rewrite: str = ""
     request_timeout: Term = ""
-    idle_timeout: Term = ""
     num_retries: int = 0
     retry_on: tuple[Term, ...] = ()
     retry_on_connect_failure: bool = False
@@ -185,6 +184,8 @@ class ConsulUpstream(Wire, frozen=True):
     """How a service calls another, or all others where it names none."""
 
     name: str = ""
+    peer: str = ""
+    partition: str = ""
     protocol: Term = ""
     connect_timeout_ms: int = 0
     limits: ConsulLimits | None = None
@@ -198,12 +199,17 @@ class ConsulUpstreams(Wire, frozen=True):
     overrides: tuple[ConsulUpstream, ...] = ()
 
 
+# What nobody checks the type of.
+Free = str | int | float | bool | list[str] | dict[str, str] | None
+
+
 class ConsulProxyConfig(Wire, frozen=True, rename="lower"):
     """What all proxies are told beside what kinds have fields for."""
 
-    protocol: Term = ""
-    envoy_prometheus_bind_addr: str = ""
-    envoy_tracing_json: str = ""
+    protocol: Free = ""
+    envoy_prometheus_bind_addr: Free = ""
+    envoy_tracing_json: Free = ""
+    local_request_timeout_ms: Free = None
 
 
 class ConsulAccessLogs(Wire, frozen=True):

@@ -114,6 +114,12 @@ class KumaRate(Wire, frozen=True):
     interval: Term = ""
 
 
+class KumaAnswer(Wire, frozen=True):
+    """With which status requests beyond a limit are answered."""
+
+    status: int = 429
+
+
 class KumaHTTPConf(Wire, frozen=True):
     """What a MeshRetry, MeshTimeout or MeshRateLimit says of requests."""
 
@@ -121,8 +127,9 @@ class KumaHTTPConf(Wire, frozen=True):
     per_try_timeout: Term = ""
     retry_on: tuple[Term, ...] | None = None
     request_timeout: Term = ""
-    stream_idle_timeout: Term = ""
     request_rate: KumaRate | None = None
+    on_rate_limit: KumaAnswer | None = None
+    disabled: bool = False
 
 
 class KumaTCPConf(Wire, frozen=True):
@@ -130,6 +137,7 @@ class KumaTCPConf(Wire, frozen=True):
 
     max_connect_attempt: int | None = None
     connection_rate: KumaRate | None = None
+    disabled: bool = False
 
 
 class KumaLocal(Wire, frozen=True):
@@ -182,11 +190,16 @@ class KumaFile(Wire, frozen=True):
 
 
 class KumaAddress(Wire, frozen=True):
-    """To whom lines or spans are sent, or where a proxy shows what it counts."""
+    """To whom lines or spans are sent."""
 
     address: str = ""
     endpoint: str = ""
     url: str = ""
+
+
+class KumaScraped(Wire, frozen=True):
+    """Where a proxy shows what it counts."""
+
     port: int = 5670
     path: str = "/metrics"
 
@@ -200,7 +213,7 @@ class KumaSink(Wire, frozen=True):
     open_telemetry: KumaAddress | None = None
     zipkin: KumaAddress | None = None
     datadog: KumaAddress | None = None
-    prometheus: KumaAddress | None = None
+    prometheus: KumaScraped | None = None
 
 
 class KumaEffects(Wire, frozen=True):
@@ -211,7 +224,6 @@ class KumaEffects(Wire, frozen=True):
     tcp: KumaTCPConf | None = None
     local: KumaLocal | None = None
     connection_timeout: Term = ""
-    idle_timeout: Term = ""
     connection_limits: KumaLimits | None = None
     outlier_detection: KumaOutliers | None = None
     load_balancer: KumaChooser | None = None
@@ -219,9 +231,10 @@ class KumaEffects(Wire, frozen=True):
 
 
 class KumaToward(Wire, frozen=True):
-    """What holds for traffic to some servers, or from some clients."""
+    """What holds for traffic to some servers, or from some clients, whom ``matches`` may name."""
 
     target_ref: KumaRef = KumaRef()
+    matches: tuple[Wire, ...] = ()
     default: KumaEffects = KumaEffects()
 
 
