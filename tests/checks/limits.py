@@ -28,7 +28,7 @@ ip link set lo up
 ip link add e0 type veth peer name e1
 ip addr add 10.9.9.1/24 dev e0
 ip link set e0 up; ip link set e1 up
-iptables -A INPUT -m conntrack --ctstate INVALID -j DROP
+iptables-legacy -A INPUT -m conntrack --ctstate INVALID -j DROP
 """
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from netinspect.checks import BY_CODE
+from tests.checks.limits import CODES as LIMITS
 from tests.cluster.test_check import ON_PURPOSE
 from tests.cluster.test_cni_labs import CALICO
 from tests.conftest import unavailable
@@ -123,10 +124,10 @@ class TestWithABridge:
 
 
 def test_every_check_fires_on_what_is_injected_into_a_real_lab() -> None:
-    """All but those of limits that a node shares with its machine, of which a lab's nodes are parts."""
+    """All but those of limits that a node shares with its machine, which have a kernel of their own."""
     injected = {code for one in ROUNDS for code in one.found}
     elsewhere = {code for code, _ in ON_PURPOSE} | {fault.code for fault in CALICO if fault.code}
-    assert injected | elsewhere == set(BY_CODE) - {"NI1303", "NI1304"}
+    assert injected | elsewhere == set(BY_CODE) - set(LIMITS)
 
 
 def test_nearly_all_are_named_exactly() -> None:
