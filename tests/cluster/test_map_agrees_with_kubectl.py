@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -313,17 +314,12 @@ def test_a_redacted_recording_has_the_same_structure(lab: Settings, netinspect: 
 
     _, (seen, redacted) = at_rest(lab, both_ways)
     assert redacted.code == 0
-    for secret in (
-        "web-misnamed",
-        "node-exporter",
-        "platform",
-        "172.30.0.1",
-        "10.244.",
-        "10.96.",
-        "shop.example",
-        "n1",
-    ):
+    for secret in ("web-misnamed", "node-exporter", "platform", "shop.example", "n1"):
         assert f'"{secret}' not in redacted.out, secret
+    # A private network becomes another one, by chance with the same beginning.
+    hidden = set(re.findall(r'"((?:10|172)\.\d+\.\d+\.\d+)"', json.dumps(seen)))
+    assert hidden
+    assert {address for address in hidden if f'"{address}"' in redacted.out} == set()
     assert shape(redacted.json) == shape(seen)
 
 
