@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import yaml
 from tests.faults.catalogue import Injection, named, steps
 from tests.faults.judge import baseline_of, checked
 from tests.faults.scene import Scene
+from tests.lab.cluster import get
 from tests.lab.settings import Settings
 
 _FILE = Path(__file__).with_name("injected.yaml")
@@ -21,11 +24,13 @@ _FILE = Path(__file__).with_name("injected.yaml")
 class Round(Injection):
     """Several injections at a time: the codes of the checks that must fire, and a pattern of where.
 
-    ``access`` is by what nodes are looked into: a kubelet that stands still lets nobody in.
+    ``access`` is by what nodes are looked into: a kubelet that stands still lets nobody in. ``age`` is how old nodes
+    must be, in seconds: some checks leave out those that have just joined.
     """
 
     found: dict[str, str]
     access: str = "exec"
+    age: int = 0
 
 
 def _load() -> tuple[Round, ...]:
@@ -33,12 +38,20 @@ def _load() -> tuple[Round, ...]:
         Round(
             name=one["name"], inject=steps(one["inject"]), heal=steps(one["heal"]), found=one["found"],
             labs=frozenset(one.get("labs", ())), access=one.get("access", "exec"),
+            age=one.get("age", 0),
         )
         for one in yaml.safe_load(_FILE.read_text())["rounds"]
     )  # fmt: skip
 
 
 ROUNDS = _load()
+
+
+def come_of_age(lab: Settings, seconds: int) -> None:
+    """Wait until all nodes of a lab are so old."""
+    born = [node["metadata"]["creationTimestamp"] for node in get(lab, "nodes")["items"]]
+    youngest = max(datetime.fromisoformat(moment.replace("Z", "+00:00")) for moment in born)
+    time.sleep(max(0.0, seconds - (datetime.now(timezone.utc) - youngest).total_seconds()))
 
 
 def fired(lab: Settings, access: str = "exec") -> list[tuple[str, str, str]]:

@@ -14,7 +14,7 @@ from tests.cluster.test_check import ON_PURPOSE
 from tests.cluster.test_cni_labs import CALICO
 from tests.conftest import unavailable
 from tests.faults.catalogue import FAULTS, Fault
-from tests.faults.injected import ROUNDS, Round, fired, missing
+from tests.faults.injected import ROUNDS, Round, come_of_age, fired, missing
 from tests.faults.judge import Row, judge, remember, table
 from tests.faults.labs import FAULTY, agents
 from tests.faults.scene import Scene
@@ -82,6 +82,7 @@ def bridge_lab() -> Iterator[Settings]:
 
 
 def fires(lab: Settings, injected: Round) -> None:
+    come_of_age(lab, injected.age)
     scene = Scene(lab)
     with scene.broken(injected):
         found = fired(lab, injected.access)
