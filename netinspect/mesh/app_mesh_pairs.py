@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from netinspect.mesh.app_mesh import TOLD
 from netinspect.mesh.app_mesh_effects import of_server
-from netinspect.mesh.base import NOTED, Call, Doubt, Said, Side, doubting, in_ports, of_itself
+from netinspect.mesh.base import ITSELF, NOTED, Call, Doubt, Said, Side, doubting, in_ports, of_itself
 from netinspect.mesh.ranges import inside
 from netinspect.mesh.sight import Pod, Sight, variables
 from netinspect.model import wire
@@ -32,7 +32,7 @@ def said(call: Call, sight: Sight) -> Said:
         if side.presence is not None and side.presence.part is not Part.SIDECAR:
             raise Doubt(f"what gateways do is not evaluated: {side.pod.object.metadata.name}")
     if of_itself(call):
-        raise Doubt("what a pod asks at its own address no proxy takes, if it listens there")
+        raise Doubt(ITSELF)
     if ":" in call.server.address:
         raise Doubt("whether IPv6 is turned to the proxies hangs on what their start was told")
     reasons: tuple[Clue, ...] = ()

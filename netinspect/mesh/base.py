@@ -119,6 +119,11 @@ class Side:
     address: str = ""
     taken: bool | None = None
 
+    @property
+    def version(self) -> str:
+        """Give the version of its proxy; nothing where it has none, or nothing tells it."""
+        return self.presence.version if self.presence is not None else ""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -137,6 +142,12 @@ class Call:
     method: str | None = None
     path: str | None = None
     backends: tuple[wire.Labels, ...] = ()
+
+    @property
+    def declared(self) -> wire.ServicePort | None:
+        """Give the Service's port that is asked for."""
+        ports = self.service.spec.ports if self.service is not None else ()
+        return next((p for p in ports if p.port == self.service_port), None)
 
 
 @dataclass(frozen=True)
@@ -287,10 +298,19 @@ def offered(sight: Sight, pod: Pod, port: int) -> bool:
     return any(p.target_port in {port, *named} or (not p.target_port and p.port == port) for p in ports)
 
 
+# Why nobody can tell what becomes of such a call.
+ITSELF = "what a pod asks at its own address no proxy takes, if it listens there"
+
+
 def of_itself(call: Call) -> bool:
     """Say whether a pod asks for its own address, which rules of redirection leave alone."""
     own = call.client.pod.object.metadata.uid
     return call.service is None and bool(own) and own == call.server.pod.object.metadata.uid
+
+
+def left_out(failures: str, after: str, most: int) -> str:
+    """Say which servers Envoy leaves out (api/envoy/config/cluster/v3/outlier_detection.proto)."""
+    return f"a server that fails {failures} is left out for {after} and more, at most {most} % of them"
 
 
 def limited(connections: int | None, waiting: int | None, at_once: int | None, *, http: bool) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netinspect.mesh.base import Call, limited, number, true
+from netinspect.mesh.base import Call, left_out, limited, number, true
 from netinspect.mesh.consul import told_to_injector
 from netinspect.mesh.consul_chain import routed
-from netinspect.mesh.consul_entries import defaults, entry, is_http, of_all, upstream
+from netinspect.mesh.consul_entries import defaults, entry, is_http, of_all, proxy_config, upstream
 from netinspect.mesh.sight import Pod, Sight
 from netinspect.model import wire
 from netinspect.model.mesh import Aspect, Effect
@@ -67,10 +67,8 @@ def _left_out(told: wire.ConsulPassiveHealthCheck | None, client: str, *, server
         return Effect(aspect=Aspect.OUTLIER_DETECTION, says="no server is left out for failing in a row", source=source)
     most = 10 if check.max_ejection_percent is None else check.max_ejection_percent
     kind = "5xx" if http else "no connection"
-    says = (
-        f"a server that fails {check.max_failures or 5} times in a row ({kind}) is left out for "
-        f"{check.base_ejection_time or '30s'} and more, at most {most} % of them"
-    )
+    failures = f"{check.max_failures or 5} times in a row ({kind})"
+    says = left_out(failures, check.base_ejection_time or "30s", most)
     if most * servers < _ALL:
         # What is ejected may not be more than the share (outlier_detection_impl.cc).
         says += f": of {servers} none, since Envoy 1.28"
@@ -114,8 +112,7 @@ def _is_set(after: str) -> bool:
 def _answered(snapshot: Snapshot, server: str) -> Effect:
     """Say how long the server's proxy waits: as ServiceDefaults say, else ProxyDefaults, where 0 is for ever."""
     own = defaults(snapshot, server).local_request_timeout_ms
-    config = of_all(snapshot).config
-    general = config.local_request_timeout_ms if config is not None else None
+    general = proxy_config(snapshot).local_request_timeout_ms
     waits = own or (general if isinstance(general, int | float) else None)
     source = f"ServiceDefaults {server}" if own else "ProxyDefaults" if waits is not None else _ENVOY
     if waits == 0:
@@ -165,8 +162,7 @@ def of_server(call: Call, sight: Sight, server: str) -> Iterator[Effect]:
         where = logs.path if logs.type == "file" else logs.type or "stdout"
         says = f"each proxy writes a line to {where} of its container"
         yield Effect(aspect=Aspect.MONITORING, says=says, source="ProxyDefaults accessLogs")
-    config = of_all(snapshot).config
-    if config is not None and config.envoy_tracing_json:
+    if proxy_config(snapshot).envoy_tracing_json:
         says = "spans are sent of what the caller already traces"
         yield Effect(aspect=Aspect.MONITORING, says=says, source="ProxyDefaults envoy_tracing_json")
 
@@ -195,7 +191,6 @@ def _counted(call: Call, sight: Sight) -> Iterator[Effect]:
         port, path, source = shown
         says = f"the server's proxy counts it: {path} at port {port}, past all intentions"
         yield Effect(aspect=Aspect.MONITORING, says=says, source=source)
-    config = of_all(sight.snapshot).config
-    if config is not None and config.envoy_prometheus_bind_addr:
-        says = f"the server's proxy counts it: {_METRICS_PATH} at {config.envoy_prometheus_bind_addr}"
+    if bound := proxy_config(sight.snapshot).envoy_prometheus_bind_addr:
+        says = f"the server's proxy counts it: {_METRICS_PATH} at {bound}"
         yield Effect(aspect=Aspect.MONITORING, says=says, source="ProxyDefaults envoy_prometheus_bind_addr")

@@ -38,6 +38,11 @@ def of_all(snapshot: Snapshot) -> wire.ConsulDefaultsSpec:
     return found.spec if found is not None else wire.ConsulDefaultsSpec()
 
 
+def proxy_config(snapshot: Snapshot) -> wire.ConsulProxyConfig:
+    """Give what ProxyDefaults tell all proxies for which their kind has no field."""
+    return of_all(snapshot).config or wire.ConsulProxyConfig()
+
+
 def upstream(snapshot: Snapshot, client: str, server: str) -> wire.ConsulUpstream:
     """Give how one service calls another: an override's blocks, else those for all (UpstreamConfig.MergeInto)."""
     told = defaults(snapshot, client).upstream_config or wire.ConsulUpstreams()
@@ -54,15 +59,13 @@ def upstream(snapshot: Snapshot, client: str, server: str) -> wire.ConsulUpstrea
 def is_http(snapshot: Snapshot, client: str, server: str) -> bool:
     """Say whether the client's proxy sees requests: ServiceDefaults without a protocol say tcp, whatever others say."""
     own = entry(snapshot.service_defaults, server)
-    general = of_all(snapshot).config or wire.ConsulProxyConfig()
-    told = own.spec.protocol if own is not None else str(general.protocol)
+    told = own.spec.protocol if own is not None else str(proxy_config(snapshot).protocol)
     return (upstream(snapshot, client, server).protocol or told or _TCP).lower() in _HTTP
 
 
 def serves_http(snapshot: Snapshot, server: str) -> bool:
     """Say whether the server's proxy sees requests; what ServiceDefaults do not say ProxyDefaults do."""
-    general = of_all(snapshot).config or wire.ConsulProxyConfig()
-    return (defaults(snapshot, server).protocol or str(general.protocol) or _TCP).lower() in _HTTP
+    return (defaults(snapshot, server).protocol or str(proxy_config(snapshot).protocol) or _TCP).lower() in _HTTP
 
 
 def allowed_by_default(sight: Sight) -> bool | None:

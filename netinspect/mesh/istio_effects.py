@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from netinspect.mesh.base import left_out
 from netinspect.mesh.istio_policy import Policies, Routed
 from netinspect.mesh.istio_scope import Service
 from netinspect.mesh.sight import Pod
@@ -138,8 +139,5 @@ def _limited(settings: wire.TrafficSettings, name: str) -> Iterator[Effect]:
         errors = out.consecutive_5xx_errors if out.consecutive_5xx_errors is not None else 5
         kind = "5xx" if errors else "gateway"
         count = errors or out.consecutive_gateway_errors or 0
-        says = (
-            f"a server that fails {count} times in a row ({kind}) is left out for {out.base_ejection_time} and more, "
-            f"at most {out.max_ejection_percent} % of them"
-        )
+        says = left_out(f"{count} times in a row ({kind})", out.base_ejection_time, out.max_ejection_percent)
         yield Effect(aspect=Aspect.OUTLIER_DETECTION, says=says, source=name)

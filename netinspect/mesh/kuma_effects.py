@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from netinspect.mesh.base import Call, limited
+from netinspect.mesh.base import Call, left_out, limited
 from netinspect.mesh.kuma_policies import by_meshservices, means, mesh_of, of_mesh, selects
 from netinspect.mesh.sight import Pod, Sight
 from netinspect.model import wire
@@ -41,8 +41,7 @@ class _Told:
 
 def protocol(call: Call) -> str:
     """Name the protocol of a Service's port: as the port says, else its Service's annotation; its name says nothing."""
-    ports = call.service.spec.ports if call.service is not None else ()
-    port = next((p for p in ports if p.port == call.service_port), None)
+    port = call.declared
     told = (port.app_protocol or "").lower() if port is not None else ""
     notes = call.service.metadata.annotations if call.service is not None else {}
     said = told if told in _KNOWN else notes.get(f"{call.service_port}.service.kuma.io/protocol", "").lower()
@@ -110,8 +109,7 @@ def _toward(
     for policy in of_mesh(policies, mesh_of(pod)):
         # What a server's namespace says of its Services holds for clients of all others.
         everywhere = policy.metadata.labels.get(_ROLE) == "producer"
-        ref = policy.spec.target_ref
-        chosen = means(ref, pod) if everywhere else selects(policy, ref, pod, sight)
+        chosen = means(policy.spec.target_ref, pod) if everywhere else selects(policy, pod, sight)
         for one in policy.spec.to if chosen is not False else ():
             meant = _is_service(one.target_ref, policy, call, sight)
             if meant is not False:
@@ -122,7 +120,7 @@ def _toward(
 def _inward(policies: Iterable[wire.KumaTraffic], kind: str, pod: Pod, sight: Sight) -> Iterator[_Told]:
     """Give what policies say of what comes to a pod."""
     for policy in of_mesh(policies, mesh_of(pod)):
-        chosen = selects(policy, policy.spec.target_ref, pod, sight)
+        chosen = selects(policy, pod, sight)
         said = [*policy.spec.from_, *policy.spec.rules]
         for one in said if chosen is not False else ():
             certain = bool(chosen) and one.target_ref.kind in ("", "Mesh") and not one.matches
@@ -144,8 +142,7 @@ def _is_service(ref: wire.KumaRef, policy: wire.KumaTraffic, call: Call, sight: 
     if ref.kind != "MeshService" or not ref.name or call.service is None:
         return None
     name, namespace = call.service.metadata.name, call.service.metadata.namespace
-    version = call.client.presence.version if call.client.presence is not None else ""
-    by_name = by_meshservices(sight.snapshot, mesh_of(call.client.pod), version)
+    by_name = by_meshservices(call.client, sight.snapshot)
     if ref.name == f"{name}_{namespace}_svc_{call.service_port}":
         return None if by_name else True
     if (ref.name, ref.namespace or policy.metadata.namespace) != (name, namespace):
@@ -224,7 +221,7 @@ def _left_out(told: wire.KumaOutliers) -> str:
         return ""
     most = 10 if told.max_ejection_percent is None else told.max_ejection_percent
     after = told.base_ejection_time or "30s"
-    return f"a server that fails {' or '.join(said)} is left out for {after} and more, at most {most} % of them"
+    return left_out(" or ".join(said), after, most)
 
 
 def _counted(sinks: tuple[wire.KumaSink, ...]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from netinspect.mesh.base import NOTED, Call, Doubt, Said, Side, doubting, in_ports, of_itself, offered
+from netinspect.mesh.base import ITSELF, NOTED, Call, Doubt, Said, Side, doubting, in_ports, of_itself, offered
 from netinspect.mesh.kuma_effects import of_client, of_server
 from netinspect.mesh.kuma_policies import MESH, at_least, by_meshservices, means, mesh_of, named, of_mesh, selects
 from netinspect.mesh.sight import Pod, Sight, flag, words
@@ -42,7 +42,7 @@ def said(call: Call, sight: Sight) -> Said:
         if other or _GATEWAY in side.pod.annotations:
             raise Doubt(f"what gateways and proxies of a zone do is not evaluated: {side.pod.object.metadata.name}")
     if of_itself(call):
-        raise Doubt("what a pod asks at its own address no proxy takes, if it listens there")
+        raise Doubt(ITSELF)
     client = _takes(call.client, call.service_port or call.port, "outbound")
     server = _takes(call.server, call.port, "inbound")
     if client and (narrowed := next((key for key in _REACHABLE if key in call.client.pod.annotations), "")):
@@ -86,10 +86,11 @@ def _listened(call: Call, sight: Sight) -> bool:
         for s in headless for p in s.spec.ports if p.protocol == "TCP"
     }  # fmt: skip
     asked = call.service_port or call.port
-    at = {target == asked for target, port in ports} | {port == asked for target, port in ports}
-    if len(at) > 1 and not any(target == port == asked for target, port in ports):
+    if (asked, asked) in ports:
+        return True
+    if any(asked in both for both in ports):
         raise Doubt("whether a headless Service has the client's proxy listen for this port is not evaluated")
-    return any(target == port == asked for target, port in ports)
+    return False
 
 
 def _as_it_is(call: Call, sight: Sight, mesh: str, mode: str, *, client: bool) -> Said:
@@ -152,7 +153,7 @@ def _plain(call: Call, sight: Sight, mesh: str, mode: str) -> Said:
 
 def _tls_alone(call: Call) -> bool:
     """Say whether permissions hold for mutual TLS alone: since 2.5 (kumahq/kuma#8171)."""
-    return bool(at_least(call.server.presence.version if call.server.presence is not None else "", 2, 5))
+    return bool(at_least(call.server.version, 2, 5))
 
 
 def _permitted(mode: str, permits: bool | None) -> Said:
@@ -200,7 +201,7 @@ def _mode(sight: Sight, pod: Pod, mesh: str) -> str:
     mode = backend.mode.upper() or "STRICT"
     for policy in of_mesh(snapshot.kuma_tls, mesh):
         said_here = {one.default.mode.upper() for one in (*policy.spec.from_, *policy.spec.rules)} - {"", mode}
-        if said_here and selects(policy, policy.spec.target_ref, pod, sight) is not False:
+        if said_here and selects(policy, pod, sight) is not False:
             name = f"{policy.metadata.namespace}/{policy.metadata.name}"
             raise Doubt(f"MeshTLS {name} asks for another mode than its mesh, and which counts is not evaluated")
     return mode
@@ -217,7 +218,7 @@ def _without_tls(call: Call, snapshot: Snapshot, mesh: str, *, client: bool) -> 
 
 def _straight(call: Call, snapshot: Snapshot, mesh: str) -> None:
     """Make sure that a client's proxy takes a call to its Service's own pods."""
-    if _by_meshservices(call, snapshot, mesh) and not _has_meshservice(call):
+    if by_meshservices(call.client, snapshot) and not _has_meshservice(call):
         raise Doubt("the client's proxy knows servers by MeshServices, and the Service has perhaps none")
     _unaltered(snapshot, mesh)
     leading = (
@@ -238,11 +239,6 @@ def _unaltered(snapshot: Snapshot, mesh: str) -> None:
         raise Doubt(f"what the faults and patches of mesh {mesh} make of it is not evaluated")
 
 
-def _by_meshservices(call: Call, snapshot: Snapshot, mesh: str) -> bool:
-    version = call.client.presence.version if call.client.presence is not None else ""
-    return by_meshservices(snapshot, mesh, version)
-
-
 def _has_meshservice(call: Call) -> bool:
     """Say whether Kuma makes a MeshService of the call's Service (meshservice_controller.go)."""
     asked = call.server.pod.asked.get(_INJECTION) in ("enabled", "true")
@@ -260,7 +256,7 @@ def _outside(call: Call, sight: Sight, *, client: bool) -> Said:
         raise Doubt("what MeshPassthroughs let out is not evaluated")
     if len(call.backends) > 1:
         raise Doubt("other pods of the Service may be in the mesh, which the client's proxy would choose alone")
-    if call.service is not None and _by_meshservices(call, sight.snapshot, mesh) and _has_meshservice(call):
+    if call.service is not None and by_meshservices(call.client, sight.snapshot) and _has_meshservice(call):
         raise Doubt("the client's proxy knows its Service as one of the mesh, and it has no proxy")
     if not named(sight.snapshot, mesh).spec.networking.outbound.passthrough:
         raise Doubt(f"Mesh {mesh} lets out what its external services name alone, which is not evaluated")
@@ -281,7 +277,7 @@ def _permits(sight: Sight, call: Call, mesh: str, *, certified: bool = True) -> 
     certain: set[bool] = set()
     possible: set[bool] = set()
     for policy in newer:
-        chosen = selects(policy, policy.spec.target_ref, call.server.pod, sight)
+        chosen = selects(policy, call.server.pod, sight)
         if chosen is False:
             continue
         if policy.spec.rules:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import TypeVar
 
-from netinspect.mesh.base import Doubt
+from netinspect.mesh.base import Doubt, Side
 from netinspect.mesh.kuma import SIGNATURE
 from netinspect.mesh.sight import Pod, Sight
 from netinspect.model import wire
@@ -48,12 +48,12 @@ def named(snapshot: Snapshot, mesh: str) -> wire.KumaMesh:
     return found
 
 
-def selects(policy: wire.KumaObject, ref: wire.KumaRef, pod: Pod, sight: Sight) -> bool | None:
+def selects(policy: wire.KumaPolicy | wire.KumaTraffic, pod: Pod, sight: Sight) -> bool | None:
     """Say whether a policy is for a pod's proxy: one outside of the control plane's namespace is for its own alone."""
     own = policy.metadata.namespace
     if own and own != pod.namespace and own not in systems(sight):
         return False
-    return means(ref, pod)
+    return means(policy.spec.target_ref, pod)
 
 
 def systems(sight: Sight) -> frozenset[str]:
@@ -74,15 +74,16 @@ def means(ref: wire.KumaRef, pod: Pod) -> bool | None:
     wanted = {**ref.tags, **ref.labels}
     # A proxy has its pod's labels but those of Kuma, which it gives itself; a star is any value of a tag.
     own = {key: value for key, value in pod.labels.items() if "kuma.io/" not in key}
-    if any(key in own and value not in (own[key], *("*" for _ in ref.tags)) for key, value in wanted.items()):
+    star = {"*"} if ref.tags else set()
+    if any(key in own and value not in {own[key], *star} for key, value in wanted.items()):
         return False
     return True if wanted.keys() <= own.keys() and not ref.section_name else None
 
 
-def by_meshservices(snapshot: Snapshot, mesh: str, version: str) -> bool:
-    """Say whether proxies of a version may know servers by MeshServices (mesh_helpers.go: MeshServicesMode)."""
-    mode = named(snapshot, mesh).spec.mesh_services.mode
-    return mode != "Disabled" if mode else not version.startswith(_BY_TAGS)
+def by_meshservices(client: Side, snapshot: Snapshot) -> bool:
+    """Say whether a client's proxy may know servers by MeshServices (mesh_helpers.go: MeshServicesMode)."""
+    mode = named(snapshot, mesh_of(client.pod)).spec.mesh_services.mode
+    return mode != "Disabled" if mode else not client.version.startswith(_BY_TAGS)
 
 
 def at_least(version: str, major: int, minor: int) -> bool | None:

@@ -31,8 +31,7 @@ def of_server(call: Call, sight: Sight) -> Iterator[Effect]:
     whole = next((c.spec.client_max_body_size for c in sight.snapshot.nginx_configs), "")
     own = call.server.pod.annotations.get(_SIZE, "")
     size = own or whole or "1m"
-    ports = call.service.spec.ports if call.service is not None else ()
-    port = next((p for p in ports if p.port == call.service_port), None)
+    port = call.declared
     # A port whose name does not begin with its protocol is HTTP where it is 80.
     http = port is not None and (port.name.partition("-")[0] == "http" or (not port.name and port.port == _HTTP))
     if http and size != "0":

@@ -21,8 +21,7 @@ _PREFIXES = ("tcp-server-first", "http", "grpc", "tcp")
 
 def protocol(call: Call) -> str:
     """Name the protocol of a Service's port: as the port says, else as its name begins, else HTTP."""
-    ports = call.service.spec.ports if call.service is not None else ()
-    port = next((p for p in ports if p.port == call.service_port), None)
+    port = call.declared
     if port is None:
         return "http"
     return port.app_protocol or next((p for p in _PREFIXES if port.name.startswith(f"{p}-")), "http")

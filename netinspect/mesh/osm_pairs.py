@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from netinspect.mesh.base import NOTED, Call, Said, Side, in_ports, of_itself, split_of
+from netinspect.mesh.base import ITSELF, NOTED, Call, Said, Side, in_ports, of_itself, split_of
 from netinspect.mesh.osm_effects import of_client, of_server, protocol
 from netinspect.mesh.sight import Sight, words
 from netinspect.model import wire
@@ -34,7 +34,7 @@ def said(call: Call, sight: Sight) -> Said:
     if len(configs) != 1 or len(meshes) > 1:
         return _unknown(f"there is not one MeshConfig {_CONFIG} that is of both")
     if of_itself(call):
-        return _unknown("what a pod asks at its own address no proxy takes, if it listens there")
+        return _unknown(ITSELF)
     traffic = configs[0].spec.traffic
     if any(key in call.client.pod.annotations for key in _RANGES) or _by_ranges(traffic):
         return _unknown("which addresses the client's proxy takes is not evaluated")
